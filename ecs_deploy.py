@@ -1,0 +1,3166 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["boto3>=1.38.46", "botocore>=1.38.46"]
+# ///
+"""ecs-deploy: put a new image into an Amazon ECS service or task definition, and see it run.
+
+    ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+    ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
+    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
+
+It copies the live task definition without losing a member, registers a new revision, updates the service or runs a
+task, and watches its own deployment until ECS has decided. Exit code 0 means that the asked-for state was seen.
+
+The map of this file, top to bottom; each section uses only those above it:
+
+    Vocabulary              imports and type names
+    Exit codes and errors   `Exit`, `DeployError` and its kinds
+    Options                 what the user asked for, as frozen values
+    Images                  `ImageReference`: parse, print, compare
+    Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
+    Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
+    Reporting               `Reporter`: every line that is printed; masking
+    Clock                   the only place that reads or spends time
+    AWS                     `connect`, `Aws`: one method per API call, retries, error translation
+    Operations              `deploy`, `watch`, `diagnose`, `roll_back`, `prune`, `run_tasks`: the story
+    Command line            parsers, cross-option rules, legacy spellings
+    Entry                   `main`
+"""
+
+# --- Vocabulary ------------------------------------------------------------------ may not import boto3
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+from typing import Any, NoReturn, Protocol, TextIO
+
+__version__ = "1.0.0"
+
+JSON = dict[str, Any]
+
+UNSEEN_GRACE_S = 15.0  # DescribeServices may not show a deployment right after the update that made it
+UNREACHABLE_S = 300.0  # with no time-out, so long without any answer ends the wait
+FOREVER_S = 86_400.0  # "as long as ECS takes" still ends after a day
+LOG_LINES = 20
+
+
+# --- Exit codes and errors ---------------------------------------------------------- may not print
+
+
+class Exit(IntEnum):
+    """The exit codes and what each means; `--help` and the README print this table."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Exit:
+        """An int that carries its meaning."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "the asked-for state was seen"
+    FAILED = 1, "failed"
+    USAGE = 3, "usage: a wrong, missing or contradictory option"
+    REQUIREMENT = 4, "a requirement (boto3) is missing"
+    NO_TARGET = 5, "neither -n nor -d"
+    TWO_TARGETS = 6, "both -n and -d"
+    NO_CLUSTER = 7, "no cluster"
+    NOTHING_TO_DO = 8, "nothing to change was asked for"
+    BAD_MAX_DEFINITIONS = 9, "--max-definitions is not a whole number of 1 or more"
+    LAUNCH_TYPE_ALONE = 10, "--launch-type without --run-task"
+    NETWORK_ALONE = 11, "--network-configuration or --wait-for-success without --run-task"
+    PLATFORM_ALONE = 12, "--platform-version without --run-task"
+    BAD_IMAGE = 13, "the image cannot be read"
+    NO_CONTAINER = 14, "no container matches"
+    ROLLED_BACK = 20, "failed, and rolled back"
+    ROLLBACK_FAILED = 21, "failed, and the rollback failed too"
+    TIMED_OUT = 22, "timed out, undecided"
+    SUPERSEDED = 23, "superseded by another deployment"
+    AWS = 24, "AWS refused or was not reached; the outcome is unknown if a deployment had begun"
+    BUG = 70, "a bug in ecs-deploy"
+    SIGINT = 130, "interrupted (SIGINT)"
+    SIGTERM = 143, "interrupted (SIGTERM)"
+
+
+class DeployError(Exception):
+    """An expected failure: the exit code, what and why in one sentence, and what to do next."""
+
+    def __init__(self, message: str, exit_code: Exit = Exit.FAILED, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+        self.hint = hint
+
+
+class UsageError(DeployError):
+    """The command line is wrong; nothing was called."""
+
+    def __init__(self, message: str, exit_code: Exit = Exit.USAGE, hint: str = "") -> None:
+        super().__init__(message, exit_code, hint)
+
+
+class AwsError(DeployError):
+    """AWS refused or was not reached.
+
+    `code` is AWS's error code or botocore's exception name; `transient`: trying again later may work;
+    `maybe_done`: the answer was lost, so AWS may have acted.
+    """
+
+    def __init__(
+        self, message: str, *, code: str, hint: str = "", transient: bool = False, maybe_done: bool = False
+    ) -> None:
+        super().__init__(message, Exit.AWS, hint)
+        self.code = code
+        self.transient = transient
+        self.maybe_done = maybe_done
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM; a BaseException so that no handler of errors takes it for one."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.exit_code = Exit.SIGINT if signum == signal.SIGINT else Exit.SIGTERM
+        self.name = signal.Signals(signum).name
+
+
+# --- Options ----------------------------------------------------------- may not see an argparse Namespace
+
+
+@dataclass(frozen=True)
+class AwsOptions:
+    """Where the credentials and the region come from; empty means boto3's usual chain."""
+
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    region: str = ""
+    profile: str = ""
+    instance_profile: bool = False
+    assume_role_arn: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The definition to start from; with all empty, the one in use (or the one that -d names)."""
+
+    file: JSON | None = None
+    taskdef: str = ""
+    latest: bool = False
+
+
+@dataclass(frozen=True)
+class VariableEdit:
+    """One environment variable or secret of one container; an empty value unsets it."""
+
+    container: str
+    name: str
+    value: str = field(repr=False)
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What changes in the definition, applied in the order of these fields."""
+
+    tag: str = ""
+    tag_containers: tuple[str, ...] = ()
+    image: ImageReference | None = None
+    images: tuple[tuple[str, str], ...] = ()
+    variables: tuple[VariableEdit, ...] = ()
+
+    def __bool__(self) -> bool:
+        """True if anything is to change."""
+        return bool(self.tag or self.image or self.images or self.variables)
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What changes in the service; None means that it is not sent."""
+
+    desired_count: int | None = None
+    minimum_healthy_percent: int | None = None
+    maximum_percent: int | None = None
+    force_new_deployment: bool = False
+
+
+@dataclass(frozen=True)
+class WaitOptions:
+    """How long to follow a deployment, and what to do when it goes wrong."""
+
+    timeout_s: float = 90.0
+    skip_deployments_check: bool = False
+    fail_fast: int = 0
+    rollback: bool = False
+    keep_failed_revision: bool = False
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run tasks; the JSON members have RunTask's shapes."""
+
+    count: int = 1
+    wait_for_success: bool = False
+    launch_type: str = ""
+    platform_version: str = ""
+    network_configuration: JSON | None = None
+    capacity_provider_strategy: list[JSON] | None = None
+    overrides: JSON | None = None
+    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    network_from_service: str = ""
+    watch_container: str = ""
+    propagate_exit_code: bool = False
+    stop_on_interrupt: bool = False
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How to say it."""
+
+    verbose: bool = False
+    json: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """The classic command: deploy a service, or register a definition and perhaps run it."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    cluster: str = ""
+    service: str = ""
+    task_definition: str = ""
+    source: Source = Source()
+    edits: Edits = Edits()
+    tags_required: bool = False
+    max_definitions: int = 0
+    change: ServiceOptions = ServiceOptions()
+    wait: WaitOptions = WaitOptions()
+    run: RunOptions | None = None
+    warnings: tuple[str, ...] = ()
+
+
+# --- Images --------------------------------------------------------------------------- pure: no I/O
+
+_COMPONENT = r"[A-Za-z0-9]+(?:(?:\.|__?|-+)[A-Za-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"""(?P<name> (?: (?P<host> (?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]) (?::[0-9]+)? ) / )?
+          {_COMPONENT} (?:/{_COMPONENT})* )
+        (?: : (?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}) )?
+        (?: @ (?P<digest>[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z0-9]+)*:[0-9A-Fa-f]+) )?""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """reference ::= name [":" tag] ["@" digest]; name ::= [host [":" port] "/"] component {"/" component}"""
+
+    name: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ImageReference:
+        """The reference that `text` spells; raises `UsageError` (13) that quotes it otherwise."""
+        match = _REFERENCE.fullmatch(text)
+        if match is None:
+            raise UsageError(
+                f"Unable to parse image name: {text}",
+                Exit.BAD_IMAGE,
+                "The format is [domain][:port][/repo][/]image[:tag][@digest], for example"
+                " private.registry.com:8000/repo/image:tag",
+            )
+        return cls(match["name"], match["tag"] or "", match["digest"] or "")
+
+    def __str__(self) -> str:
+        """The spelling that ECS is sent."""
+        return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    def with_tag(self, tag: str) -> ImageReference:
+        """The same image at another tag; a digest would contradict it, so it goes."""
+        return replace(self, tag=tag, digest="")
+
+    def tagged(self) -> ImageReference:
+        """The same image, at `latest` if it names neither a tag nor a digest."""
+        return self if self.tag or self.digest else self.with_tag("latest")
+
+    def repository(self) -> tuple[str, str]:
+        """Registry and repository, Docker Hub's short names spelled out (`redis` is docker.io/library/redis)."""
+        first, slash, rest = self.name.partition("/")
+        if slash and ("." in first or ":" in first or first == "localhost"):
+            registry, path = first.lower(), rest
+        else:
+            registry, path = "docker.io", self.name
+        if registry in ("docker.io", "index.docker.io", "registry-1.docker.io"):
+            return "docker.io", path if "/" in path else f"library/{path}"
+        return registry, path
+
+
+# --- Task definitions ------------------------------------------------------------------ pure: no I/O
+
+
+def registrable(described: JSON, output_only: Iterable[str], tags: Sequence[JSON] = ()) -> JSON:
+    """A DescribeTaskDefinition's `taskDefinition` as RegisterTaskDefinition takes it; nothing else is lost.
+
+    `output_only` are the members that only the answer has (`Aws.output_only_members`). Nulls and an empty
+    `tags` are left out because AWS refuses them, and so are tags that AWS itself set (`aws:`).
+    """
+    gone = {*output_only, "tags"}
+    copied = {name: value for name, value in _without_nulls(described).items() if name not in gone}
+    own_tags = [tag for tag in tags if not str(tag.get("key", "")).startswith("aws:")]
+    return {**copied, "tags": own_tags} if own_tags else copied
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_without_nulls(member) for member in value if member is not None]
+    return value
+
+
+def containers_of(definition: JSON) -> list[JSON]:
+    """The container definitions, in order."""
+    found: list[JSON] = definition.get("containerDefinitions") or []
+    return found
+
+
+def edited(definition: JSON, edits: Edits) -> JSON:
+    """A copy of the definition with the edits applied, in the order of the fields of `Edits`.
+
+    Raises `DeployError` 14 where a container that is named, or an image that is given, is not in the
+    definition, and 13 where a tag cannot be put on an image.
+    """
+    known = [str(container.get("name")) for container in containers_of(definition)]
+    named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
+    require_containers(known, named)
+    if edits.image:
+        _require_match(definition, edits.image)
+    return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+
+
+def require_containers(known: Sequence[str], named: Iterable[str]) -> None:
+    """Raises `DeployError` 14 that lists the containers there are, if one of `named` is not `known`."""
+    unknown = sorted(set(named) - set(known))
+    if unknown:
+        raise DeployError(
+            f"No container is named {' or '.join(unknown)}; the task definition has: {', '.join(known)}",
+            Exit.NO_CONTAINER,
+        )
+
+
+def _require_match(definition: JSON, image: ImageReference) -> None:
+    if any(_same_repository(container, image) for container in containers_of(definition)):
+        return
+    found = "; ".join(f"{c.get('name')} runs {c.get('image')}" for c in containers_of(definition))
+    raise DeployError(
+        f"No container of the task definition uses the image {image.name}: {found}",
+        Exit.NO_CONTAINER,
+        "Give the image with the registry and repository that it has there, name the container"
+        " (-l NAME=IMAGE), or give only a tag (-to TAG).",
+    )
+
+
+def _same_repository(container: JSON, image: ImageReference) -> bool:
+    try:
+        return ImageReference.parse(str(container.get("image"))).repository() == image.repository()
+    except UsageError:
+        return False
+
+
+def _edited(container: JSON, edits: Edits) -> JSON:
+    name = container.get("name")
+    result = dict(container)
+    if edits.tag and (not edits.tag_containers or name in edits.tag_containers):
+        result["image"] = str(ImageReference.parse(str(container.get("image"))).with_tag(edits.tag))
+    if edits.image and _same_repository(container, edits.image):
+        result["image"] = str(edits.image)
+    for container_name, image in edits.images:
+        if container_name == name:
+            result["image"] = image
+    for variable in edits.variables:
+        if variable.container == name:
+            result = _with_variable(result, variable)
+    return result
+
+
+def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
+    """The container with the variable set or unset; ECS allows a name in only one of the two lists."""
+    target, other = ("secrets", "environment") if edit.secret else ("environment", "secrets")
+    entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+    result = dict(container)
+    if other in container:
+        result[other] = [old for old in container[other] if old.get("name") != edit.name]
+    entries = list(container.get(target) or [])
+    kept = [old for old in entries if old.get("name") != edit.name]
+    if edit.value and len(kept) == len(entries) - 1:
+        result[target] = [entry if old.get("name") == edit.name else old for old in entries]
+    elif edit.value:
+        result[target] = [*kept, entry]
+    elif target in container:
+        result[target] = kept
+    return result
+
+
+def changes(old: JSON, new: JSON) -> list[str]:
+    """One line per difference, in the definition's order: images by value, all else by name only."""
+    lines = _container_changes(old, new)
+    for name in sorted({*old, *new} - {"containerDefinitions"}):
+        if old.get(name) != new.get(name):
+            lines.append(f"{_sign(old, new, name)} {name}")
+    return lines
+
+
+def _container_changes(old: JSON, new: JSON) -> list[str]:
+    before = {c.get("name"): c for c in containers_of(old)}
+    after = {c.get("name"): c for c in containers_of(new)}
+    lines = [f"- container {name}" for name in before if name not in after]
+    for name, container in after.items():
+        if name not in before:
+            lines.append(f"+ container {name}: {container.get('image')}")
+        else:
+            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], container)]
+    return lines
+
+
+def _member_changes(old: JSON, new: JSON) -> Iterator[str]:
+    for member in [*old, *(name for name in new if name not in old)]:
+        if old.get(member) == new.get(member):
+            continue
+        if member == "image":
+            yield f"~ image {old.get(member)} -> {new.get(member)}"
+        elif member in ("environment", "secrets"):
+            before = {e.get("name"): e for e in old.get(member) or []}
+            after = {e.get("name"): e for e in new.get(member) or []}
+            for name in [*before, *(name for name in after if name not in before)]:
+                if before.get(name) != after.get(name):
+                    yield f"{_sign(before, after, name)} {member} {name}"
+        else:
+            yield f"{_sign(old, new, member)} {member}"
+
+
+def _sign(old: Mapping[Any, Any], new: Mapping[Any, Any], name: Any) -> str:
+    return "+" if name not in old else "-" if name not in new else "~"
+
+
+def has_health_check(definition: JSON) -> bool:
+    """True if ECS derives a task's health from a container: an essential one with a health check."""
+    return any(
+        container.get("essential", True) and (container.get("healthCheck") or {}).get("command") not in (None, ["NONE"])
+        for container in containers_of(definition)
+    )
+
+
+def family_of(definition: str) -> str:
+    """The family in a family, family:revision or ARN."""
+    return definition.rpartition("task-definition/")[2].partition(":")[0]
+
+
+def revision_of(arn: str) -> int:
+    """The revision number at the end of a definition's ARN."""
+    return int(arn.rpartition(":")[2])
+
+
+def short_name(arn: str) -> str:
+    """`family:revision`, task id, … : what follows the last slash."""
+    return arn.rpartition("/")[2]
+
+
+def secret_values(definition: JSON) -> set[str]:
+    """The values that must not be printed: every container's environment and secrets."""
+    entries = [e for c in containers_of(definition) for m in ("environment", "secrets") for e in c.get(m) or []]
+    return {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
+
+
+# --- Verdicts ------------------------------------------------------- total functions: no I/O, no loop, no print
+
+
+class State(Enum):
+    """Where a deployment stands."""
+
+    WAITING = "in progress"
+    COMPLETED = "completed"
+    RUNNING = "running"  # the first wait is over and no more was asked for
+    FAILED = "failed"
+    ROLLING_BACK = "rolling back"  # ECS does so by itself
+    ROLLED_BACK = "rolled back"  # ECS has done so by itself
+    ROLLBACK_FAILED = "rollback failed"
+    SUPERSEDED = "superseded"
+    GONE = "gone"
+    TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A state and why."""
+
+    state: State
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What UpdateService answered: the deployment to watch, and what was there before it.
+
+    `previous_definition` is empty where there is nothing to go back to (a forced redeploy).
+    """
+
+    deployment_id: str
+    definition: str
+    previous_definition: str = ""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Task counts of our deployment and of the others together."""
+
+    running: int = 0
+    pending: int = 0
+    desired: int = 0
+    failed: int = 0
+    old_running: int = 0
+
+    @property
+    def only_end_missing(self) -> bool:
+        """All tasks are as they should be; only ECS's word is missing."""
+        return self.running >= self.desired and not self.old_running
+
+
+def find_deployment(service: JSON, deployment_id: str) -> JSON | None:
+    """The deployment with that id, if the service lists it."""
+    return next((d for d in service.get("deployments") or [] if d.get("id") == deployment_id), None)
+
+
+def primary_of(service: JSON) -> JSON:
+    """The service's PRIMARY deployment, or {} if the answer has none."""
+    return next((d for d in service.get("deployments") or [] if d.get("status") == "PRIMARY"), {})
+
+
+def counts_of(service: JSON, deployment_id: str) -> Counts:
+    """The counts of our deployment in a DescribeServices answer."""
+    deployments = service.get("deployments") or []
+    ours = find_deployment(service, deployment_id) or {}
+    return Counts(
+        running=ours.get("runningCount", 0),
+        pending=ours.get("pendingCount", 0),
+        desired=ours.get("desiredCount", 0),
+        failed=ours.get("failedTasks", 0),
+        old_running=sum(d.get("runningCount", 0) for d in deployments if d.get("id") != deployment_id),
+    )
+
+
+def rollout_verdict(service: JSON | None, target: Target, *, seen: bool, since_update_s: float) -> Verdict:
+    """What a DescribeServices answer means for our deployment (`seen`: an earlier answer listed it).
+
+    Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
+    all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
+    """
+    if service is None or service.get("status") == "INACTIVE":
+        return Verdict(State.GONE, "the service was deleted")
+    if service.get("status") == "DRAINING":
+        return Verdict(State.GONE, "the service is being deleted (DRAINING)")
+    ours = find_deployment(service, target.deployment_id)
+    primary = primary_of(service)
+    if ours is None and not seen and since_update_s < UNSEEN_GRACE_S:
+        return Verdict(State.WAITING, "not visible yet")
+    if ours is not None and ours.get("rolloutState") == "FAILED":
+        return _failed(ours, primary)
+    if ours is None or ours.get("status") != "PRIMARY":
+        return _displaced(primary, target)
+    return _primary_verdict(ours, service)
+
+
+def _failed(ours: JSON, primary: JSON) -> Verdict:
+    reason = str(ours.get("rolloutStateReason") or "ECS marked the deployment as FAILED")
+    if primary and primary.get("id") != ours.get("id"):
+        note = f"ECS is rolling back to {short_name(str(primary.get('taskDefinition')))}"
+        done = primary.get("rolloutState") == "COMPLETED"
+        return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{reason} {note}")
+    return Verdict(State.FAILED, reason)
+
+
+def _displaced(primary: JSON, target: Target) -> Verdict:
+    definition = str(primary.get("taskDefinition") or "")
+    reason = str(primary.get("rolloutStateReason") or "")
+    went_back = definition == target.previous_definition and bool(definition)
+    if went_back or "rolling back" in reason.lower():
+        why = reason or "the previous task definition is back as PRIMARY"
+        done = primary.get("rolloutState", "COMPLETED") == "COMPLETED"
+        return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{why} ({short_name(definition)})")
+    by = f"{primary.get('id', 'another deployment')} ({short_name(definition)})" if primary else "another deployment"
+    return Verdict(State.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
+
+
+def _primary_verdict(ours: JSON, service: JSON) -> Verdict:
+    state, reason = ours.get("rolloutState"), str(ours.get("rolloutStateReason") or "")
+    alone = len(service.get("deployments") or []) == 1
+    settled = ours.get("runningCount", 0) == ours.get("desiredCount", 0)
+    if state == "COMPLETED" or (not state and alone and settled):
+        return Verdict(State.COMPLETED, reason)
+    return Verdict(State.WAITING, reason)
+
+
+def strategy_verdict(service_deployment: JSON) -> Verdict:
+    """What a DescribeServiceDeployments entry means (BLUE_GREEN, LINEAR and CANARY).
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
+    """
+    status = service_deployment.get("status")
+    rollback = service_deployment.get("rollback") or {}
+    reason = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
+    states = {
+        "SUCCESSFUL": State.COMPLETED,
+        "STOPPED": State.FAILED,
+        "ROLLBACK_REQUESTED": State.ROLLING_BACK,
+        "ROLLBACK_IN_PROGRESS": State.ROLLING_BACK,
+        "ROLLBACK_SUCCESSFUL": State.ROLLED_BACK,
+        "ROLLBACK_FAILED": State.ROLLBACK_FAILED,
+    }
+    state = states.get(str(status), State.WAITING)
+    return Verdict(state, reason or f"the service deployment is {status}")
+
+
+def bake_time_s(configuration: JSON) -> float:
+    """The seconds that a deployment configuration waits on purpose, whatever the tasks do."""
+    minutes = float(configuration.get("bakeTimeInMinutes") or 0)
+    linear = configuration.get("linearConfiguration") or {}
+    canary = configuration.get("canaryConfiguration") or {}
+    if configuration.get("strategy") == "LINEAR" and linear.get("stepPercent"):
+        steps = -(-100 // float(linear["stepPercent"]))
+        minutes += (steps - 1) * float(linear.get("stepBakeTimeInMinutes") or 0)
+    if configuration.get("strategy") == "CANARY":
+        minutes += float(canary.get("canaryBakeTimeInMinutes") or 0)
+    return minutes * 60
+
+
+@dataclass(frozen=True)
+class TaskVerdict:
+    """How a stopped task ended: `exit_code` is None where a deciding container never started."""
+
+    ok: bool
+    exit_code: int | None
+    reason: str
+
+
+def task_verdict(task: JSON, definition: JSON, watch_container: str = "") -> TaskVerdict:
+    """Success only if every essential container (or the watched one alone) ended with 0."""
+    essential = {c.get("name") for c in containers_of(definition) if c.get("essential", True)}
+    deciding = {watch_container} if watch_container else essential
+    containers = [c for c in task.get("containers") or [] if c.get("name") in deciding]
+    bad = [c for c in containers if c.get("exitCode") != 0]
+    missing = deciding - {c.get("name") for c in containers}
+    if not bad and not missing:
+        return TaskVerdict(True, 0, "")
+    codes = [c["exitCode"] for c in bad if c.get("exitCode") is not None]
+    return TaskVerdict(False, codes[0] if codes else None, stop_reason(task))
+
+
+def stop_reason(task: JSON) -> str:
+    """Why a task stopped, in one line without ids: stop code, reason, and each container that did not end well."""
+    said = str(task.get("stoppedReason") or "")
+    code = str(task.get("stopCode") or "")
+    parts = [f"{code}: {said}" if code and code not in said and said else said or code or "stopped without a reason"]
+    for container in task.get("containers") or []:
+        exit_code, why = container.get("exitCode"), str(container.get("reason") or "")
+        if exit_code is None and not why:
+            why = "never started" if "exitCode" not in container and code == "TaskFailedToStart" else ""
+        if exit_code or (why and why not in said):
+            ended = f"exit code {exit_code}" if exit_code is not None else ""
+            parts.append(f"container {container.get('name')}: " + ", ".join(p for p in (ended, why) if p))
+    return re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts))
+
+
+def counts_as_failure(task: JSON) -> bool:
+    """False for tasks that ECS or a person stopped on purpose: scaling in, a newer deployment, StopTask."""
+    reason = str(task.get("stoppedReason") or "")
+    return not reason.startswith("Scaling activity initiated by") and task.get("stopCode") != "UserInitiated"
+
+
+_CAUSES: tuple[tuple[str, str, str], ...] = (
+    (
+        r"CannotPull|pull image|manifest unknown|ImagePull",
+        "the image cannot be pulled",
+        "Check that the tag was pushed to that registry, that the execution role may pull it,"
+        " and that the task's subnets reach the registry.",
+    ),
+    (
+        r"ResourceInitializationError|secret|ssm:|secretsmanager",
+        "ECS could not prepare the task (secrets, logs, volumes or network)",
+        "Check the execution role's permissions and that the subnets reach Secrets Manager, SSM, ECR and CloudWatch.",
+    ),
+    (
+        r"OutOfMemory|exit code 137",
+        "a container was killed, most often because it ran out of memory",
+        "Raise the memory of the container or the task, or find what uses it.",
+    ),
+    (
+        r"exec format error",
+        "the image was built for another CPU architecture",
+        "Build for the architecture of runtimePlatform, or change that member of the task definition.",
+    ),
+    (
+        r"health check|unhealthy|Target\.",
+        "the tasks run, but are not healthy",
+        "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds),"
+        " and the container's log.",
+    ),
+    (
+        r"unable to place|RESOURCE:|no container instance|Capacity is unavailable|insufficient",
+        "there is no room for the new tasks",
+        "Add capacity, lower the task's cpu and memory, or lower --min so that old tasks may stop first.",
+    ),
+    (
+        r"SpotInterruption|TerminationNotice|Host EC2|InfrastructureHealth",
+        "the host went away",
+        "Deploy again; nothing points at the image.",
+    ),
+    (
+        r"exit code|EssentialContainerExited|Essential container",
+        "the application ends by itself soon after it starts",
+        "Read the container's log; a missing variable, secret or migration is the usual reason.",
+    ),
+)
+
+
+def likely_cause(evidence: Iterable[str]) -> tuple[str, str]:
+    """The likeliest cause in the stop reasons, events and log lines, and what to do next."""
+    text = "\n".join(evidence)
+    for pattern, cause, advice in _CAUSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return cause, advice
+    return (
+        "ECS gave no reason",
+        "Look at the service's events, and give a longer time-out (-t) if the tasks only start slowly.",
+    )
+
+
+def revisions_to_prune(active: Iterable[str], keep: int, in_use: Iterable[str]) -> list[str]:
+    """The ARNs to deregister, oldest first: all beyond the newest `keep`, but never one in use."""
+    oldest_first = sorted(active, key=revision_of)
+    used = set(in_use)
+    return [arn for arn in oldest_first[: max(0, len(oldest_first) - keep)] if arn not in used]
+
+
+def poll_interval_s(*, elapsed_s: float, since_move_s: float, only_end_missing: bool) -> float:
+    """How soon to look again: often while something happens, seldom when nothing does."""
+    if only_end_missing or since_move_s < 15:
+        return 1.0
+    return 2.0 if elapsed_s < 120 else 5.0
+
+
+# --- Reporting --------------------------------------------------------------------- may not decide anything
+
+
+class Masker:
+    """Takes secret values out of text; words that the user gave as names (`public`) stay readable."""
+
+    def __init__(self) -> None:
+        self._always: set[str] = set()
+        self._values: set[str] = set()
+        self._public: set[str] = set()
+
+    def hide(self, values: Iterable[str], *, always: bool = False) -> None:
+        """Mask these from now on; short or boolean-like values only if `always`, they would hide everything."""
+        chosen = {value for value in values if value}
+        if always:
+            self._always |= chosen
+        else:
+            self._values |= {v for v in chosen if len(v) > 3 and v.lower() not in ("true", "false", "none", "null")}
+
+    def keep(self, words: Iterable[str]) -> None:
+        """Names that may be printed even where a secret has the same text."""
+        self._public |= {word for word in words if word}
+
+    def text(self, text: str) -> str:
+        """The text with every secret value replaced by ***."""
+        hidden = self._always | {v for v in self._values if not any(v in word for word in self._public)}
+        for value in sorted(hidden, key=len, reverse=True):
+            text = text.replace(value, "***")
+        return text
+
+
+_SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key", re.IGNORECASE)
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """A request with the values of environment, secrets and whatever is named like a secret replaced by ***."""
+    if isinstance(value, dict):
+        hidden = {m for m in ("value", "valueFrom") if "name" in value} | {n for n in value if _SECRET_NAME.search(n)}
+        hidden -= {"secrets", "secretOptions"}
+        return {n: "***" if n in hidden and not isinstance(v, list) else masked(v, n) for n, v in value.items()}
+    if isinstance(value, list):
+        return ["***" if name == "command" and isinstance(item, str) else masked(item) for item in value]
+    return value
+
+
+class Reporter:
+    """Prints: results to stdout, everything else to stderr, and one redrawn line of progress on a terminal."""
+
+    def __init__(self, out: TextIO, err: TextIO, output: OutputOptions = OutputOptions()) -> None:
+        self.out, self.err = out, err
+        self.output = output
+        self.mask = Masker()
+        self.facts: JSON = {}
+        self._redraw = err.isatty() and os.environ.get("TERM") != "dumb"
+        self._drawn = False
+        self._last_progress: dict[str, str] = {}
+
+    def line(self, text: str) -> None:
+        """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
+        self._clear()
+        self._write(self.err if self.output.json else self.out, text + "\n")
+
+    def note(self, text: str) -> None:
+        """A line for people, on stderr."""
+        self._clear()
+        self._write(self.err, self.mask.text(text) + "\n")
+
+    def warning(self, text: str) -> None:
+        """Something that is not as asked, but does not fail the run."""
+        self.note(f"Warning: {text}")
+
+    def error(self, text: str, hint: str = "") -> None:
+        """What failed and what to do next."""
+        self.note(f"ERROR: {text}" + (f"\n{hint}" if hint else ""))
+
+    def progress(self, what: str, elapsed_s: float, key: str = "") -> None:
+        """On a terminal the line is redrawn; elsewhere it is printed when `what` has changed."""
+        text = f"[{elapsed_s:4.0f} s] {what}"
+        if self._redraw:
+            self._write(self.err, "\r" + self.mask.text(text)[: _columns() - 1] + "\x1b[K")
+            self._drawn = True
+        elif self._last_progress.get(key) != what:
+            self._write(self.err, self.mask.text(text) + "\n")
+        self._last_progress[key] = what
+
+    def call(self, operation: str, params: JSON, outcome: str, duration_s: float) -> None:
+        """With --verbose: one API call."""
+        if self.output.verbose:
+            request = json.dumps(masked(params), ensure_ascii=False, default=str)
+            self.note(f"> {operation} {request} -> {outcome}, {duration_s * 1000:.0f} ms")
+
+    def learn(self, **facts: Any) -> None:
+        """Keep facts for the JSON document."""
+        self.facts.update(facts)
+
+    def finish(self, exit_code: int) -> None:
+        """The JSON document, if asked for."""
+        self._clear()
+        self.learn(exit_code=exit_code)
+        if self.output.json:
+            text = json.dumps(self.facts, indent=2, ensure_ascii=False, default=str)
+            self._write(self.out, self.mask.text(text) + "\n")
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._drawn = False
+            self._write(self.err, "\r\x1b[K")
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        """A closed pipe or a narrow encoding must never end a deployment."""
+        try:
+            stream.write(text)
+            stream.flush()
+        except UnicodeEncodeError:
+            stream.write(text.encode("ascii", "backslashreplace").decode())
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+# --- Clock ------------------------------------------------------------------- the only place that reads time
+
+
+class Clock(Protocol):
+    """Time as a parameter: seconds that only grow, and a way to spend them."""
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let that many seconds pass."""
+
+
+class SystemClock:
+    """Real time."""
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class Interrupts:
+    """Holds SIGINT and SIGTERM back, except where stopping leaves nothing half done: sleeps and reading calls.
+
+    The first signal raises `Interrupted` there, or at the next such place; a second one ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._pending: int | None = None
+        self._allowed = False
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the two signals inside this block (in the main thread; elsewhere Python has no handlers)."""
+        try:
+            before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:
+            before = {}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A signal may end this block at any point."""
+        self.check()
+        self._allowed = True
+        try:
+            yield
+        finally:
+            self._allowed = False
+
+    def check(self) -> None:
+        """Raises `Interrupted` if a signal came in the meantime."""
+        if self._pending is not None:
+            signum, self._pending = self._pending, None
+            raise Interrupted(signum)
+
+    def _handle(self, signum: int, _frame: object) -> None:
+        self._pending = signum
+        for second in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(second, signal.SIG_DFL)
+        if self._allowed:
+            self.check()
+
+
+# --- AWS --------------------------------------------------------------------------- may not decide anything
+
+_READS = ("Describe", "List", "Get")
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+_UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
+_DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
+_THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
+
+
+def connect(
+    options: AwsOptions,
+    *,
+    clock: Clock,
+    report: Reporter,
+    interrupts: Interrupts,
+    env: Mapping[str, str],
+    read_only: bool = False,
+) -> Aws:
+    """A connection with the asked-for credentials; raises `DeployError` 4 without boto3 and `AwsError` otherwise."""
+    try:
+        import boto3
+        import botocore.exceptions
+        import botocore.session
+    except ImportError as error:
+        message = "Some of the required software is not installed: please install boto3"
+        raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
+    try:
+        session = botocore.session.Session(profile=options.profile or None)
+        session.register_component("data_loader", _model_loader())
+        region = options.region or env.get("AWS_REGION", "") or session.get_config_variable("region")
+        if not region:
+            raise botocore.exceptions.NoRegionError
+        session = _with_credentials(session, options, region)
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise translated(error, "") from error
+    return Aws(boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+
+
+def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
+    """One loader for the process: a fresh one would read and parse the service model again (45 ms)."""
+    if not cache:
+        import botocore.loaders
+
+        cache.append(botocore.loaders.create_loader())
+    return cache[0]
+
+
+def _with_credentials(session: Any, options: AwsOptions, region: str) -> Any:
+    """The session, its credentials replaced by what the options ask for."""
+    from functools import partial
+
+    from botocore import credentials
+
+    if options.access_key:
+        session.set_credentials(options.access_key, options.secret_key)
+    elif options.instance_profile:
+        chain = credentials.create_credential_resolver(session, region_name=region).providers
+        roles = [provider for provider in chain if provider.METHOD in ("container-role", "iam-role")]
+        session.register_component("credential_provider", credentials.CredentialResolver(roles))
+    if not options.assume_role_arn:
+        return session
+    source = session.get_credentials()
+    if source is None:
+        from botocore.exceptions import NoCredentialsError
+
+        raise NoCredentialsError
+    fetcher = credentials.AssumeRoleCredentialFetcher(
+        partial(session.create_client, region_name=region), source, options.assume_role_arn,
+        extra_args={"RoleSessionName": "ecs-deploy"},
+    )  # fmt: skip
+    renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+    assumed = type(
+        "AssumedRole", (credentials.CredentialProvider,), {"METHOD": "assume-role", "load": lambda _: renewed}
+    )
+    import botocore.session
+
+    fresh = botocore.session.Session(profile=options.profile or None)
+    fresh.register_component("data_loader", _model_loader())
+    fresh.register_component("credential_provider", credentials.CredentialResolver([assumed()]))
+    return fresh
+
+
+class Aws:
+    """One method per API call; AWS's errors come out as `AwsError`.
+
+    ECS requests and answers travel as raw JSON, so that members which the installed botocore does not know are
+    neither dropped nor refused; botocore signs, sends, retries and names the errors. With `read_only`, a call that
+    would change something is a bug.
+    """
+
+    def __init__(
+        self, session: Any, region: str, clock: Clock, report: Reporter, interrupts: Interrupts, read_only: bool
+    ) -> None:
+        self.region = region
+        self._session, self._clock, self._report, self._interrupts = session, clock, report, interrupts
+        self._read_only = read_only
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._request: bytes | None = None
+        self._answer = b""
+        self._retries = True
+        self._register_budget = Budget(clock, burst=20, per_second=1.0)
+
+    # Services
+
+    def describe_services(self, cluster: str, names: Sequence[str], *, retries: bool = True) -> dict[str, JSON]:
+        """The services by the name they were asked for; one that does not exist is left out."""
+        found: dict[str, JSON] = {}
+        for batch in batches(names, 10):
+            params = {"cluster": cluster, "services": list(batch)}
+            for service in self._ecs("DescribeServices", params, retries=retries).get("services", []):
+                for name in batch:
+                    if name in (service.get("serviceName"), service.get("serviceArn")):
+                        found[name] = service
+        return found
+
+    def update_service(self, **params: Any) -> JSON:
+        """The service as UpdateService answers it. Safe to repeat: the answer names the deployment that counts."""
+        service: JSON = self._ecs("UpdateService", params)["service"]
+        return service
+
+    def list_services(self, cluster: str) -> list[str]:
+        """The names of the cluster's services."""
+        return [short_name(a) for a in self._ecs_pages("ListServices", "serviceArns", {"cluster": cluster})]
+
+    def list_clusters(self) -> list[str]:
+        """The names of the region's clusters."""
+        return [short_name(a) for a in self._ecs_pages("ListClusters", "clusterArns", {})]
+
+    def service_deployments(self, arns: Sequence[str], *, retries: bool = True) -> list[JSON]:
+        """The service deployments with these ARNs."""
+        found: list[JSON] = []
+        for batch in batches(arns, 20):
+            params = {"serviceDeploymentArns": list(batch)}
+            found += self._ecs("DescribeServiceDeployments", params, retries=retries).get("serviceDeployments", [])
+        return found
+
+    def newest_service_deployment(self, cluster: str, service: str) -> str:
+        """The ARN of the service's newest service deployment, or an empty string."""
+        params = {"cluster": cluster, "service": service}
+        listed = self._ecs_pages("ListServiceDeployments", "serviceDeployments", params)
+        newest: JSON = max(listed, key=lambda brief: float(brief.get("createdAt") or 0), default={})
+        return str(newest.get("serviceDeploymentArn") or "")
+
+    def stop_service_deployment(self, arn: str) -> None:
+        """Have ECS roll the service deployment back."""
+        self._ecs("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
+
+    # Task definitions
+
+    def describe_task_definition(self, name: str, *, tags: bool = True) -> tuple[JSON, list[JSON]]:
+        """The raw definition and its tags."""
+        params: JSON = {"taskDefinition": name, **({"include": ["TAGS"]} if tags else {})}
+        answer = self._ecs("DescribeTaskDefinition", params)
+        return answer["taskDefinition"], answer.get("tags") or []
+
+    def register_task_definition(self, definition: JSON) -> JSON:
+        """The new revision as AWS answers it. Never repeated by itself when the answer was lost (`maybe_done`)."""
+        self._register_budget.spend()
+        registered: JSON = self._ecs("RegisterTaskDefinition", definition)["taskDefinition"]
+        return registered
+
+    def deregister_task_definition(self, arn: str) -> None:
+        """Make the revision INACTIVE."""
+        self._register_budget.spend()
+        self._ecs("DeregisterTaskDefinition", {"taskDefinition": arn})
+
+    def active_revisions(self, family: str) -> list[str]:
+        """The ARNs of the family's ACTIVE revisions (and not of families whose name begins the same)."""
+        params = {"familyPrefix": family, "status": "ACTIVE", "sort": "ASC", "maxResults": 100}
+        arns = self._ecs_pages("ListTaskDefinitions", "taskDefinitionArns", params)
+        return [arn for arn in arns if family_of(arn) == family]
+
+    def output_only_members(self) -> set[str]:
+        """The members of an answered definition that RegisterTaskDefinition does not take (botocore's model)."""
+        model = self._client("ecs").meta.service_model
+        accepted = model.operation_model("RegisterTaskDefinition").input_shape.members
+        return set(model.shape_for("TaskDefinition").members) - set(accepted)
+
+    # Tasks
+
+    def run_task(self, **params: Any) -> JSON:
+        """RunTask's answer: `tasks` and `failures`. With a clientToken a repeated call starts nothing twice."""
+        return self._ecs("RunTask", params)
+
+    def stop_task(self, cluster: str, task: str, reason: str) -> None:
+        """Have the task stopped."""
+        self._ecs("StopTask", {"cluster": cluster, "task": task, "reason": reason})
+
+    def describe_tasks(self, cluster: str, arns: Sequence[str], *, retries: bool = True) -> list[JSON]:
+        """The tasks that ECS still (or already) knows."""
+        found: list[JSON] = []
+        for batch in batches(arns, 100):
+            params = {"cluster": cluster, "tasks": list(batch)}
+            found += self._ecs("DescribeTasks", params, retries=retries).get("tasks", [])
+        return found
+
+    def tasks_started_by(self, cluster: str, started_by: str, status: str, *, first_page: bool = False) -> list[str]:
+        """The ARNs of a deployment's tasks whose desired status is RUNNING or STOPPED."""
+        params = {"cluster": cluster, "startedBy": started_by, "desiredStatus": status, "maxResults": 100}
+        if first_page:
+            return list(self._ecs("ListTasks", params, retries=False).get("taskArns", []))
+        return self._ecs_pages("ListTasks", "taskArns", params)
+
+    # Logs
+
+    def log_events(self, group: str, stream: str, *, region: str = "", token: str = "", last: int = 0) -> JSON:
+        """GetLogEvents: the `last` lines, or all since `token` from the start on."""
+        params: JSON = {"logGroupName": group, "logStreamName": stream, "startFromHead": not last}
+        params |= {"limit": last} if last else {}
+        params |= {"nextToken": token} if token else {}
+        return self._call("logs", "GetLogEvents", params, region=region, retries=False)
+
+    # How a call is made
+
+    def _ecs_pages(self, operation: str, member: str, params: JSON) -> list[Any]:
+        """All pages of a list; not every list of ECS has a paginator in botocore."""
+        found: list[Any] = []
+        token = ""
+        while True:
+            page = self._ecs(operation, {**params, **({"nextToken": token} if token else {})})
+            found += page.get(member, [])
+            token = page.get("nextToken") or ""
+            if not token:
+                return found
+
+    def _ecs(self, operation: str, params: JSON, *, retries: bool = True) -> JSON:
+        self._request = json.dumps(params, ensure_ascii=False).encode()
+        self._call("ecs", operation, params, retries=retries)
+        answer: JSON = json.loads(self._answer)
+        return answer
+
+    def _call(self, service: str, operation: str, params: JSON, *, region: str = "", retries: bool = True) -> JSON:
+        """One call; a signal may end it only if it reads."""
+        reads = operation.startswith(_READS)
+        if self._read_only and not reads:
+            raise AssertionError(f"{operation} in a dry run")
+        self._retries = retries
+        client = self._client(service, region)
+        started_s = self._clock.now()
+        try:
+            with self._interrupts.allowed() if reads else _checked(self._interrupts):
+                answer: JSON = self._send(client, service, operation, params)
+        except AwsError as error:
+            self._report.call(operation, params, error.code, self._clock.now() - started_s)
+            raise
+        request_id = answer.get("ResponseMetadata", {}).get("RequestId", "no request id")
+        self._report.call(operation, params, request_id, self._clock.now() - started_s)
+        return answer
+
+    def _send(self, client: Any, service: str, operation: str, params: JSON) -> JSON:
+        from botocore import xform_name
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        method = getattr(client, xform_name(operation))
+        try:
+            answer: JSON = method() if service == "ecs" else method(**params)
+        except (BotoCoreError, ClientError) as error:
+            raise translated(error, operation) from error
+        return answer
+
+    def _client(self, service: str, region: str = "") -> Any:
+        key = (service, region or self.region)
+        if key not in self._clients:
+            self._clients[key] = self._new_client(*key)
+        return self._clients[key]
+
+    def _new_client(self, service: str, region: str) -> Any:
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+        from botocore.retries import standard
+
+        variable = self._session._session.get_config_variable
+        attempts = int(variable("max_attempts") or 5)
+        mode = "adaptive" if variable("retry_mode") == "adaptive" else "standard"
+        retries: Any = {"mode": mode, "total_max_attempts": attempts}
+        config = Config(
+            retries=retries,
+            connect_timeout=10,
+            read_timeout=30,
+            tcp_keepalive=True,
+            parameter_validation=service != "ecs",
+            user_agent_extra=f"ecs-deploy/{__version__}",
+        )
+        try:
+            client = self._session.client(service, region_name=region, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise translated(error, "") from error
+        events, name = client.meta.events, client.meta.service_model.service_id.hyphenize()
+        # botocore's own handler sleeps in real time and repeats a RegisterTaskDefinition whose answer was lost,
+        # which would leave two revisions: it is asked for the delay, and `_retry_delay` has the last word.
+        retry_id = f"retry-config-{name}"
+        events.unregister(f"needs-retry.{name}", unique_id=retry_id)
+        handler = standard.register_retry_handler(client, attempts)
+        events.unregister(f"needs-retry.{name}", unique_id=retry_id)
+        events.register(f"needs-retry.{name}", lambda **event: self._retry_delay(handler, **event))
+        if service == "ecs":
+            events.register("before-call.ecs", self._put_request)
+            events.register("response-received.ecs", self._keep_answer)
+        return client
+
+    def _retry_delay(self, handler: Any, **event: Any) -> float | None:
+        """botocore's delay, spent on our clock; None ends the attempts."""
+        if not self._retries:
+            return None
+        response, error = event.get("response"), event.get("caught_exception")
+        lost = _answer_lost(error) if error else response is not None and response[0].status_code >= 500
+        if lost and event["operation"].name == "RegisterTaskDefinition":
+            return None
+        delay_s = handler.needs_retry(**event)
+        if delay_s is None or delay_s is False:
+            return None
+        self._clock.sleep(delay_s)
+        return 0
+
+    def _put_request(self, params: JSON, **_: Any) -> None:
+        params["body"] = self._request
+
+    def _keep_answer(self, response_dict: JSON, **_: Any) -> None:
+        self._answer = response_dict["body"]
+
+
+@contextlib.contextmanager
+def _checked(interrupts: Interrupts) -> Iterator[None]:
+    interrupts.check()
+    yield
+
+
+class Budget:
+    """ECS's own throttle for registering and deregistering, kept on this side, so that it is never hit.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+    """
+
+    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
+        self._clock, self._burst, self._per_second = clock, burst, per_second
+        self._left, self._at_s = float(burst), clock.now()
+
+    def spend(self) -> None:
+        """Wait until one more call is allowed."""
+        now_s = self._clock.now()
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second)
+        self._at_s = now_s
+        if self._left < 1:
+            self._clock.sleep((1 - self._left) / self._per_second)
+            self._left, self._at_s = 1.0, self._clock.now()
+        self._left -= 1
+
+
+def batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The items, `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def translated(error: Exception, operation: str) -> AwsError:
+    """botocore's exception as one sentence with what to do next."""
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, ClientError):
+        return _refused(error, operation)
+    return _unreached(error, operation)
+
+
+def _refused(error: Any, operation: str) -> AwsError:
+    details = error.response.get("Error", {})
+    code, message = str(details.get("Code", "")), str(details.get("Message", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    what = error.operation_name or operation
+    if code in _EXPIRED:
+        hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
+        return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
+    if code in _UNKNOWN_KEY or "Signature" in code:
+        hint = "Check the access key, the secret key and the session token; they must belong together."
+        return AwsError(f"AWS does not accept these credentials ({what}: {message})", code=code, hint=hint)
+    if code in _DENIED:
+        action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
+        hint = f"Allow {action[1] if action else 'ecs:' + what} in the IAM policy of these credentials."
+        return AwsError(f"AWS denied {what}: {message}", code=code, hint=hint)
+    if code in _THROTTLED or "Throttl" in code or status == 429:
+        hint = "Other programs use the same account's budget of calls; try again in a minute."
+        return AwsError(f"AWS throttled {what} again and again ({message})", code=code, hint=hint, transient=True)
+    if status >= 500:
+        said = f"AWS had an error of its own in {what}: {message} ({code})"
+        return AwsError(said, code=code, hint="Try again.", transient=True, maybe_done=True)
+    return AwsError(f"AWS refused {what}: {message} ({code})", code=code)
+
+
+def _unreached(error: Exception, operation: str) -> AwsError:
+    from botocore import exceptions as botocore
+
+    code = type(error).__name__
+    during = f" ({operation})" if operation else ""
+    if isinstance(error, botocore.NoRegionError):
+        return AwsError("No AWS region is set", code=code, hint="Give -r REGION, or set AWS_DEFAULT_REGION.")
+    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
+        hint = "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role."
+        return AwsError("No AWS credentials were found", code=code, hint=hint)
+    if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
+        hint = "Check the network, the proxy and the region's name, and try again."
+        lost = _answer_lost(error)
+        return AwsError(f"AWS was not reached{during}: {error}", code=code, hint=hint, transient=True, maybe_done=lost)
+    hint = "Check the profile, the credentials and the region."
+    return AwsError(f"AWS cannot be used with these settings{during}: {error}", code=code, hint=hint)
+
+
+def _answer_lost(error: Exception) -> bool:
+    """False only where the request surely never arrived."""
+    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
+
+    return not isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError))
+
+
+# --- Operations -------------------------------------------------------------- may not build API calls by hand
+
+
+@dataclass
+class Context:
+    """Everything impure, in one parameter."""
+
+    aws: Aws
+    clock: Clock
+    report: Reporter
+    interrupts: Interrupts
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a signal may end it."""
+        with self.interrupts.allowed():
+            self.clock.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A definition before and after the edits, ready to be registered. `current` is an ARN or empty."""
+
+    current: str
+    old: JSON
+    new: JSON
+    tags_required: bool = False
+
+
+@dataclass
+class Rollout:
+    """One service's deployment as this run follows it; after its start only `watch` changes it."""
+
+    cluster: str
+    service: str
+    target: Target
+    wait: WaitOptions
+    definition: JSON
+    started_s: float
+    desired: int
+    strategy: str = "ROLLING"
+    label: str = ""
+    silent: bool = False
+    undo: JSON = field(default_factory=dict)
+    seen: bool = False
+    running: bool = False
+    phase_s: float = 0.0
+    moved_s: float = 0.0
+    counts: Counts = Counts()
+    last: JSON = field(default_factory=dict)
+    known_events: set[str] = field(default_factory=set)
+    bad_events: list[str] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, JSON] = field(default_factory=dict)
+    native: str = ""
+    native_before: str = ""
+    native_state: JSON = field(default_factory=dict)
+    hooks: set[str] = field(default_factory=set)
+    verdict: Verdict | None = None
+    running_after_s: float | None = None
+
+    @property
+    def deadline_s(self) -> float:
+        """When the present wait is over; each of the two waits has the whole time-out."""
+        return self.phase_s + (self.wait.timeout_s or FOREVER_S)
+
+    def say(self, report: Reporter, text: str) -> None:
+        """Print a line that scripts read, unless this is a rollback, whose success is not the user's."""
+        if not self.silent:
+            report.line(f"{self.label}{text}")
+
+    def command(self) -> str:
+        """The AWS CLI command that points the service back at what it ran before."""
+        parts = ["aws ecs update-service", f"--cluster {self.cluster}", f"--service {self.service}"]
+        return " ".join([*parts, f"--task-definition {self.target.previous_definition}"])
+
+
+# Deploying
+
+
+def deploy(ctx: Context, options: DeployOptions) -> int:
+    """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
+    ctx.report.mask.keep((options.cluster, options.service, options.task_definition))
+    ctx.report.learn(cluster=options.cluster or None, service=options.service or None)
+    return deploy_service(ctx, options) if options.service else deploy_definition(ctx, options)
+
+
+def deploy_service(ctx: Context, options: DeployOptions) -> int:
+    """Register the edited definition, update the service and follow the deployment to its end."""
+    service = require_service(ctx, options.cluster, options.service)
+    wants_definition = bool(options.edits or options.source.file or options.source.taskdef)
+    draft = draft_definition(ctx, options, str(service.get("taskDefinition"))) if wants_definition else None
+    update = service_update(options, service)
+    warn_of_bake_time(ctx, options.wait, service)
+    if options.output.dry_run:
+        return show_dry_run(ctx, draft, "UpdateService", update)
+    arn = register(ctx, draft) if draft else ""
+    rollout = start_rollout(ctx, options, service, arn, update, draft)
+    ctx.report.learn(deployment_id=rollout.target.deployment_id)
+    return follow(ctx, options, rollout)
+
+
+def require_service(ctx: Context, cluster: str, name: str) -> JSON:
+    """The service, ACTIVE and deployed by ECS itself; raises `DeployError` with the names that exist otherwise."""
+    with explained(ctx, cluster, name):
+        service = ctx.aws.describe_services(cluster, [name]).get(name)
+    if service is None or service.get("status") == "INACTIVE":
+        missing = AwsError(f"The service {name} was not found in cluster {cluster}", code="ServiceNotFoundException")
+        missing.hint = existing(lambda: ctx.aws.list_services(cluster), "services of the cluster")
+        raise missing
+    controller = (service.get("deploymentController") or {}).get("type", "ECS")
+    if controller != "ECS":
+        raise DeployError(
+            f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it",
+            hint="Deploy it with CodeDeploy (aws deploy create-deployment)."
+            if controller == "CODE_DEPLOY"
+            else "Deploy it with the controller that owns its task sets.",
+        )
+    return service
+
+
+@contextlib.contextmanager
+def explained(ctx: Context, cluster: str, service: str = "") -> Iterator[None]:
+    """AWS's "not found" errors, with the names that do exist."""
+    try:
+        yield
+    except AwsError as error:
+        if error.code == "ClusterNotFoundException":
+            error.message = f"The cluster {cluster} was not found in {ctx.aws.region}"
+            error.hint = existing(ctx.aws.list_clusters, f"clusters in {ctx.aws.region}")
+        elif error.code in ("ServiceNotFoundException", "ServiceNotActiveException"):
+            error.message = f"The service {service} was not found in cluster {cluster}, or is not ACTIVE"
+            error.hint = existing(lambda: ctx.aws.list_services(cluster), "services of the cluster")
+        error.args = (error.message,)
+        raise
+
+
+def existing(names: Callable[[], list[str]], what: str) -> str:
+    """A hint with the names there are, or an empty string if they may not be listed."""
+    try:
+        found = sorted(names())
+    except AwsError:
+        return ""
+    more = f", and {len(found) - 20} more" if len(found) > 20 else ""
+    return f"The {what}: {', '.join(found[:20])}{more}" if found else f"There are no {what}."
+
+
+def draft_definition(ctx: Context, options: DeployOptions, current: str) -> Draft:
+    """The definition to start from, copied and edited; prints the image and the current ARN; registers nothing."""
+    source, edits = options.source, options.edits
+    for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
+        if image:
+            ctx.report.mask.keep([image])
+            ctx.report.line(f"Using image name: {image}")
+    if source.file is not None:
+        described, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
+    else:
+        start = source.taskdef or (family_of(current) if source.latest else current)
+        described, tags = describe_definition(ctx, start, options.tags_required)
+        current = current if source.taskdef else str(described["taskDefinitionArn"])
+    ctx.report.mask.hide(secret_values(described) | {v.value for v in edits.variables})
+    ctx.report.mask.keep([str(c.get("image")) for c in containers_of(described)])
+    ctx.report.line(f"Current task definition: {current}")
+    old = registrable(described, ctx.aws.output_only_members(), tags)
+    if source.taskdef and options.task_definition:
+        old["family"] = family_of(options.task_definition)
+    new = edited(old, edits)
+    ctx.report.learn(previous_task_definition=current)
+    for line in changes(old, new) or ["no member changes"]:
+        ctx.report.note(f"  {line}")
+    return Draft(current, old, new, options.tags_required)
+
+
+def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[JSON, list[JSON]]:
+    """The definition and its tags; without its tags, and a warning, where they may not be read."""
+    try:
+        return ctx.aws.describe_task_definition(name)
+    except AwsError as error:
+        if error.code in _DENIED and not tags_required and "Tag" in error.message:
+            ctx.report.warning(f"The tags of {name} are not copied. {error.message}")
+            return ctx.aws.describe_task_definition(name, tags=False)
+        if "Unable to describe task definition" in error.message:
+            error.message = f"The task definition {name} was not found in {ctx.aws.region}"
+            error.hint = "Give a family with an ACTIVE revision, family:revision, or an ARN."
+        raise
+
+
+def service_update(options: DeployOptions, service: JSON) -> JSON:
+    """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
+    change = options.change
+    update: JSON = {"cluster": options.cluster, "service": options.service}
+    if change.desired_count is not None:
+        update["desiredCount"] = change.desired_count
+    percents = {
+        "minimumHealthyPercent": change.minimum_healthy_percent,
+        "maximumPercent": change.maximum_percent,
+    }
+    given = {name: value for name, value in percents.items() if value is not None}
+    if given:
+        update["deploymentConfiguration"] = {**(service.get("deploymentConfiguration") or {}), **given}
+    if change.force_new_deployment:
+        update["forceNewDeployment"] = True
+    return update
+
+
+def warn_of_bake_time(ctx: Context, wait: WaitOptions, service: JSON) -> None:
+    """Say at the start what can't end in time."""
+    baking_s = bake_time_s(service.get("deploymentConfiguration") or {})
+    if wait.timeout_s and baking_s > wait.timeout_s and not wait.skip_deployments_check:
+        ctx.report.warning(
+            f"The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
+            f" {wait.timeout_s:.0f} s (-t); the wait will end undecided."
+        )
+
+
+def show_dry_run(ctx: Context, draft: Draft | None, operation: str, request: JSON) -> int:
+    """What would be sent, with the values masked; nothing was."""
+    if draft:
+        ctx.report.line("Would register: " + json.dumps(masked(draft.new), ensure_ascii=False))
+        request = {**request, "taskDefinition": f"{draft.new.get('family')}:<new revision>"} if request else {}
+    if request:
+        ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
+    ctx.report.line("Dry run: nothing was changed.")
+    ctx.report.learn(verdict="dry run")
+    return Exit.OK
+
+
+def register(ctx: Context, draft: Draft) -> str:
+    """Register the draft and print the new ARN."""
+    try:
+        arn = register_once(ctx, draft.new)
+    except AwsError as error:
+        if error.code not in _DENIED or "TagResource" not in error.message or draft.tags_required:
+            raise
+        ctx.report.warning(f"The tags are not copied. {error.message}")
+        arn = register_once(ctx, {name: value for name, value in draft.new.items() if name != "tags"})
+    ctx.report.mask.keep([arn])
+    ctx.report.line(f"New task definition: {arn}")
+    ctx.report.learn(new_task_definition=arn)
+    return arn
+
+
+def register_once(ctx: Context, definition: JSON) -> str:
+    """The ARN of the new revision. If an answer is lost, look for the revision before registering it again."""
+    before = None
+    for last in (False, False, True):
+        try:
+            return str(ctx.aws.register_task_definition(definition)["taskDefinitionArn"])
+        except AwsError as error:
+            if not error.maybe_done or last:
+                raise
+        ctx.report.note("The answer of RegisterTaskDefinition was lost; looking whether it was carried out.")
+        before = newest_equal(ctx, definition)
+        if before:
+            return before
+    raise AssertionError("unreachable")
+
+
+def newest_equal(ctx: Context, definition: JSON) -> str:
+    """The ARN of the family's newest revision if it says all that `definition` says, else an empty string."""
+    try:
+        newest, _ = ctx.aws.describe_task_definition(str(definition["family"]), tags=False)
+    except AwsError as error:
+        if error.transient:
+            raise
+        return ""
+    sent = {name: value for name, value in definition.items() if name != "tags"}
+    return str(newest["taskDefinitionArn"]) if says_all_of(newest, sent) else ""
+
+
+def says_all_of(answer: Any, sent: Any) -> bool:
+    """True if everything in `sent` stands in `answer`, which may say more."""
+    if isinstance(sent, dict) and isinstance(answer, dict):
+        return all(name in answer and says_all_of(answer[name], value) for name, value in sent.items())
+    if isinstance(sent, list) and isinstance(answer, list):
+        return len(sent) == len(answer) and all(map(says_all_of, answer, sent))
+    return bool(answer == sent)
+
+
+def start_rollout(
+    ctx: Context, options: DeployOptions, service: JSON, arn: str, update: JSON, draft: Draft | None
+) -> Rollout:
+    """Update the service; if that fails, the revision registered for it is deregistered again."""
+    if arn:
+        update = {**update, "taskDefinition": arn}
+    else:
+        ctx.report.line("Force a new deployment of the service")
+    try:
+        with explained(ctx, options.cluster, options.service):
+            answer = ctx.aws.update_service(**update)
+    except (AwsError, Interrupted) as error:
+        if isinstance(error, AwsError) and error.maybe_done and arn:
+            error.hint = f"UpdateService may have been carried out; {arn} is left as it is. Look at the service."
+        elif arn:
+            discard(ctx, arn, "that no service uses")
+        raise
+    now_s = ctx.clock.now()
+    started = started_deployment(answer, arn)
+    definition = draft.new if draft else service_definition(ctx, answer)
+    before = str(service["taskDefinition"]) if arn else ""
+    target = Target(str(started.get("id", "")), arn or str(answer["taskDefinition"]), before)
+    undo: JSON = {name: service.get(name) for name in ("desiredCount", "deploymentConfiguration") if name in update}
+    return Rollout(
+        cluster=options.cluster,
+        service=options.service,
+        target=target,
+        wait=options.wait,
+        definition=definition,
+        started_s=now_s,
+        phase_s=now_s,
+        moved_s=now_s,
+        desired=int(answer.get("desiredCount", 0)),
+        strategy=str((answer.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"),
+        undo=undo,
+        last=answer,
+        known_events={str(e.get("id")) for s in (service, answer) for e in s.get("events") or []},
+        native_before=str(service.get("currentServiceDeployment") or ""),
+    )  # fmt: skip
+
+
+def started_deployment(answer: JSON, arn: str) -> JSON:
+    """The deployment that UpdateService started: the answer's PRIMARY, if it runs the definition that was sent."""
+    primary = primary_of(answer)
+    if not arn or primary.get("taskDefinition") == arn:
+        return primary
+    return next((d for d in answer.get("deployments") or [] if d.get("taskDefinition") == arn), {})
+
+
+def service_definition(ctx: Context, service: JSON) -> JSON:
+    """The definition that a service runs, for its health checks and logs."""
+    definition, _ = ctx.aws.describe_task_definition(str(service["taskDefinition"]), tags=False)
+    ctx.report.mask.hide(secret_values(definition))
+    return definition
+
+
+def discard(ctx: Context, arn: str, what: str) -> None:
+    """Deregister a revision that this run made; if that fails, name it."""
+    try:
+        ctx.aws.deregister_task_definition(arn)
+        ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
+    except AwsError as error:
+        ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
+
+
+# Following
+
+
+def follow(ctx: Context, options: DeployOptions, rollout: Rollout) -> int:
+    """Watch one deployment to its end; on success prune, on failure explain and roll back; the exit code."""
+    try:
+        watch(ctx, [rollout])
+    except Interrupted as stop:
+        leave_in_flight(ctx, rollout, stop)
+        raise
+    except AwsError as error:
+        raise unknown_outcome(rollout, error) from error
+    code = conclude(ctx, rollout)
+    learn_outcome(ctx, rollout)
+    if code == Exit.OK and options.max_definitions:
+        in_use = [str(d.get("taskDefinition")) for d in rollout.last.get("deployments") or []]
+        prune(ctx, family_of(rollout.target.definition), options.max_definitions, [*in_use, rollout.target.definition])
+    return code
+
+
+def unknown_outcome(rollout: Rollout, error: AwsError) -> AwsError:
+    """The error, saying that the deployment goes on unwatched."""
+    said = (
+        f"{error.message}. The outcome is unknown: deployment {rollout.target.deployment_id} of service"
+        f" {rollout.service} was in progress"
+    )
+    return AwsError(said, code=error.code, hint=error.hint)
+
+
+def learn_outcome(ctx: Context, rollout: Rollout) -> None:
+    """Keep what the JSON document says of a deployment."""
+    verdict = rollout.verdict or Verdict(State.WAITING)
+    ctx.report.learn(
+        verdict=verdict.state.value,
+        reason=verdict.reason,
+        failed_tasks=[{"count": count, "reason": reason} for reason, count in rollout.reasons.most_common()],
+        durations={
+            "until_running_s": rollout.running_after_s,
+            "total_s": round(ctx.clock.now() - rollout.started_s, 1),
+        },
+    )
+
+
+def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
+    """Follow the deployments until each has its verdict: one DescribeServices per ten services a tick.
+
+    A throttled or failed look is never a verdict; raises `AwsError` only where looking again cannot help.
+    """
+    begun_s = answered_s = ctx.clock.now()
+    backoff_s = 0.0
+    while waiting := [rollout for rollout in rollouts if rollout.verdict is None]:
+        try:
+            look(ctx, waiting)
+            answered_s, backoff_s = ctx.clock.now(), 0.0
+        except AwsError as error:
+            if not error.transient or ctx.clock.now() - answered_s > UNREACHABLE_S:
+                raise
+            backoff_s = min(15.0, max(1.0, backoff_s * 2))
+            ctx.report.note(f"{error.message}; looking again.")
+        now_s = ctx.clock.now()
+        for rollout in waiting:
+            expire(ctx, rollout, now_s)
+        waiting = [rollout for rollout in waiting if rollout.verdict is None]
+        if waiting:
+            pause_s = max(backoff_s, min(interval_of(rollout, now_s, begun_s) for rollout in waiting))
+            ctx.sleep(min(pause_s, *(rollout.deadline_s - now_s for rollout in waiting), pause_s))
+
+
+def interval_of(rollout: Rollout, now_s: float, begun_s: float) -> float:
+    """How soon this deployment wants the next look."""
+    return poll_interval_s(
+        elapsed_s=now_s - begun_s,
+        since_move_s=now_s - rollout.moved_s,
+        only_end_missing=rollout.seen and rollout.counts.only_end_missing,
+    )
+
+
+def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
+    """One tick: ask once for all, and let each deployment draw its conclusion."""
+    services = ctx.aws.describe_services(waiting[0].cluster, [r.service for r in waiting], retries=False)
+    look_at_strategies(ctx, waiting, services)
+    for rollout in waiting:
+        observe(ctx, rollout, services.get(rollout.service))
+
+
+def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
+    """Report what is new of one service, and set the verdict once ECS has decided."""
+    now_s = ctx.clock.now()
+    if service is not None:
+        rollout.last = service
+        rollout.seen = rollout.seen or find_deployment(service, rollout.target.deployment_id) is not None
+        counts = counts_of(service, rollout.target.deployment_id)
+        bad = report_events(ctx, rollout, service)
+        if counts != rollout.counts:
+            rollout.moved_s = now_s
+        fell = counts.running + counts.pending < rollout.counts.running + rollout.counts.pending
+        if fell or bad or counts.failed > rollout.counts.failed:
+            diagnose(ctx, rollout)
+        rollout.counts = counts
+    verdict = rollout_verdict(service, rollout.target, seen=rollout.seen, since_update_s=now_s - rollout.started_s)
+    if rollout.native_state and verdict.state in (State.WAITING, State.COMPLETED):
+        verdict = strategy_verdict(rollout.native_state)
+    if verdict.state in (State.WAITING, State.COMPLETED):
+        first_wait(ctx, rollout, verdict, now_s)
+    if verdict.state is not State.WAITING and rollout.verdict is None:
+        rollout.verdict = verdict
+    if rollout.wait.fail_fast and len(rollout.stopped) >= rollout.wait.fail_fast and rollout.verdict is None:
+        rollout.verdict = Verdict(State.FAILED, f"{len(rollout.stopped)} of its tasks stopped (--fail-fast)")
+    if rollout.verdict is None:
+        ctx.report.progress(progress_of(rollout), now_s - rollout.started_s, rollout.service)
+    elif rollout.verdict.state is State.COMPLETED:
+        rollout.say(ctx.report, "Service deployment successful.")
+
+
+def first_wait(ctx: Context, rollout: Rollout, verdict: Verdict, now_s: float) -> None:
+    """End the first wait as soon as a task of our deployment runs (and is healthy, where ECS checks that)."""
+    if rollout.running:
+        return
+    if rollout.desired <= 0 or (verdict.state is State.COMPLETED and not rollout.counts.desired):
+        rollout.say(ctx.report, "Skipping check for running task definition, as desired-count <= 0")
+    elif verdict.state is not State.COMPLETED and not (rollout.counts.running and healthy(ctx, rollout)):
+        return
+    elif rollout.target.previous_definition:
+        rollout.say(ctx.report, "Service updated successfully, new task definition running.")
+    rollout.running, rollout.phase_s = True, now_s
+    rollout.running_after_s = round(now_s - rollout.started_s, 1)
+    if rollout.wait.skip_deployments_check:
+        rollout.verdict = Verdict(State.RUNNING, "the deployment itself was not waited for")
+    else:
+        rollout.say(ctx.report, "Waiting for service deployment to complete...")
+
+
+def healthy(ctx: Context, rollout: Rollout) -> bool:
+    """True if the definition has no health check, or a task of our deployment passes it."""
+    if not has_health_check(rollout.definition):
+        return True
+    arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "RUNNING", first_page=True)
+    tasks = ctx.aws.describe_tasks(rollout.cluster, arns, retries=False) if arns else []
+    return any(task.get("healthStatus") == "HEALTHY" for task in tasks)
+
+
+def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
+    """Set the verdict of a wait that has run out."""
+    if rollout.verdict is not None or now_s < rollout.deadline_s:
+        return
+    timeout_s = f"{rollout.wait.timeout_s:g}"
+    if rollout.running:
+        reason = f"the deployment was not complete within {timeout_s} seconds"
+    else:
+        rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
+        reason = f"no task of the new deployment was running within {timeout_s} seconds"
+    rollout.verdict = Verdict(State.TIMED_OUT, reason)
+
+
+def progress_of(rollout: Rollout) -> str:
+    """Counts of the new and the old, and the stage where a strategy has stages."""
+    counts = rollout.counts
+    text = f"{rollout.label}new: {counts.running} running, {counts.pending} pending of {counts.desired}"
+    text += f"; old: {counts.old_running} running" if counts.old_running else "; old: none left"
+    text += f"; {sum(rollout.reasons.values())} stopped" if rollout.reasons else ""
+    stage = rollout.native_state.get("lifecycleStage")
+    weight = (rollout.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
+    text += f"; stage {stage}" if stage else ""
+    return text + (f", {weight:g} % of the traffic on the new" if weight is not None else "")
+
+
+def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
+    """Print the service's events that are newer than the update; True if one of them tells of trouble."""
+    fresh = [e for e in service.get("events") or [] if str(e.get("id")) not in rollout.known_events]
+    bad = False
+    for event in reversed(fresh):
+        message = str(event.get("message", ""))
+        rollout.known_events.add(str(event.get("id")))
+        ctx.report.note(f"{rollout.label}event: {message}")
+        if re.search(r"unable|fail|unhealthy|error|insufficient", message, re.IGNORECASE):
+            rollout.bad_events.append(message)
+            bad = True
+    return bad
+
+
+# BLUE_GREEN, LINEAR and CANARY
+
+
+def look_at_strategies(ctx: Context, waiting: Sequence[Rollout], services: Mapping[str, JSON]) -> None:
+    """Ask how the service deployments stand, for the services that have one; a refusal leaves the roll-out state."""
+    native = [rollout for rollout in waiting if rollout.strategy != "ROLLING" and rollout.native != "-"]
+    try:
+        for rollout in native:
+            find_service_deployment(ctx, rollout, services.get(rollout.service) or {})
+        known = {rollout.native: rollout for rollout in native if rollout.native}
+        for state in ctx.aws.service_deployments(list(known), retries=False) if known else []:
+            rollout = known[state["serviceDeploymentArn"]]
+            rollout.native_state = state
+            report_hooks(ctx, rollout)
+    except AwsError as error:
+        if error.transient:
+            raise
+        ctx.report.note(f"The service deployment cannot be followed. {error.message}")
+        for rollout in native:
+            rollout.native = "-"
+
+
+def find_service_deployment(ctx: Context, rollout: Rollout, service: JSON) -> None:
+    """Set `native` to the ARN of the service deployment that our update started, once AWS shows it."""
+    if rollout.native:
+        return
+    current = str(service.get("currentServiceDeployment") or "")
+    if not current:
+        current = ctx.aws.newest_service_deployment(rollout.cluster, rollout.service)
+    if current and current != rollout.native_before:
+        rollout.native = current
+
+
+def report_hooks(ctx: Context, rollout: Rollout) -> None:
+    """Name each pause hook that waits for somebody, with the command that continues it."""
+    for hook in rollout.native_state.get("lifecycleHookDetails") or []:
+        hook_id = str(hook.get("hookId"))
+        if hook.get("status") == "AWAITING_ACTION" and hook_id not in rollout.hooks:
+            rollout.hooks.add(hook_id)
+            ctx.report.note(
+                f"{rollout.label}The hook {hook_id} waits (AWAITING_ACTION). Continue with:\n"
+                f"  aws ecs continue-service-deployment --service-deployment-arn {rollout.native}"
+                f" --hook-id {hook_id} --action CONTINUE"
+            )
+
+
+# Saying why
+
+
+def diagnose(ctx: Context, rollout: Rollout) -> None:
+    """Count the stopped tasks of our deployment, and print each reason when it is new; never fails."""
+    try:
+        arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "STOPPED")
+        tasks = ctx.aws.describe_tasks(rollout.cluster, [a for a in arns if a not in rollout.stopped])
+    except AwsError as error:
+        ctx.report.note(f"The stopped tasks cannot be read. {error.message}")
+        return
+    for task in tasks:
+        if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
+            continue
+        rollout.stopped.add(str(task["taskArn"]))
+        reason = stop_reason(task)
+        rollout.reasons[reason] += 1
+        if reason not in rollout.samples:
+            rollout.samples[reason] = task
+            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])} stopped: {reason}")
+
+
+def conclude(ctx: Context, rollout: Rollout) -> int:
+    """The exit code of a finished roll-out; on failure the reasons, the way back, and one paragraph at the end."""
+    verdict = rollout.verdict or Verdict(State.WAITING)
+    if verdict.state in (State.COMPLETED, State.RUNNING):
+        return Exit.OK
+    evidence = [verdict.reason, *explain(ctx, rollout)]
+    code, ending = ending_of(ctx, rollout, verdict)
+    what = f"{rollout.label}The deployment {rollout.target.deployment_id} of service {rollout.service} {ending}"
+    if verdict.state is State.SUPERSEDED:
+        advice = "Somebody else deployed in the meantime; their deployment was left alone."
+    elif verdict.state is State.GONE:
+        advice = "Create the service again, or deploy to another one."
+    else:
+        cause, next_step = likely_cause(evidence)
+        advice = f"Likeliest cause: {cause}. {next_step}"
+    ctx.report.error(f"{what}: {verdict.reason}.", advice)
+    return code
+
+
+def ending_of(ctx: Context, rollout: Rollout, verdict: Verdict) -> tuple[int, str]:
+    """How it ends: the exit code, and the words for it; rolls back where that was asked for and is right."""
+    if verdict.state is State.SUPERSEDED:
+        return Exit.SUPERSEDED, "was superseded"
+    if verdict.state is State.GONE:
+        return Exit.FAILED, "cannot complete"
+    if rollout.wait.rollback:
+        code = roll_back(ctx, rollout, verdict)
+        return code, "failed"
+    if verdict.state in (State.ROLLING_BACK, State.ROLLED_BACK):
+        return (
+            Exit.FAILED,
+            f"failed, and ECS {'is rolling' if verdict.state is State.ROLLING_BACK else 'rolled'} it back",
+        )
+    if rollout.target.previous_definition:
+        ctx.report.note(f"The service still points at {rollout.target.definition}. To go back:\n  {rollout.command()}")
+    return (Exit.TIMED_OUT, "timed out") if verdict.state is State.TIMED_OUT else (Exit.FAILED, "failed")
+
+
+def explain(ctx: Context, rollout: Rollout) -> list[str]:
+    """Print why tasks stopped, counted, and the last log lines of one container per reason; the evidence."""
+    diagnose(ctx, rollout)
+    evidence = [*rollout.bad_events]
+    for reason, count in rollout.reasons.most_common():
+        ctx.report.note(f"{rollout.label}{count} × {reason}")
+        evidence.append(reason)
+    for reason in list(rollout.reasons)[:5]:
+        evidence += show_log(ctx, rollout.definition, rollout.samples[reason])
+    return evidence
+
+
+def show_log(ctx: Context, definition: JSON, task: JSON) -> list[str]:
+    """Print the last lines that a stopped task's first bad container wrote to CloudWatch Logs; the lines."""
+    ended = sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode"))
+    for container in ended:
+        place = log_place(definition, str(container.get("name")), task)
+        if place is None or container.get("exitCode") is None:
+            continue
+        group, stream, region = place
+        try:
+            events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events", [])
+        except AwsError as error:
+            ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
+            return []
+        lines = [str(event.get("message", "")) for event in events]
+        if lines:
+            ctx.report.note(f"Last log lines of container {container.get('name')} ({group} {stream}):")
+        for line in lines:
+            ctx.report.note(f"  | {line}")
+        return lines
+    return []
+
+
+def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, str] | None:
+    """Log group, stream and region of a container that logs with `awslogs` and a prefix; None otherwise.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specify-log-config.html
+    """
+    wanted = next((c for c in containers_of(definition) if c.get("name") == container), {})
+    logs = wanted.get("logConfiguration") or {}
+    options = logs.get("options") or {}
+    if logs.get("logDriver") != "awslogs" or not options.get("awslogs-stream-prefix"):
+        return None
+    stream = f"{options['awslogs-stream-prefix']}/{container}/{short_name(str(task['taskArn']))}"
+    return str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or "")
+
+
+# The way back
+
+
+def leave_in_flight(ctx: Context, rollout: Rollout, stop: Interrupted) -> None:
+    """Interrupted: send the rollback if it was asked for, without waiting; else say what goes on and how to undo it."""
+    what = f"deployment {rollout.target.deployment_id} of service {rollout.service}"
+    if rollout.wait.rollback and rollout.target.previous_definition:
+        try:
+            if send_rollback(ctx, rollout) is not None:
+                ctx.report.note(f"{stop.name}: the rollback of {what} was sent, and is not waited for.")
+                return
+        except AwsError as error:
+            ctx.report.note(f"{stop.name}: the rollback could not be sent. {error.message}")
+    ctx.report.note(f"{stop.name}: {what} goes on, to {rollout.target.definition}.")
+    if rollout.target.previous_definition:
+        ctx.report.note(f"To undo it:\n  {rollout.command()}")
+
+
+def roll_back(ctx: Context, rollout: Rollout, verdict: Verdict) -> int:
+    """Bring the service back to what it ran before, wait for that too, and discard the failed revision: 20 or 21."""
+    if verdict.state is State.ROLLBACK_FAILED:
+        return Exit.ROLLBACK_FAILED
+    if not rollout.target.previous_definition and verdict.state not in (State.ROLLING_BACK, State.ROLLED_BACK):
+        ctx.report.note("A forced redeploy has nothing to go back to: the definition is the same.")
+        return Exit.TIMED_OUT if verdict.state is State.TIMED_OUT else Exit.FAILED
+    try:
+        back = rollback_in_progress(ctx, rollout) if by_ecs(verdict) else send_rollback(ctx, rollout)
+        if back is None:
+            return Exit.SUPERSEDED
+        watch(ctx, [back])
+    except AwsError as error:
+        ctx.report.note(f"The rollback failed, or its outcome is unknown. {error.message}")
+        return Exit.ROLLBACK_FAILED
+    if not rollback_succeeded(back):
+        reason = back.verdict.reason if back.verdict else ""
+        ctx.report.note(f"The rollback to {back.target.definition} did not complete: {reason}.")
+        return Exit.ROLLBACK_FAILED
+    ctx.report.note(f"The service is back on {back.target.definition}, and stable.")
+    used = {d.get("taskDefinition") for d in back.last.get("deployments") or []}
+    failed = rollout.target.definition
+    if not rollout.wait.keep_failed_revision and rollout.target.previous_definition and failed not in used:
+        discard(ctx, failed, "that failed")
+    return Exit.ROLLED_BACK
+
+
+def by_ecs(verdict: Verdict) -> bool:
+    """True if ECS rolls back, or did, by itself."""
+    return verdict.state in (State.ROLLING_BACK, State.ROLLED_BACK)
+
+
+def rollback_succeeded(back: Rollout) -> bool:
+    """True if the rollback's own deployment was seen to be complete."""
+    state = back.verdict.state if back.verdict else State.WAITING
+    return state is State.COMPLETED or (bool(back.native) and state is State.ROLLED_BACK)
+
+
+def rollback_in_progress(ctx: Context, rollout: Rollout) -> Rollout:
+    """The rollback that ECS began by itself, to be waited for."""
+    primary = primary_of(rollout.last)
+    ctx.report.note("ECS rolls back by itself; waiting for that.")
+    return returning(ctx, rollout, str(primary.get("id", "")), str(primary.get("taskDefinition", "")), rollout.last)
+
+
+def send_rollback(ctx: Context, rollout: Rollout) -> Rollout | None:
+    """Start the rollback, unless another deployment has taken over; the rollback's own roll-out to watch."""
+    target = rollout.target
+    service = ctx.aws.describe_services(rollout.cluster, [rollout.service]).get(rollout.service) or {}
+    primary = primary_of(service)
+    if find_deployment(service, target.deployment_id) is not None and primary.get("id") != target.deployment_id:
+        ctx.report.note(f"Not rolled back: {primary.get('id')} is the service's PRIMARY deployment now.")
+        return None
+    if primary.get("id") != target.deployment_id and primary.get("taskDefinition") != target.previous_definition:
+        ctx.report.note("Not rolled back: our deployment is not the service's PRIMARY any more.")
+        return None
+    ctx.report.line(f"Rolling back to {target.previous_definition}")
+    if rollout.native not in ("", "-") and stopped_natively(ctx, rollout):
+        return returning(ctx, rollout, target.deployment_id, target.previous_definition, service, rollout.native)
+    update = {"cluster": rollout.cluster, "service": rollout.service, "taskDefinition": target.previous_definition}
+    answer = ctx.aws.update_service(**update, **rollout.undo)
+    started = started_deployment(answer, target.previous_definition)
+    return returning(ctx, rollout, str(started.get("id", "")), target.previous_definition, answer)
+
+
+def stopped_natively(ctx: Context, rollout: Rollout) -> bool:
+    """Have ECS roll a BLUE_GREEN, LINEAR or CANARY deployment back; False where that call is not allowed."""
+    try:
+        ctx.aws.stop_service_deployment(rollout.native)
+    except AwsError as error:
+        ctx.report.note(f"StopServiceDeployment is not possible, using UpdateService instead. {error.message}")
+        return False
+    return True
+
+
+def returning(
+    ctx: Context, rollout: Rollout, deployment_id: str, definition: str, service: JSON, native: str = "-"
+) -> Rollout:
+    """A roll-out that leads back: watched like any other, but silent about the lines that mean success."""
+    now_s = ctx.clock.now()
+    return replace(
+        rollout,
+        target=Target(deployment_id, definition),
+        wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=0),
+        label=f"{rollout.label}rollback: ",
+        silent=True,
+        desired=int(service.get("desiredCount", 0)),
+        last=service,
+        started_s=now_s,
+        phase_s=now_s,
+        moved_s=now_s,
+        native=native,
+        native_state={},
+        seen=False,
+        running=False,
+        verdict=None,
+        counts=Counts(),
+        reasons=Counter(),
+        samples={},
+        stopped=set(),
+        bad_events=[],
+    )
+
+
+# Pruning
+
+
+def prune(ctx: Context, family: str, keep: int, in_use: Iterable[str]) -> None:
+    """Deregister the family's ACTIVE revisions beyond the newest `keep`; a refusal is a warning."""
+    try:
+        outdated = revisions_to_prune(ctx.aws.active_revisions(family), keep, in_use)
+    except AwsError as error:
+        ctx.report.warning(f"The old revisions of {family} are not deregistered. {error.message}")
+        return
+    for arn in outdated:
+        ctx.report.line(f"Deregistering outdated task revision: {arn}")
+        try:
+            ctx.aws.deregister_task_definition(arn)
+        except AwsError as error:
+            ctx.report.warning(f"{arn} is not deregistered. {error.message}")
+
+
+# Definitions and tasks
+
+
+def deploy_definition(ctx: Context, options: DeployOptions) -> int:
+    """Register a new revision of a task definition, and run it if asked."""
+    run = options.run
+    draft = draft_definition(ctx, options, options.task_definition)
+    if run and run.network_from_service:
+        run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
+    request = run_request(options.cluster, draft.new, run) if run else {}
+    if options.output.dry_run:
+        return show_dry_run(ctx, draft, "RunTask", request)
+    arn = register(ctx, draft)
+    code: int = Exit.OK
+    if run:
+        code = run_tasks(ctx, options, run, {**request, "taskDefinition": arn}, draft.new)
+    else:
+        ctx.report.line("Task definition updated successfully")
+    if code == Exit.OK and options.max_definitions:
+        prune(ctx, family_of(arn), options.max_definitions, [arn])
+    ctx.report.learn(verdict="completed" if code == Exit.OK else "failed")
+    return code
+
+
+def borrowed_network(run: RunOptions, service: JSON) -> RunOptions:
+    """The run with a service's network, launch type or capacity providers, and platform version where none is given."""
+    strategy = run.capacity_provider_strategy
+    if not run.launch_type and strategy is None:
+        strategy = service.get("capacityProviderStrategy") or None
+    launch_type = run.launch_type or ("" if strategy else str(service.get("launchType") or ""))
+    return replace(
+        run,
+        network_configuration=run.network_configuration or service.get("networkConfiguration"),
+        capacity_provider_strategy=strategy,
+        launch_type=launch_type,
+        platform_version=run.platform_version or str(service.get("platformVersion") or ""),
+    )
+
+
+def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
+    """RunTask's parameters but for definition, count and token; raises `DeployError` 14 for unknown containers."""
+    overrides = dict(run.overrides or {})
+    by_name = {str(c.get("name")): dict(c) for c in overrides.get("containerOverrides") or []}
+    for name, command in run.commands:
+        by_name[name] = {**by_name.get(name, {"name": name}), "command": list(command)}
+    known = [str(container.get("name")) for container in containers_of(definition)]
+    require_containers(known, [*by_name, *([run.watch_container] if run.watch_container else [])])
+    if by_name:
+        overrides["containerOverrides"] = list(by_name.values())
+    members = {
+        "launchType": run.launch_type,
+        "platformVersion": run.platform_version,
+        "networkConfiguration": run.network_configuration,
+        "capacityProviderStrategy": run.capacity_provider_strategy,
+        "overrides": overrides,
+    }
+    return {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+
+
+def run_tasks(ctx: Context, options: DeployOptions, run: RunOptions, request: JSON, definition: JSON) -> int:
+    """Start the tasks, and wait for them if asked; the exit code."""
+    ctx.report.line(f"Run task: {request['taskDefinition']}")
+    with explained(ctx, options.cluster):
+        arns = start_tasks(ctx, request, run.count)
+    ctx.report.learn(tasks=arns)
+    if not run.wait_for_success:
+        ctx.report.note("The end of the task is not waited for (--wait-for-success does).")
+        return Exit.OK
+    tasks = WatchedTasks(options.cluster, arns, definition, run.watch_container)
+    try:
+        wait_for_tasks(ctx, tasks, options.wait.timeout_s)
+    except Interrupted as stop:
+        leave_tasks(ctx, tasks, run, stop)
+        raise
+    return judge_tasks(ctx, tasks, run, options.wait.timeout_s)
+
+
+def start_tasks(ctx: Context, request: JSON, count: int) -> list[str]:
+    """RunTask in batches of ten; the ARNs. Raises `DeployError` if fewer tasks than asked were started."""
+    arns: list[str] = []
+    while len(arns) < count:
+        wanted = min(10, count - len(arns))
+        answer = ctx.aws.run_task(**request, count=wanted, clientToken=os.urandom(16).hex())
+        started = [str(task["taskArn"]) for task in answer.get("tasks") or []]
+        for arn in started:
+            ctx.report.line(f"Executed task: {arn}")
+        arns += started
+        if answer.get("failures") or len(started) < wanted:
+            raise DeployError(f"{len(arns)} of {count} tasks were started: {failures_text(answer)}", hint=_PLACE_HINT)
+    return arns
+
+
+_PLACE_HINT = "Tasks that were started go on. Check the cluster's capacity, the launch type and the network."
+
+
+def failures_text(answer: JSON) -> str:
+    """The reasons in a RunTask answer, counted."""
+    reasons = Counter(
+        ": ".join(str(failure[name]) for name in ("reason", "detail") if failure.get(name)) or "no reason"
+        for failure in answer.get("failures") or []
+    )
+    return "; ".join(f"{count} × {reason}" for reason, count in reasons.items()) or "AWS gave no reason"
+
+
+@dataclass
+class WatchedTasks:
+    """Tasks that this run started; `wait_for_tasks` fills the last three members."""
+
+    cluster: str
+    arns: list[str]
+    definition: JSON
+    watch_container: str
+    ended: dict[str, JSON] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def running(self) -> list[str]:
+        """The ARNs of the tasks that have not stopped."""
+        return [arn for arn in self.arns if arn not in self.ended]
+
+
+def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
+    """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
+    begun_s = moved_s = answered_s = ctx.clock.now()
+    backoff_s = 0.0
+    shown = ""
+    while True:
+        try:
+            found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
+            answered_s, backoff_s = ctx.clock.now(), 0.0
+            require_seen(tasks, found, answered_s - begun_s)
+            said = note_tasks(ctx, tasks, found)
+            ctx.report.progress(said, answered_s - begun_s)
+            moved_s, shown = (answered_s, said) if said != shown else (moved_s, shown)
+        except AwsError as error:
+            if not error.transient or ctx.clock.now() - answered_s > UNREACHABLE_S:
+                raise
+            backoff_s = min(15.0, max(1.0, backoff_s * 2))
+        now_s = ctx.clock.now()
+        left_s = begun_s + (timeout_s or FOREVER_S) - now_s
+        if not tasks.running() or left_s <= 0:
+            return
+        every_s = poll_interval_s(elapsed_s=now_s - begun_s, since_move_s=now_s - moved_s, only_end_missing=False)
+        ctx.sleep(min(max(every_s, backoff_s), left_s))
+
+
+def require_seen(tasks: WatchedTasks, found: Sequence[JSON], elapsed_s: float) -> None:
+    """Raises `AwsError` for a task that DescribeTasks does not know, once it was seen or had time to appear."""
+    now_seen = {str(task["taskArn"]) for task in found}
+    for arn in tasks.running():
+        if arn not in now_seen and (arn in tasks.seen or elapsed_s >= UNSEEN_GRACE_S):
+            raise AwsError(f"ECS does not know the task {arn} any more; its end is unknown", code="MISSING")
+    tasks.seen |= now_seen
+
+
+def note_tasks(ctx: Context, tasks: WatchedTasks, found: Sequence[JSON]) -> str:
+    """Show new log lines, keep the stopped tasks, and say how many are in which state."""
+    for task in found:
+        if task.get("lastStatus") in ("RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"):
+            show_new_log(ctx, tasks, task)
+        if task.get("lastStatus") == "STOPPED":
+            tasks.ended[str(task["taskArn"])] = task
+    states = Counter(str(task.get("lastStatus")) for task in [*found, *tasks.ended.values()])
+    states.subtract(str(task.get("lastStatus")) for task in found if task["taskArn"] in tasks.ended)
+    return ", ".join(f"{count} {state}" for state, count in states.items() if count) or "not visible yet"
+
+
+def show_new_log(ctx: Context, tasks: WatchedTasks, task: JSON) -> None:
+    """Print what the task's containers logged since the last look; a log that cannot be read is said once."""
+    several = len(containers_of(tasks.definition)) > 1 or len(tasks.arns) > 1
+    for container in containers_of(tasks.definition):
+        name, arn = str(container.get("name")), str(task["taskArn"])
+        place = log_place(tasks.definition, name, task)
+        token = tasks.tokens.get((arn, name), "")
+        if place is None or token == "-":
+            continue
+        try:
+            page = ctx.aws.log_events(place[0], place[1], region=place[2], token=token)
+        except AwsError as error:
+            if error.code != "ResourceNotFoundException" and not error.transient:
+                tasks.tokens[arn, name] = "-"
+                ctx.report.note(f"The log {place[0]} {place[1]} cannot be read ({error.code}).")
+            continue
+        tasks.tokens[arn, name] = str(page.get("nextForwardToken") or token)
+        prefix = (f"{short_name(arn)[:8]} " if len(tasks.arns) > 1 else "") + (f"{name} " if several else "")
+        for event in page.get("events", []):
+            ctx.report.note(f"{prefix}| {event.get('message', '')}")
+
+
+def leave_tasks(ctx: Context, tasks: WatchedTasks, run: RunOptions, stop: Interrupted) -> None:
+    """Interrupted: stop the tasks if asked; say which go on otherwise."""
+    for arn in tasks.running():
+        if not run.stop_on_interrupt:
+            ctx.report.note(f"{stop.name}: the task goes on. To stop it:")
+            ctx.report.note(f"  aws ecs stop-task --cluster {tasks.cluster} --task {arn}")
+            continue
+        try:
+            ctx.aws.stop_task(tasks.cluster, arn, f"ecs-deploy was interrupted ({stop.name})")
+            ctx.report.note(f"{stop.name}: the task {arn} is being stopped.")
+        except AwsError as error:
+            ctx.report.note(f"{stop.name}: the task {arn} goes on. {error.message}")
+
+
+def judge_tasks(ctx: Context, tasks: WatchedTasks, run: RunOptions, timeout_s: float) -> int:
+    """Say how each task ended; 0 only if all ended well."""
+    code: int = Exit.OK
+    for arn, task in tasks.ended.items():
+        verdict = task_verdict(task, tasks.definition, tasks.watch_container)
+        if verdict.ok:
+            ctx.report.note(f"Task {short_name(arn)} stopped: {stop_reason(task)}")
+            ctx.report.line(f"Task {arn} executed successfully!")
+            continue
+        passed_on = verdict.exit_code if run.propagate_exit_code else None
+        code = code or passed_on or Exit.FAILED
+        cause, advice = likely_cause([verdict.reason])
+        ctx.report.error(f"Task {arn} failed: {verdict.reason}.", f"Likeliest cause: {cause}. {advice}")
+    for arn in tasks.running():
+        code = code or Exit.TIMED_OUT
+        hint = f"It goes on. To stop it:\n  aws ecs stop-task --cluster {tasks.cluster} --task {arn}"
+        ctx.report.error(f"Task {arn} did not stop within {timeout_s:g} seconds.", hint)
+    ctx.report.learn(tasks_failed=[stop_reason(t) for t in tasks.ended.values() if _not_ok(t, tasks)])
+    return code
+
+
+def _not_ok(task: JSON, tasks: WatchedTasks) -> bool:
+    return not task_verdict(task, tasks.definition, tasks.watch_container).ok
+
+
+# --- Command line ---------------------------------------------------------------------------- may not act
+
+_LEGACY: tuple[str, ...] = ("cluster", "service", "profile", "region", "taskdef", "desired-count")
+_LEGACY += ("container-image", "container-envvar", "container-secret")
+
+_EXAMPLES = """examples:
+  deploy a service:
+    ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+  only a new tag, on every image of the definition, and back if it fails:
+    ecs-deploy -c production1 -n doorman-service -to 18 --enable-rollback
+  register a new revision of a task definition:
+    ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
+  run it once and wait for it:
+    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
+"""
+
+
+class _Shown(Exception):
+    """--help or --version: text to print, and exit 0."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises `UsageError`."""
+        raise UsageError(message, hint=f"See {self.prog} --help.")
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The parsed arguments; raises `UsageError`."""
+        namespace, unknown = self.parse_known_args(self._normalised(argv))
+        if unknown:
+            names = [token.partition("=")[0] for token in unknown if token.startswith("-")]
+            self.error(f"unknown option: {', '.join(names)}" if names else "an argument belongs to no option")
+        return namespace
+
+    def _normalised(self, argv: Sequence[str]) -> list[str]:
+        """Legacy one-dash words get their second dash; empty strings, alone or as a value, are dropped."""
+        words: list[str] = []
+        tokens = iter([self._two_dashes(token) for token in argv])
+        for token in tokens:
+            name, equals, value = token.partition("=")
+            if not token or (equals and not value and self._takes_value(name)):
+                continue
+            if self._takes_value(token):
+                value = next(tokens, token)
+                words += [] if not value else [token] if value is token else [token, value]
+            else:
+                words.append(token)
+        return words
+
+    def _takes_value(self, option: str) -> bool:
+        action = self._option_string_actions.get(option)
+        return action is not None and action.nargs is None
+
+    @staticmethod
+    def _two_dashes(token: str) -> str:
+        return f"-{token}" if token.partition("=")[0] in {f"-{name}" for name in _LEGACY} else token
+
+
+class _Show(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        raise _Shown(parser.format_help() if self.dest == "help" else f"{__version__}\n")
+
+
+def classic_parser() -> _Parser:
+    """The parser of the command without a first word."""
+    codes = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
+    parser = _Parser(
+        prog="ecs-deploy",
+        usage="ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
+        description="Deploy a service, register a task definition, or run a task, on Amazon ECS.",
+        epilog=f"{_EXAMPLES}\nexit codes:\n{codes}",
+    )
+    _add_target(parser.add_argument_group("what to deploy"))
+    _add_edits(parser.add_argument_group("what changes in the task definition"))
+    _add_service(parser.add_argument_group("what changes in the service"))
+    _add_wait(parser.add_argument_group("waiting, and what to do when it goes wrong"))
+    _add_run(parser.add_argument_group("running tasks"))
+    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
+    _add_output(parser.add_argument_group("output"))
+    return parser
+
+
+def _add_target(group: Any) -> None:
+    group.add_argument("-n", "--service-name", "--service", metavar="SERVICE", help="deploy this service")
+    group.add_argument(
+        "-d", "--task-definition", metavar="DEFINITION", help="register a new revision of this family, family:revision"
+    )
+    group.add_argument("-c", "--cluster", help="the cluster; needed with -n and with --run-task")
+    group.add_argument("--taskdef", metavar="DEFINITION", help="start from this definition instead of the one in use")
+    group.add_argument(
+        "--use-latest-task-def", action="store_true", help="start from the newest ACTIVE revision of the family"
+    )
+    group.add_argument(
+        "--task-definition-file", metavar="FILE", type=_definition_file, help="start from this JSON file"
+    )
+    group.add_argument(
+        "--copy-task-definition-tags", action="store_true", help="fail if the definition's tags cannot be copied"
+    )
+    group.add_argument(
+        "--max-definitions", metavar="N", help="after success keep only the newest N ACTIVE revisions of the family"
+    )
+
+
+def _add_edits(group: Any) -> None:
+    group.add_argument(
+        "-i", "--image", help="[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository"
+    )
+    group.add_argument("-e", "--tag-env-var", metavar="NAME", help="take the image's tag from this variable")
+    group.add_argument("-to", "--tag-only", metavar="TAG", help="put this tag on every image of the definition")
+    group.add_argument(
+        "--container", metavar="NAME", action="append", default=[], help="limit -to to this container (repeatable)"
+    )
+    group.add_argument(
+        "-toc", "--tag-only-container-names", "--tag_only_container_names", metavar="NAME,…",
+        help="the same, comma-separated",
+    )  # fmt: skip
+    group.add_argument("--eval-image", action="store_true", help="run `…` and $(…) in the image with bash")
+    group.add_argument(
+        "-l", "--container-image", metavar="NAME=IMAGE", action="append", default=[], help="the image of a container"
+    )
+    group.add_argument(
+        "--env-file", metavar="NAME=PATH", action="append", default=[],
+        help="variables of a container from plain KEY=VALUE lines",
+    )  # fmt: skip
+    group.add_argument(
+        "--container-envvar", metavar="NAME=VAR=VALUE", action="append", default=[],
+        help="set a variable of a container; an empty value unsets it",
+    )  # fmt: skip
+    group.add_argument(
+        "--container-secret", metavar="NAME=VAR=VALUEFROM", action="append", default=[],
+        help="set a secret of a container; an empty value unsets it",
+    )  # fmt: skip
+
+
+def _add_service(group: Any) -> None:
+    group.add_argument("-D", "--desired-count", metavar="N", type=int, help="how many tasks (negative: no change)")
+    group.add_argument("-m", "--min", metavar="PERCENT", type=_whole, help="minimumHealthyPercent")
+    group.add_argument("-M", "--max", metavar="PERCENT", type=_whole, help="maximumPercent")
+    group.add_argument(
+        "--force-new-deployment", action="store_true", help="redeploy what runs; with an image, deploy that"
+    )
+
+
+def _add_wait(group: Any) -> None:
+    group.add_argument(
+        "-t", "--timeout", metavar="S", type=_whole, default=90,
+        help="seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+    )  # fmt: skip
+    group.add_argument(
+        "--skip-deployments-check", action="store_true", help="stop as soon as a task of the new definition runs"
+    )
+    group.add_argument("--enable-rollback", action="store_true", help="on failure go back, and wait for that too")
+    group.add_argument(
+        "--keep-failed-revision", action="store_true", help="do not deregister the revision that was rolled back"
+    )
+    group.add_argument("--fail-fast", metavar="N", type=_positive, help="give up after N stopped tasks")
+
+
+def _add_run(group: Any) -> None:
+    group.add_argument("--run-task", action="store_true", help="with -d and -c: run the new revision")
+    group.add_argument(
+        "--wait-for-success", action="store_true", help="wait until every essential container ended with 0"
+    )
+    group.add_argument("--count", metavar="N", type=_positive, help="how many tasks (default 1)")
+    group.add_argument("--launch-type", metavar="TYPE", type=_launch_type, help="EC2, FARGATE or EXTERNAL")
+    group.add_argument("--platform-version", metavar="VERSION", help="Fargate's platform version")
+    group.add_argument(
+        "--network-configuration", metavar="CONFIG", type=_network, help="the AWS CLI's shorthand, JSON or file://…"
+    )
+    group.add_argument(
+        "--capacity-provider-strategy", metavar="LIST", type=_strategy, help="the AWS CLI's shorthand, JSON or file://…"
+    )
+    group.add_argument(
+        "--network-from-service", metavar="SERVICE", help="network, launch type and platform as this service has"
+    )
+    group.add_argument("--overrides", metavar="JSON", type=_json_object, help="RunTask's overrides, JSON or file://…")
+    group.add_argument(
+        "--command", metavar="NAME=COMMAND", action="append", default=[], help="the command of a container"
+    )
+    group.add_argument("--watch-container", metavar="NAME", help="only this container's exit code decides")
+    group.add_argument("--propagate-exit-code", action="store_true", help="exit with the container's exit code")
+    group.add_argument("--stop-on-interrupt", action="store_true", help="stop the tasks on SIGINT and SIGTERM")
+
+
+def _add_aws(group: Any) -> None:
+    group.add_argument("-k", "--aws-access-key", metavar="KEY", help="access key id")
+    group.add_argument("-s", "--aws-secret-key", metavar="KEY", help="secret access key")
+    group.add_argument("-r", "--region", "--aws-region", metavar="REGION", help="region")
+    group.add_argument("-p", "--profile", help="profile of the AWS configuration files")
+    group.add_argument(
+        "--aws-instance-profile", action="store_true", help="only the role of this instance or container"
+    )
+    group.add_argument("-a", "--aws-assume-role", metavar="ARN", help="assume this role first")
+
+
+def _add_output(group: Any) -> None:
+    group.add_argument("--dry-run", action="store_true", help="change nothing; print what would be sent")
+    group.add_argument("--output", choices=("text", "json"), default="text", help="json: one document on stdout")
+    group.add_argument("-v", "--verbose", action="store_true", help="print every API call, secrets masked")
+    group.add_argument("--version", action=_Show, nargs=0, help="print the version")
+    group.add_argument("-h", "--help", action=_Show, nargs=0, help="print this help")
+
+
+# Values
+
+
+def _whole(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not re.fullmatch(r"\d+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    """A whole number, 1 or more."""
+    if not re.fullmatch(r"0*[1-9]\d*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _launch_type(text: str) -> str:
+    known = ("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")
+    if text.upper() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
+    return text.upper()
+
+
+def _read_file(path: str) -> str:
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise argparse.ArgumentTypeError(f"{path} cannot be read: {reason}") from error
+
+
+def _parsed_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
+        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+
+
+def _definition_file(path: str) -> JSON:
+    """`describe-task-definition`'s output or a `register-task-definition` input."""
+    document = _parsed_json(_read_file(path), path)
+    definition = document.get("taskDefinition", document) if isinstance(document, dict) else None
+    containers = definition.get("containerDefinitions") if isinstance(definition, dict) else None
+    named = isinstance(containers, list) and all(isinstance(c, dict) and c.get("name") for c in containers)
+    if not (isinstance(definition, dict) and isinstance(definition.get("family"), str) and containers and named):
+        raise argparse.ArgumentTypeError(f"{path} is not a task definition (family, containerDefinitions with names)")
+    if not isinstance(document.get("tags") or [], list):
+        raise argparse.ArgumentTypeError(f"{path}: tags is not a list")
+    found: JSON = document
+    return found
+
+
+def _structure(text: str, what: str) -> Any:
+    """JSON, the AWS CLI's shorthand, or a file:// with either."""
+    if text.startswith("file://"):
+        text = _read_file(text.removeprefix("file://")).strip()
+    if text[:1] in ("{", "["):
+        return _parsed_json(text, what)
+    return shorthand(text)
+
+
+def _network(text: str) -> JSON:
+    value = _structure(text, "the network configuration")
+    vpc = value.get("awsvpcConfiguration") if isinstance(value, dict) else None
+    if not isinstance(vpc, dict) or set(value) != {"awsvpcConfiguration"} or not vpc.get("subnets"):
+        raise argparse.ArgumentTypeError(
+            "expected awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=ENABLED}"
+        )
+    lists = {name: [vpc[name]] for name in ("subnets", "securityGroups") if isinstance(vpc.get(name), str)}
+    return {"awsvpcConfiguration": {**vpc, **lists}}
+
+
+def _strategy(text: str) -> list[JSON]:
+    if text[:1] in ("{", "[") or text.startswith("file://"):
+        value = _structure(text, "the capacity provider strategy")
+    else:
+        value = [shorthand(item) for item in text.split()]
+    items = value if isinstance(value, list) else [value]
+    if not items or not all(isinstance(item, dict) and item.get("capacityProvider") for item in items):
+        raise argparse.ArgumentTypeError("expected capacityProvider=NAME,weight=1,base=0 (or a JSON list of these)")
+    try:
+        return [{n: int(v) if n in ("weight", "base") else v for n, v in item.items()} for item in items]
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError("weight and base are whole numbers") from error
+
+
+def _json_object(text: str) -> JSON:
+    value = _structure(text, "the value")
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("expected a JSON object")
+    overrides = value.get("containerOverrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(o, dict) and o.get("name") for o in overrides):
+        raise argparse.ArgumentTypeError("containerOverrides is not a list of objects with a name")
+    return value
+
+
+def shorthand(text: str) -> Any:
+    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    """
+    tokens = re.findall(r"""[{}\[\],=]|"(?:[^"\\]|\\.)*"|'[^']*'|[^{}\[\],=\s"']+""", text)
+    try:
+        value, rest = _pairs(tokens)
+    except (IndexError, RecursionError):
+        rest = tokens
+    if rest or "".join(tokens) != re.sub(r"\s(?=(?:[^\"']|\"[^\"]*\"|'[^']*')*$)", "", text):
+        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+    return value
+
+
+def _pairs(tokens: list[str]) -> tuple[JSON, list[str]]:
+    found: JSON = {}
+    while True:
+        if tokens[1] != "=" or tokens[0] in "{}[],=":
+            raise IndexError
+        found[_word(tokens[0])], tokens = _value(tokens[2:])
+        if tokens[:1] != [","]:
+            return found, tokens
+        tokens = tokens[1:]
+
+
+def _value(tokens: list[str]) -> tuple[Any, list[str]]:
+    if tokens[0] == "{":
+        found, tokens = _pairs(tokens[1:])
+        return _closed(found, tokens, "}")
+    if tokens[0] == "[":
+        items: list[Any] = []
+        tokens = tokens[1:]
+        while tokens[0] != "]":
+            item, tokens = _value(tokens) if tokens[0] in "{[" else (_word(tokens[0]), tokens[1:])
+            items.append(item)
+            tokens = tokens[1:] if tokens[0] == "," else tokens
+        return _closed(items, tokens, "]")
+    words = [_word(tokens[0])]
+    tokens = tokens[1:]
+    while len(tokens) > 1 and tokens[0] == "," and tokens[2:3] != ["="]:
+        words.append(_word(tokens[1]))
+        tokens = tokens[2:]
+    return (words if len(words) > 1 else words[0]), tokens
+
+
+def _closed(value: Any, tokens: list[str], bracket: str) -> tuple[Any, list[str]]:
+    if tokens[0] != bracket:
+        raise IndexError
+    return value, tokens[1:]
+
+
+def _word(token: str) -> str:
+    if token in ("{", "}", "[", "]", ",", "="):
+        raise IndexError
+    return token[1:-1] if token[0] in "\"'" else token
+
+
+# From arguments to options
+
+
+def parse_classic(argv: Sequence[str], env: Mapping[str, str]) -> DeployOptions:
+    """The options of the classic command; raises `UsageError` for whatever is wrong with them."""
+    given = classic_parser().read(argv)
+    for applies, code, message, hint in _classic_rules(given):
+        if applies:
+            raise UsageError(message, code, hint)
+    edits = _edits(given, env)
+    return DeployOptions(
+        aws=_aws_options(given),
+        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
+        cluster=given.cluster or "",
+        service=given.service_name or "",
+        task_definition=given.task_definition or "",
+        source=Source(given.task_definition_file, given.taskdef or "", given.use_latest_task_def),
+        edits=edits,
+        tags_required=given.copy_task_definition_tags,
+        max_definitions=int(given.max_definitions or 0),
+        change=_service_options(given),
+        wait=_wait_options(given),
+        run=_run_options(given) if given.run_task else None,
+        warnings=tuple(_unused(given)),
+    )
+
+
+def _classic_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
+    """The rules across options, in the order of the shell script's own checks: (broken, code, message, hint)."""
+    service, definition, run = given.service_name, given.task_definition, given.run_task
+    edits = given.image or given.tag_only or given.container_image or given.env_file
+    edits = edits or given.container_envvar or given.container_secret
+    start = given.task_definition_file or given.taskdef
+    yield (
+        not service and not definition,
+        Exit.NO_TARGET,
+        "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition",
+        "",
+    )
+    yield bool(service and definition), Exit.TWO_TARGETS, "Only one of -n and -d may be given, but both were", ""
+    hint = "To run a task, name its definition with -d instead of a service."
+    yield bool(service and run), Exit.USAGE, "-n and --run-task exclude each other", hint
+    needs_cluster = bool(service or run) and not given.cluster
+    yield needs_cluster, Exit.NO_CLUSTER, "CLUSTER is required: -c/--cluster", ""
+    yield (
+        not (edits or start or (service and given.force_new_deployment)),
+        Exit.NOTHING_TO_DO,
+        "Nothing to change was asked for: IMAGE is required (-i/--image)",
+        "Other changes are -to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment.",
+    )
+    count = given.max_definitions
+    bad_count = count is not None and not re.fullmatch(r"0*[1-9]\d*", count, re.ASCII)
+    hint = "Leave --max-definitions out to keep every revision."
+    yield bad_count, Exit.BAD_MAX_DEFINITIONS, "MAX_DEFINITIONS must be a whole number of 1 or more", hint
+    for name, code in _RUN_ONLY:
+        value = getattr(given, name)
+        option = "--" + name.replace("_", "-")
+        hint = "Add --run-task to run the new revision."
+        yield bool(value) and not run, code, f"{option} requires --run-task", hint
+    yield from _pair_rules(given)
+
+
+_RUN_ONLY = (
+    ("launch_type", Exit.LAUNCH_TYPE_ALONE),
+    ("network_configuration", Exit.NETWORK_ALONE),
+    ("wait_for_success", Exit.NETWORK_ALONE),
+    ("platform_version", Exit.PLATFORM_ALONE),
+    ("count", Exit.USAGE),
+    ("capacity_provider_strategy", Exit.USAGE),
+    ("network_from_service", Exit.USAGE),
+    ("overrides", Exit.USAGE),
+    ("command", Exit.USAGE),
+    ("watch_container", Exit.USAGE),
+    ("propagate_exit_code", Exit.USAGE),
+    ("stop_on_interrupt", Exit.USAGE),
+)
+
+
+def _pair_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
+    """Options that need or exclude one another."""
+    yield from _credential_rules(given)
+    waits = given.watch_container or given.propagate_exit_code or given.stop_on_interrupt
+    needs_wait = "--watch-container, --propagate-exit-code and --stop-on-interrupt require --wait-for-success"
+    yield bool(waits) and not given.wait_for_success, Exit.USAGE, needs_wait, ""
+    both = bool(given.launch_type and given.capacity_provider_strategy)
+    yield both, Exit.USAGE, "--launch-type and --capacity-provider-strategy exclude each other", ""
+    starts = [given.task_definition_file, given.taskdef, given.use_latest_task_def]
+    several = sum(map(bool, starts)) > 1
+    yield several, Exit.USAGE, "Only one of --task-definition-file, --taskdef and --use-latest-task-def", ""
+    limited = bool(given.container or given.tag_only_container_names) and not given.tag_only
+    yield limited, Exit.USAGE, "--container limits --tag-only, which was not given", ""
+    yield (
+        bool(given.tag_env_var) and not given.image and not given.tag_only,
+        Exit.USAGE,
+        ("-e/--tag-env-var needs -i/--image"),
+        "",
+    )
+    if given.task_definition_file and given.task_definition:
+        document = given.task_definition_file
+        family = document.get("taskDefinition", document)["family"]
+        differs = family != family_of(given.task_definition)
+        yield differs, Exit.USAGE, f"-d is {family_of(given.task_definition)}, but the file's family is {family}", ""
+
+
+def _credential_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
+    """Which credentials go together."""
+    half = bool(given.aws_access_key) != bool(given.aws_secret_key)
+    yield half, Exit.USAGE, "-k/--aws-access-key and -s/--aws-secret-key must be given together", ""
+    role = given.aws_instance_profile and (given.aws_access_key or given.profile)
+    yield bool(role), Exit.USAGE, "--aws-instance-profile excludes -k, -s and -p", ""
+
+
+def _unused(given: argparse.Namespace) -> Iterator[str]:
+    """What was given but has no effect here; wrappers pass such options, so it is only said."""
+    if not given.service_name:
+        service_only = {
+            "--desired-count": given.desired_count is not None,
+            "--min": given.min is not None,
+            "--max": given.max is not None,
+            "--force-new-deployment": given.force_new_deployment,
+            "--enable-rollback": given.enable_rollback,
+            "--skip-deployments-check": given.skip_deployments_check,
+            "--fail-fast": given.fail_fast is not None,
+        }
+        for option in (name for name, present in service_only.items() if present):
+            yield f"{option} has no effect without a service (-n)."
+    if given.tag_only and given.tag_env_var:
+        yield "--tag-env-var has no effect: --tag-only gives the tag."
+
+
+def _aws_options(given: argparse.Namespace) -> AwsOptions:
+    return AwsOptions(
+        access_key=given.aws_access_key or "",
+        secret_key=given.aws_secret_key or "",
+        region=given.region or "",
+        profile=given.profile or "",
+        instance_profile=given.aws_instance_profile,
+        assume_role_arn=given.aws_assume_role or "",
+    )
+
+
+def _service_options(given: argparse.Namespace) -> ServiceOptions:
+    count = given.desired_count
+    return ServiceOptions(
+        desired_count=None if count is None or count < 0 else count,
+        minimum_healthy_percent=given.min,
+        maximum_percent=given.max,
+        force_new_deployment=given.force_new_deployment,
+    )
+
+
+def _wait_options(given: argparse.Namespace) -> WaitOptions:
+    return WaitOptions(
+        timeout_s=given.timeout,
+        skip_deployments_check=given.skip_deployments_check,
+        fail_fast=given.fail_fast or 0,
+        rollback=given.enable_rollback,
+        keep_failed_revision=given.keep_failed_revision,
+    )
+
+
+def _run_options(given: argparse.Namespace) -> RunOptions:
+    return RunOptions(
+        count=given.count or 1,
+        wait_for_success=given.wait_for_success,
+        launch_type=given.launch_type or "",
+        platform_version=given.platform_version or "",
+        network_configuration=given.network_configuration,
+        capacity_provider_strategy=given.capacity_provider_strategy,
+        overrides=given.overrides,
+        commands=_commands(given.command),
+        network_from_service=given.network_from_service or "",
+        watch_container=given.watch_container or "",
+        propagate_exit_code=given.propagate_exit_code,
+        stop_on_interrupt=given.stop_on_interrupt,
+    )
+
+
+def _commands(given: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    import shlex
+
+    commands: dict[str, str] = {}
+    for text in given:
+        name, command = _named(text, "--command", "NAME=COMMAND")
+        _agree(commands, name, command, f"--command for {name}")
+    try:
+        return tuple((name, tuple(shlex.split(command))) for name, command in commands.items())
+    except ValueError as error:
+        raise UsageError(f"--command cannot be split as a shell would: {error}") from error
+
+
+def _named(text: str, option: str, form: str, separators: str = "=") -> tuple[str, str]:
+    """The container's name and the rest; the rest may be secret, so an error does not show it."""
+    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
+    if match is None:
+        raise UsageError(f"{option} expects {form}")
+    return match[1], match[2].strip()
+
+
+def _agree(known: dict[Any, Any], key: Any, value: Any, what: str) -> None:
+    """Keep the value; raises `UsageError` if a different one was given before."""
+    if known.setdefault(key, value) != value:
+        raise UsageError(f"{what} was given twice, with different values")
+
+
+def _edits(given: argparse.Namespace, env: Mapping[str, str]) -> Edits:
+    """All edits of the definition; the order in which they are applied is that of the fields of `Edits`."""
+    if given.tag_only:
+        _check_tag(given.tag_only)
+    images: dict[str, str] = {}
+    for text in given.container_image:
+        name, image = _named(text, "--container-image", "NAME=IMAGE", "=|")
+        ImageReference.parse(image)
+        _agree(images, name, image, f"The image of container {name}")
+    names = (given.tag_only_container_names or "").split(",")
+    return Edits(
+        tag=given.tag_only or "",
+        tag_containers=tuple(dict.fromkeys([*given.container, *(name.strip() for name in names if name.strip())])),
+        image=_image(given, env),
+        images=tuple(images.items()),
+        variables=(*_file_variables(given.env_file), *_variables(given)),
+    )
+
+
+def _check_tag(tag: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
+        raise UsageError(f"Unable to parse image tag: {tag}", Exit.BAD_IMAGE)
+
+
+def _image(given: argparse.Namespace, env: Mapping[str, str]) -> ImageReference | None:
+    """The image of -i with the tag of -e; None with -to, where -i is only a placeholder."""
+    if not given.image:
+        return None
+    text = _evaluated(given.image, env) if given.eval_image else given.image
+    if not given.eval_image and ("`" in text or "$(" in text):
+        raise UsageError(
+            f"The image contains a command, which is not run: {text}",
+            Exit.BAD_IMAGE,
+            f'Let your shell run it, in double quotes: -i "{text}"; or give --eval-image.',
+        )
+    image = ImageReference.parse(text)
+    if given.tag_only:
+        if "/" in image.name:
+            hint = "Leave -i out; to limit -to to some containers, name them with --container."
+            raise UsageError(f"--tag-only changes every image, so -i {text} is not used", Exit.BAD_IMAGE, hint)
+        return None
+    if given.tag_env_var:
+        tag = env.get(given.tag_env_var, "")
+        if not tag:
+            raise UsageError(f"The environment variable {given.tag_env_var} (-e) is not set or empty")
+        _check_tag(tag)
+        return image.with_tag(tag)
+    return image.tagged()
+
+
+def _evaluated(image: str, env: Mapping[str, str]) -> str:
+    """What bash makes of the image in double quotes; raises `UsageError` (13) if a command in it fails."""
+    import subprocess
+
+    script = f'image="{image}" && printf %s "$image"'
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script], env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise UsageError(f"--eval-image needs bash: {error.strerror}", Exit.REQUIREMENT) from error
+    if done.returncode:
+        raise UsageError(f"A command in the image failed: {image}", Exit.BAD_IMAGE, done.stderr.strip())
+    return done.stdout.strip()
+
+
+def _variables(given: argparse.Namespace) -> list[VariableEdit]:
+    """--container-envvar and --container-secret; raises `UsageError` where two of them contradict each other."""
+    known: dict[tuple[str, str], tuple[bool, str]] = {}
+    for secret, texts in ((False, given.container_envvar), (True, given.container_secret)):
+        option = "--container-secret" if secret else "--container-envvar"
+        form = "NAME=VAR=VALUEFROM" if secret else "NAME=VAR=VALUE"
+        for text in texts:
+            container, rest = _named(text, option, form)
+            variable, equals, value = rest.partition("=")
+            if not equals or not variable.strip():
+                raise UsageError(f"{option} expects {form}")
+            key = (container, variable.strip())
+            _agree(known, key, (secret, value.strip()), f"Variable {key[1]} of container {container}")
+    return [VariableEdit(c, name, value, secret) for (c, name), (secret, value) in known.items()]
+
+
+def _file_variables(given: Iterable[str]) -> Iterator[VariableEdit]:
+    """--env-file: blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
+    for text in given:
+        container, path = _named(text, "--env-file", "NAME=PATH")
+        try:
+            lines = _read_file(path).splitlines()
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"--env-file: {error}") from error
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
+            if match is None:
+                raise UsageError(f"--env-file: {path} line {number} is not KEY=VALUE")
+            yield VariableEdit(container, match[1], match[2])
+
+
+# --- Entry --------------------------------------------------- the one place where an exception becomes an exit code
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+    clock: Clock | None = None,
+) -> int:
+    """Run one command; the exit code, one of `Exit` (or a container's, with --propagate-exit-code)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    environment = os.environ if env is None else env
+    wants_json = "--output=json" in arguments or "--output json" in " ".join(arguments)
+    report = Reporter(out or sys.stdout, err or sys.stderr, OutputOptions(json=wants_json))
+    interrupts = Interrupts()
+    try:
+        code = run(arguments, environment, report, interrupts, clock or SystemClock())
+    except _Shown as shown:
+        report.line(str(shown).rstrip("\n"))
+        return Exit.OK
+    except DeployError as error:
+        report.learn(error=error.message)
+        report.error(error.message, error.hint)
+        code = error.exit_code
+    except (Interrupted, KeyboardInterrupt) as stop:
+        code = stop.exit_code if isinstance(stop, Interrupted) else Exit.SIGINT
+        report.learn(error="interrupted")
+        report.note("Interrupted.")
+    except Exception:
+        code = report_bug(report)
+    report.finish(code)
+    return code
+
+
+def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrupts: Interrupts, clock: Clock) -> int:
+    """Parse, connect, and carry the command out."""
+    if not any(arguments):
+        report.line(classic_parser().format_help().rstrip("\n"))
+        return Exit.USAGE
+    options = parse_classic(arguments, env)
+    report.output = options.output
+    report.mask.hide([options.aws.secret_key, env.get("AWS_SECRET_ACCESS_KEY", "")], always=True)
+    report.mask.hide([env.get("AWS_SESSION_TOKEN", "")], always=True)
+    for warning in options.warnings:
+        report.warning(warning)
+    with interrupts.installed():
+        aws = connect(
+            options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=options.output.dry_run
+        )
+        return deploy(Context(aws, clock, report, interrupts), options)
+
+
+def report_bug(report: Reporter) -> Exit:
+    """The traceback, secrets masked, and where to send it."""
+    import traceback
+
+    report.note(traceback.format_exc())
+    report.error(
+        f"This is a bug in ecs-deploy {__version__}.",
+        "Please report it with the text above and the command line, secrets removed. Check the service: the"
+        " deployment may have begun.",
+    )
+    report.learn(error="a bug in ecs-deploy")
+    return Exit.BUG
+
+
+def command() -> NoReturn:
+    """The console command."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,121 @@
+"""Fixtures: a local ECS, its clock, the program as it is called from a shell; and isolation from everything else."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.simulator import Simulator
+
+FOREIGN_VARIABLES = ("AWS_", "GITHUB_", "INPUT_", "BOTO")
+
+
+@pytest.fixture(autouse=True)
+def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing of the caller's environment gets in, and nothing gets out beyond loopback."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES) or name == "CI"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    escapes: list[str] = []
+    connect = socket.socket.connect
+
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            escapes.append(str(address))
+            raise OSError(f"the tests may not connect to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
+    yield
+    assert escapes == [], "a connection beyond loopback was tried"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def sim(_simulator: Simulator) -> Iterator[Simulator]:
+    """An empty world in virtual time behind HTTP; every answer of it must have been one that ECS could give."""
+    _simulator.reset()
+    yield _simulator
+    assert _simulator.violations == []
+
+
+class SimClock:
+    """The world's time as the program's clock: to sleep is to advance it."""
+
+    def __init__(self, sim: Simulator) -> None:
+        self._sim = sim
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self._sim.world.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._sim.advance(seconds)
+
+
+@pytest.fixture
+def clock(sim: Simulator) -> SimClock:
+    return SimClock(sim)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+class _Stream(StringIO):
+    """A text stream that may claim to be a terminal."""
+
+    def __init__(self, *, tty: bool) -> None:
+        super().__init__()
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+
+@pytest.fixture
+def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`cli("-c", "prod", …, env={…})` runs the program in this process, against `sim` and in its time."""
+    import ecs_deploy
+
+    def run(*argv: str, env: dict[str, str] | None = None, tty: bool = False, stdin: str | None = None) -> Result:
+        for name, value in {**sim.environment(), **(env or {})}.items():
+            monkeypatch.setenv(name, value)
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", StringIO(stdin))
+        out, err = _Stream(tty=tty), _Stream(tty=tty)
+        code = int(ecs_deploy.main(list(argv), env=os.environ, out=out, err=err, clock=clock))
+        result = Result(code, out.getvalue(), err.getvalue())
+        assert code == 70 or "Traceback (most recent call last)" not in result.out + result.err
+        return result
+
+    return run

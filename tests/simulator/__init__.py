@@ -1,0 +1,8 @@
+"""A local ECS: `model` owns the state, `timeline` the time, `server` speaks HTTP; `python -m tests.simulator` serves it."""
+
+from tests.simulator.behaviours import Behaviour
+from tests.simulator.errors import AwsError, Call, Fault
+from tests.simulator.model import World
+from tests.simulator.server import Simulator
+
+__all__ = ["AwsError", "Behaviour", "Call", "Fault", "Simulator", "World"]
