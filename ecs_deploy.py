@@ -19,6 +19,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
+    Application file        `parse_application`: YAML, JSON or TOML, checked, errors with path and line
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
     Reporting               `Reporter`: every line that is printed; masking
     Clock                   the only place that reads or spends time
@@ -484,6 +485,298 @@ def secret_values(definition: JSON) -> set[str]:
     """The values that must not be printed: every container's environment and secrets."""
     entries = [e for c in containers_of(definition) for m in ("environment", "secrets") for e in c.get(m) or []]
     return {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
+
+
+# --- Application file ------------------------------------------------------------ no I/O after the one read
+
+
+@dataclass(frozen=True)
+class AppTask:
+    """An entry of `tasks.pre` or `tasks.post`; `request` holds its share of RunTask's parameters."""
+
+    family: str
+    count: int
+    containers: tuple[str, ...]
+    request: JSON
+
+
+@dataclass(frozen=True)
+class AppService:
+    """An entry of `services`."""
+
+    name: str
+    containers: tuple[str, ...]
+    force: bool
+    max_wait_s: float
+
+
+@dataclass(frozen=True)
+class Application:
+    """A whole application file, checked."""
+
+    cluster: str
+    pre: tuple[AppTask, ...]
+    services: tuple[AppService, ...]
+    post: tuple[AppTask, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value of the file must be; `low` and `high` bound a number or the length of a list.
+
+    `also` tells what is wrong between the members of a table that are right in themselves, as (path, message).
+    """
+
+    kind: type
+    required: bool = False
+    low: int = 0
+    high: int = sys.maxsize
+    choices: tuple[str, ...] = ()
+    items: Rule | None = None
+    members: Mapping[str, Rule] = field(default_factory=dict)
+    also: Callable[[JSON], Iterable[tuple[Path, str]]] = lambda _: ()
+
+
+Path = tuple[str | int, ...]
+
+
+def _task_pairs(task: JSON) -> Iterator[tuple[Path, str]]:
+    strategies = task.get("capacity_provider_strategies") or []
+    path: Path = ("capacity_provider_strategies",)
+    if strategies and task.get("launch_type"):
+        yield path, "not together with launch_type"
+    if sum(bool(item.get("base")) for item in strategies) > 1:
+        yield path, "only one capacity provider may have a base"
+
+
+def _service_pairs(application: JSON) -> Iterator[tuple[Path, str]]:
+    names = [service["name"] for service in application.get("services") or []]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield ("services", index, "name"), f"{name} is there twice"
+
+
+_TEXT, _NEEDED_TEXT = Rule(str, low=1), Rule(str, low=1, required=True)
+_CONTAINERS = Rule(list, required=True, low=1, items=_TEXT)
+_PROVIDER = {"capacity_provider": _NEEDED_TEXT, "base": Rule(int, high=100_000), "weight": Rule(int, high=1000)}
+_VPC = {
+    "assign_public_ip": Rule(bool),
+    "security_groups": Rule(list, required=True, low=1, high=5, items=_TEXT),
+    "subnets": Rule(list, required=True, low=1, high=16, items=_TEXT),
+}
+_TASK = {
+    "family": _NEEDED_TEXT,
+    "count": Rule(int, required=True, low=1, high=10),
+    "containers": _CONTAINERS,
+    "launch_type": Rule(str, choices=("ec2", "fargate", "external")),
+    "capacity_provider_strategies": Rule(list, high=6, items=Rule(dict, members=_PROVIDER)),
+    "network_configuration": Rule(dict, members={"vpc_configuration": Rule(dict, required=True, members=_VPC)}),
+}
+_SERVICE = {
+    "name": _NEEDED_TEXT,
+    "containers": _CONTAINERS,
+    "force": Rule(bool),
+    "max_wait": Rule(int, low=1),
+}
+_TASKS = Rule(list, items=Rule(dict, members=_TASK, also=_task_pairs))
+_APPLICATION = Rule(
+    dict,
+    members={
+        "version": Rule(str, required=True, choices=("v1",)),
+        "cluster": _TEXT,
+        "tasks": Rule(dict, members={"pre": _TASKS, "post": _TASKS}),
+        "services": Rule(list, items=Rule(dict, members=_SERVICE)),
+    },
+    also=_service_pairs,
+)
+_KINDS = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table of keys"}
+
+
+def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
+    """The application of a YAML, JSON or TOML text (by suffix); `cluster` wins over the file's.
+
+    Raises `UsageError` that lists all that is wrong, each with its path and line.
+    """
+    value, lines = _READERS.get(suffix, _read_yaml)(text)
+    problems = list(_problems(value, _APPLICATION, ()))
+    if not problems and not (cluster or value.get("cluster")):
+        problems.append((("cluster",), "missing; name it here or with --cluster"))
+    if problems:
+        raise UsageError("The application file is wrong:\n" + "\n".join(f"  {_at(p, lines)}" for p in problems))
+    tasks = value.get("tasks") or {}
+    return Application(
+        cluster=cluster or value["cluster"],
+        pre=tuple(_app_task(task) for task in tasks.get("pre") or []),
+        services=tuple(_app_service(service) for service in value.get("services") or []),
+        post=tuple(_app_task(task) for task in tasks.get("post") or []),
+    )
+
+
+def _app_task(task: JSON) -> AppTask:
+    vpc = (task.get("network_configuration") or {}).get("vpc_configuration")
+    request: JSON = {}
+    if task.get("launch_type"):
+        request["launchType"] = task["launch_type"].upper()
+    if task.get("capacity_provider_strategies"):
+        names = {"capacity_provider": "capacityProvider", "base": "base", "weight": "weight"}
+        request["capacityProviderStrategy"] = [
+            {names[key]: value for key, value in item.items() if value is not None}
+            for item in task["capacity_provider_strategies"]
+        ]
+    if vpc:
+        request["networkConfiguration"] = {
+            "awsvpcConfiguration": {
+                "subnets": vpc["subnets"],
+                "securityGroups": vpc["security_groups"],
+                "assignPublicIp": "ENABLED" if vpc.get("assign_public_ip") else "DISABLED",
+            }
+        }
+    return AppTask(task["family"], task["count"], tuple(task["containers"]), request)
+
+
+def _app_service(service: JSON) -> AppService:
+    minutes = service.get("max_wait") or 15
+    return AppService(service["name"], tuple(service["containers"]), bool(service.get("force")), minutes * 60.0)
+
+
+def _problems(value: Any, rule: Rule, path: Path) -> Iterator[tuple[Path, str]]:
+    """What is wrong with a value, and with all below it."""
+    is_kind = type(value) is rule.kind
+    size: int = (value if rule.kind is int else len(value)) if is_kind and rule.kind is not bool else rule.low
+    if not is_kind:
+        yield path, f"expected {_KINDS[rule.kind]}, got {_KINDS.get(type(value), type(value).__name__)}"
+    elif rule.choices and value.lower() not in rule.choices:
+        yield path, f"{value} is not {' or '.join(rule.choices)}"
+    elif not rule.low <= size <= rule.high:
+        yield path, f"{size if rule.kind is int else f'a length of {size}'} is not {_bounds(rule)}"
+    elif rule.items is not None:
+        for index, item in enumerate(value):
+            yield from _problems(item, rule.items, (*path, index))
+    elif rule.kind is dict:
+        found = list(_member_problems(value, rule.members, path))
+        yield from found or (((*path, *place), message) for place, message in rule.also(value))
+
+
+def _bounds(rule: Rule) -> str:
+    return f"{rule.low} or more" if rule.high == sys.maxsize else f"between {rule.low} and {rule.high}"
+
+
+def _member_problems(value: JSON, members: Mapping[str, Rule], path: Path) -> Iterator[tuple[Path, str]]:
+    for name in value:
+        if name not in members:
+            yield (*path, str(name)), f"unknown key; the known ones are {', '.join(members)}"
+    for name, rule in members.items():
+        if value.get(name) is not None:
+            yield from _problems(value[name], rule, (*path, name))
+        elif rule.required:
+            yield (*path, name), "missing"
+
+
+def _at(problem: tuple[Path, str], lines: Mapping[Path, int]) -> str:
+    path, message = problem
+    spelled = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    known = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
+    return f"{spelled or 'the file'}: {message} (line {known})"
+
+
+def _read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
+    try:
+        import yaml
+    except ImportError as error:
+        hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
+        raise UsageError("To read YAML, PyYAML is needed, and it is not installed", Exit.REQUIREMENT, hint) from error
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[Path, int] = {}
+        _yaml_lines(node, (), lines)
+        return (loader.construct_document(node) if node else None), lines
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"The application file is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _yaml_lines(node: Any, path: Path, lines: dict[Path, int]) -> None:
+    """Where each value stands; a key that is there twice raises `UsageError`, since YAML would drop one."""
+    if node is None or len(path) > 20:
+        return
+    lines.setdefault(path, node.start_mark.line + 1)
+    if node.id == "sequence":
+        for index, item in enumerate(node.value):
+            _yaml_lines(item, (*path, index), lines)
+    elif node.id == "mapping":
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            if place in lines:
+                raise UsageError(f"The application file is wrong:\n  {_at((place, 'is there twice'), lines)}")
+            lines[place] = key.start_mark.line + 1
+            _yaml_lines(value, place, lines)
+
+
+def _read_json(text: str) -> tuple[Any, dict[Path, int]]:
+    try:
+        return json.loads(text), _json_lines(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"The application file is not JSON: {error}") from error
+    except RecursionError as error:
+        raise UsageError("The application file is nested too deeply") from error
+
+
+def _json_lines(text: str) -> dict[Path, int]:
+    """Where each value of a well-formed JSON text stands; a member counts from its key."""
+    lines: dict[Path, int] = {}
+    open_at: list[list[Any]] = []  # [bracket, key or index]
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', text):
+        token = match[0]
+        if token in "}]":
+            open_at.pop()
+        elif token == "," and open_at[-1][0] == "[":
+            open_at[-1][1] += 1
+        elif token == ",":
+            open_at[-1][1] = None
+        elif token != ":":
+            is_key = bool(open_at) and open_at[-1] == ["{", None]
+            if is_key:
+                open_at[-1][1] = json.loads(token)
+            lines.setdefault(tuple(step for _, step in open_at), text.count("\n", 0, match.start()) + 1)
+            if token in "{[" and not is_key:
+                open_at.append([token, None if token == "{" else 0])
+    return lines
+
+
+def _read_toml(text: str) -> tuple[Any, dict[Path, int]]:
+    try:
+        import tomllib
+    except ImportError as error:
+        hint = "Write the file as .ecs-deploy.json, or as YAML."
+        raise UsageError("To read TOML, Python 3.11 is needed", Exit.REQUIREMENT, hint) from error
+    try:
+        return tomllib.loads(text), _toml_lines(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"The application file is not TOML: {error}") from error
+
+
+def _toml_lines(text: str) -> dict[Path, int]:
+    """Where each table and key of a TOML text stands; what is inside a value counts as at its key."""
+    lines: dict[Path, int] = {(): 1}
+    last: dict[Path, int] = {}  # array of tables -> index of its newest
+    table: Path = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*(\[\[?)\s*([\w\s.\"'-]+?)\s*\]", line)
+        key = re.match(r"\s*([\w-]+|\"[^\"]*\")\s*=", line)
+        if header:
+            table = ()
+            for name in header[2].split("."):
+                table = (*table, *((last[table],) if table in last else ()), name.strip().strip("\"'"))
+            if header[1] == "[[":
+                last[table] = last.get(table, -1) + 1
+            table = (*table, *((last[table],) if table in last else ()))
+            lines.setdefault(table, number)
+        elif key:
+            lines.setdefault((*table, key[1].strip('"')), number)
+    return lines
+
+
+_READERS: Mapping[str, Callable[[str], tuple[Any, dict[Path, int]]]] = {".json": _read_json, ".toml": _read_toml}
 
 
 # --- Verdicts ------------------------------------------------------- total functions: no I/O, no loop, no print
