@@ -53,8 +53,11 @@ JSON = dict[str, Any]
 
 UNSEEN_GRACE_S = 15.0  # DescribeServices may not show a deployment right after the update that made it
 UNREACHABLE_S = 300.0  # with no time-out, so long without any answer ends the wait
+PACED_S = 600.0  # a call that ECS throttles hard is repeated for so long
 FOREVER_S = 86_400.0  # "as long as ECS takes" still ends after a day
 LOG_LINES = 20
+
+_THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
 
 
 # --- Exit codes and errors ---------------------------------------------------------- may not print
@@ -127,6 +130,11 @@ class AwsError(DeployError):
         self.code = code
         self.transient = transient
         self.maybe_done = maybe_done
+
+    @property
+    def throttled(self) -> bool:
+        """True if AWS said that there were too many calls."""
+        return self.code in _THROTTLED or "Throttl" in self.code
 
 
 class Interrupted(BaseException):
@@ -206,6 +214,7 @@ class WaitOptions:
     fail_fast: int = 0
     rollback: bool = False
     keep_failed_revision: bool = False
+    in_total: bool = False  # the time-out holds for both waits together
 
 
 @dataclass(frozen=True)
@@ -251,6 +260,19 @@ class DeployOptions:
     change: ServiceOptions = ServiceOptions()
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """The command `app`; `tasks` holds "pre" and "post" as far as they are not skipped."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    application: Application
+    tag: str
+    tasks: tuple[str, ...] = ("pre", "post")
+    wait: WaitOptions = WaitOptions()
     warnings: tuple[str, ...] = ()
 
 
@@ -1101,7 +1123,7 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 class Reporter:
-    """Prints: results to stdout, everything else to stderr, and one redrawn line of progress on a terminal."""
+    """Prints: results to stdout, everything else to stderr, and progress that redraws itself on a terminal."""
 
     def __init__(self, out: TextIO, err: TextIO, output: OutputOptions = OutputOptions()) -> None:
         self.out, self.err = out, err
@@ -1109,7 +1131,7 @@ class Reporter:
         self.mask = Masker()
         self.facts: JSON = {}
         self._redraw = err.isatty() and os.environ.get("TERM") != "dumb"
-        self._drawn = False
+        self._drawn = 0
         self._last_progress: dict[str, str] = {}
 
     def line(self, text: str) -> None:
@@ -1130,15 +1152,25 @@ class Reporter:
         """What failed and what to do next."""
         self.note(f"ERROR: {text}" + (f"\n{hint}" if hint else ""))
 
-    def progress(self, what: str, elapsed_s: float, key: str = "") -> None:
-        """On a terminal the line is redrawn; elsewhere it is printed when `what` has changed."""
-        text = f"[{elapsed_s:4.0f} s] {what}"
+    def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
+        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
         if self._redraw:
-            self._write(self.err, "\r" + self.mask.text(text)[: _columns() - 1] + "\x1b[K")
-            self._drawn = True
-        elif self._last_progress.get(key) != what:
-            self._write(self.err, self.mask.text(text) + "\n")
-        self._last_progress[key] = what
+            self._draw([self.mask.text(f"[{elapsed_s:4.0f} s] {row}") for row in rows.values()])
+            return
+        for key, row in rows.items():
+            if self._last_progress.get(key) != row:
+                self._last_progress[key] = row
+                self._write(self.err, self.mask.text(f"[{elapsed_s:4.0f} s] {row}") + "\n")
+
+    def _draw(self, rows: Sequence[str]) -> None:
+        """Draw the rows over those drawn before, at most a screenful."""
+        columns, lines = _terminal_size()
+        shown = list(rows[: max(1, lines - 2)])
+        if len(shown) < len(rows):
+            shown[-1] = f"… and {len(rows) - len(shown) + 1} more"
+        self._clear()
+        self._write(self.err, "\n".join(row[: columns - 1] for row in shown))
+        self._drawn = len(shown)
 
     def call(self, operation: str, params: JSON, outcome: str, duration_s: float) -> None:
         """With --verbose: one API call."""
@@ -1160,8 +1192,8 @@ class Reporter:
 
     def _clear(self) -> None:
         if self._drawn:
-            self._drawn = False
-            self._write(self.err, "\r\x1b[K")
+            self._write(self.err, "\r\x1b[K" + "\x1b[A\x1b[K" * (self._drawn - 1))
+            self._drawn = 0
 
     def _write(self, stream: TextIO, text: str) -> None:
         """A closed pipe or a narrow encoding must never end a deployment."""
@@ -1175,10 +1207,11 @@ class Reporter:
             pass
 
 
-def _columns() -> int:
+def _terminal_size() -> tuple[int, int]:
     import shutil
 
-    return shutil.get_terminal_size().columns
+    size = shutil.get_terminal_size()
+    return size.columns, size.lines
 
 
 # --- Clock ------------------------------------------------------------------- the only place that reads time
@@ -1259,7 +1292,6 @@ _READS = ("Describe", "List", "Get")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
-_THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
 
 
 def connect(
@@ -1410,14 +1442,12 @@ class Aws:
 
     def register_task_definition(self, definition: JSON) -> JSON:
         """The new revision as AWS answers it. Never repeated by itself when the answer was lost (`maybe_done`)."""
-        self._register_budget.spend()
-        registered: JSON = self._ecs("RegisterTaskDefinition", definition)["taskDefinition"]
+        registered: JSON = self._paced("RegisterTaskDefinition", definition)["taskDefinition"]
         return registered
 
     def deregister_task_definition(self, arn: str) -> None:
         """Make the revision INACTIVE."""
-        self._register_budget.spend()
-        self._ecs("DeregisterTaskDefinition", {"taskDefinition": arn})
+        self._paced("DeregisterTaskDefinition", {"taskDefinition": arn})
 
     def active_revisions(self, family: str) -> list[str]:
         """The ARNs of the family's ACTIVE revisions (and not of families whose name begins the same)."""
@@ -1477,6 +1507,18 @@ class Aws:
             token = page.get("nextToken") or ""
             if not token:
                 return found
+
+    def _paced(self, operation: str, params: JSON) -> JSON:
+        """A call that shares ECS's tightest throttle: kept within it, and repeated if others have used it up."""
+        give_up_s = self._clock.now() + PACED_S
+        while True:
+            self._register_budget.spend()
+            try:
+                return self._ecs(operation, params)
+            except AwsError as error:
+                if not error.throttled or self._clock.now() > give_up_s:
+                    raise
+                self._register_budget.empty()
 
     def _ecs(self, operation: str, params: JSON, *, retries: bool = True) -> JSON:
         self._request = json.dumps(params, ensure_ascii=False).encode()
@@ -1599,6 +1641,10 @@ class Budget:
             self._clock.sleep((1 - self._left) / self._per_second)
             self._left, self._at_s = 1.0, self._clock.now()
         self._left -= 1
+
+    def empty(self) -> None:
+        """Somebody else has used it up."""
+        self._left, self._at_s = 0.0, self._clock.now()
 
 
 def batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -1729,7 +1775,8 @@ class Rollout:
     @property
     def deadline_s(self) -> float:
         """When the present wait is over; each of the two waits has the whole time-out."""
-        return self.phase_s + (self.wait.timeout_s or FOREVER_S)
+        begun_s = self.started_s if self.wait.in_total else self.phase_s
+        return begun_s + (self.wait.timeout_s or FOREVER_S)
 
     def say(self, report: Reporter, text: str) -> None:
         """Print a line that scripts read, unless this is a rollback, whose success is not the user's."""
@@ -1757,12 +1804,20 @@ def deploy_service(ctx: Context, options: DeployOptions) -> int:
     service = require_service(ctx, options.cluster, options.service)
     wants_definition = bool(options.edits or options.source.file or options.source.taskdef)
     draft = draft_definition(ctx, options, str(service.get("taskDefinition"))) if wants_definition else None
-    update = service_update(options, service)
+    update = service_update(options.cluster, options.service, options.change, service)
     warn_of_bake_time(ctx, options.wait, service)
     if options.output.dry_run:
         return show_dry_run(ctx, draft, "UpdateService", update)
+    if draft is None:
+        ctx.report.line("Force a new deployment of the service")
     arn = register(ctx, draft) if draft else ""
-    rollout = start_rollout(ctx, options, service, arn, update, draft)
+    try:
+        answer = send_update(ctx, update, arn)
+    except (AwsError, Interrupted) as error:
+        discard_orphan(ctx, arn, error)
+        raise
+    definition = draft.new if draft else service_definition(ctx, answer)
+    rollout = rollout_of(ctx, service, answer, arn, update, definition, options.wait)
     ctx.report.learn(deployment_id=rollout.target.deployment_id)
     return follow(ctx, options, rollout)
 
@@ -1771,10 +1826,15 @@ def require_service(ctx: Context, cluster: str, name: str) -> JSON:
     """The service, ACTIVE and deployed by ECS itself; raises `DeployError` with the names that exist otherwise."""
     with explained(ctx, cluster, name):
         service = ctx.aws.describe_services(cluster, [name]).get(name)
+    return usable_service(ctx, cluster, name, service)
+
+
+def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) -> JSON:
+    """The service, if ECS may deploy it; raises `DeployError` otherwise."""
     if service is None or service.get("status") == "INACTIVE":
-        missing = AwsError(f"The service {name} was not found in cluster {cluster}", code="ServiceNotFoundException")
-        missing.hint = existing(lambda: ctx.aws.list_services(cluster), "services of the cluster")
-        raise missing
+        hint = existing(lambda: ctx.aws.list_services(cluster), "services of the cluster")
+        said = f"The service {name} was not found in cluster {cluster}"
+        raise AwsError(said, code="ServiceNotFoundException", hint=hint)
     controller = (service.get("deploymentController") or {}).get("type", "ECS")
     if controller != "ECS":
         raise DeployError(
@@ -1852,17 +1912,16 @@ def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[J
         raise
 
 
-def service_update(options: DeployOptions, service: JSON) -> JSON:
+def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
     """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
-    change = options.change
-    update: JSON = {"cluster": options.cluster, "service": options.service}
+    update: JSON = {"cluster": cluster, "service": name}
     if change.desired_count is not None:
         update["desiredCount"] = change.desired_count
     percents = {
         "minimumHealthyPercent": change.minimum_healthy_percent,
         "maximumPercent": change.maximum_percent,
     }
-    given = {name: value for name, value in percents.items() if value is not None}
+    given = {member: value for member, value in percents.items() if value is not None}
     if given:
         update["deploymentConfiguration"] = {**(service.get("deploymentConfiguration") or {}), **given}
     if change.force_new_deployment:
@@ -1944,34 +2003,33 @@ def says_all_of(answer: Any, sent: Any) -> bool:
     return bool(answer == sent)
 
 
-def start_rollout(
-    ctx: Context, options: DeployOptions, service: JSON, arn: str, update: JSON, draft: Draft | None
+def send_update(ctx: Context, update: JSON, arn: str = "") -> JSON:
+    """The service as UpdateService answers it, pointed at the definition `arn` if one is given."""
+    with explained(ctx, update["cluster"], update["service"]):
+        return ctx.aws.update_service(**update, **({"taskDefinition": arn} if arn else {}))
+
+
+def discard_orphan(ctx: Context, arn: str, error: AwsError | Interrupted) -> None:
+    """The update failed: deregister the revision that was registered for it, unless the update may have worked."""
+    if arn and isinstance(error, AwsError) and error.maybe_done:
+        error.hint = f"UpdateService may have been carried out; {arn} is left as it is. Look at the service."
+    elif arn:
+        discard(ctx, arn, "that no service uses")
+
+
+def rollout_of(
+    ctx: Context, service: JSON, answer: JSON, arn: str, update: JSON, definition: JSON, wait: WaitOptions
 ) -> Rollout:
-    """Update the service; if that fails, the revision registered for it is deregistered again."""
-    if arn:
-        update = {**update, "taskDefinition": arn}
-    else:
-        ctx.report.line("Force a new deployment of the service")
-    try:
-        with explained(ctx, options.cluster, options.service):
-            answer = ctx.aws.update_service(**update)
-    except (AwsError, Interrupted) as error:
-        if isinstance(error, AwsError) and error.maybe_done and arn:
-            error.hint = f"UpdateService may have been carried out; {arn} is left as it is. Look at the service."
-        elif arn:
-            discard(ctx, arn, "that no service uses")
-        raise
+    """The roll-out to watch, from the service before the update and UpdateService's answer."""
     now_s = ctx.clock.now()
     started = started_deployment(answer, arn)
-    definition = draft.new if draft else service_definition(ctx, answer)
     before = str(service["taskDefinition"]) if arn else ""
-    target = Target(str(started.get("id", "")), arn or str(answer["taskDefinition"]), before)
     undo: JSON = {name: service.get(name) for name in ("desiredCount", "deploymentConfiguration") if name in update}
     return Rollout(
-        cluster=options.cluster,
-        service=options.service,
-        target=target,
-        wait=options.wait,
+        cluster=update["cluster"],
+        service=update["service"],
+        target=Target(str(started.get("id", "")), arn or str(answer["taskDefinition"]), before),
+        wait=wait,
         definition=definition,
         started_s=now_s,
         phase_s=now_s,
@@ -1982,7 +2040,7 @@ def start_rollout(
         last=answer,
         known_events={str(e.get("id")) for s in (service, answer) for e in s.get("events") or []},
         native_before=str(service.get("currentServiceDeployment") or ""),
-    )  # fmt: skip
+    )
 
 
 def started_deployment(answer: JSON, arn: str) -> JSON:
@@ -2014,42 +2072,48 @@ def discard(ctx: Context, arn: str, what: str) -> None:
 
 def follow(ctx: Context, options: DeployOptions, rollout: Rollout) -> int:
     """Watch one deployment to its end; on success prune, on failure explain and roll back; the exit code."""
-    try:
-        watch(ctx, [rollout])
-    except Interrupted as stop:
-        leave_in_flight(ctx, rollout, stop)
-        raise
-    except AwsError as error:
-        raise unknown_outcome(rollout, error) from error
-    code = conclude(ctx, rollout)
-    learn_outcome(ctx, rollout)
+    watch_updates(ctx, [rollout])
+    code = conclude(ctx, [rollout])[rollout.service]
+    ctx.report.learn(**outcome_of(ctx, rollout))
     if code == Exit.OK and options.max_definitions:
         in_use = [str(d.get("taskDefinition")) for d in rollout.last.get("deployments") or []]
         prune(ctx, family_of(rollout.target.definition), options.max_definitions, [*in_use, rollout.target.definition])
     return code
 
 
-def unknown_outcome(rollout: Rollout, error: AwsError) -> AwsError:
-    """The error, saying that the deployment goes on unwatched."""
-    said = (
-        f"{error.message}. The outcome is unknown: deployment {rollout.target.deployment_id} of service"
-        f" {rollout.service} was in progress"
-    )
-    return AwsError(said, code=error.code, hint=error.hint)
+def watch_updates(ctx: Context, rollouts: Sequence[Rollout]) -> None:
+    """`watch`, and where that is cut short, say what goes on unwatched (or is being rolled back)."""
+    try:
+        watch(ctx, rollouts)
+    except Interrupted as stop:
+        for rollout in rollouts:
+            if not succeeded(rollout):
+                leave_in_flight(ctx, rollout, stop)
+        raise
+    except AwsError as error:
+        flying = [r for r in rollouts if r.verdict is None]
+        what = ", ".join(f"deployment {r.target.deployment_id} of service {r.service}" for r in flying)
+        said = f"{error.message}. The outcome is unknown: {what} was in progress"
+        raise AwsError(said, code=error.code, hint=error.hint) from error
 
 
-def learn_outcome(ctx: Context, rollout: Rollout) -> None:
-    """Keep what the JSON document says of a deployment."""
+def succeeded(rollout: Rollout) -> bool:
+    """True if what was asked for was seen."""
+    return rollout.verdict is not None and rollout.verdict.state in (State.COMPLETED, State.RUNNING)
+
+
+def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
+    """What the JSON document says of a deployment."""
     verdict = rollout.verdict or Verdict(State.WAITING)
-    ctx.report.learn(
-        verdict=verdict.state.value,
-        reason=verdict.reason,
-        failed_tasks=[{"count": count, "reason": reason} for reason, count in rollout.reasons.most_common()],
-        durations={
+    return {
+        "verdict": verdict.state.value,
+        "reason": verdict.reason,
+        "failed_tasks": [{"count": count, "reason": reason} for reason, count in rollout.reasons.most_common()],
+        "durations": {
             "until_running_s": rollout.running_after_s,
             "total_s": round(ctx.clock.now() - rollout.started_s, 1),
         },
-    )
+    }
 
 
 def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
@@ -2092,6 +2156,8 @@ def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
     look_at_strategies(ctx, waiting, services)
     for rollout in waiting:
         observe(ctx, rollout, services.get(rollout.service))
+    rows = {rollout.service: progress_of(rollout) for rollout in waiting if rollout.verdict is None}
+    ctx.report.progress(rows, ctx.clock.now() - min(rollout.started_s for rollout in waiting))
 
 
 def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
@@ -2117,9 +2183,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         rollout.verdict = verdict
     if rollout.wait.fail_fast and len(rollout.stopped) >= rollout.wait.fail_fast and rollout.verdict is None:
         rollout.verdict = Verdict(State.FAILED, f"{len(rollout.stopped)} of its tasks stopped (--fail-fast)")
-    if rollout.verdict is None:
-        ctx.report.progress(progress_of(rollout), now_s - rollout.started_s, rollout.service)
-    elif rollout.verdict.state is State.COMPLETED:
+    if rollout.verdict is not None and rollout.verdict.state is State.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful.")
 
 
@@ -2257,42 +2321,69 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
             ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])} stopped: {reason}")
 
 
-def conclude(ctx: Context, rollout: Rollout) -> int:
-    """The exit code of a finished roll-out; on failure the reasons, the way back, and one paragraph at the end."""
+def conclude(
+    ctx: Context, rollouts: Sequence[Rollout], *, all_back: bool = False, failed_elsewhere: bool = False
+) -> dict[str, int]:
+    """The exit code of each finished roll-out, by service; of each failure the reasons, the way back, one paragraph.
+
+    With `all_back`, one failure, here or elsewhere, takes every service back that was changed.
+    """
+    failed = [rollout for rollout in rollouts if not succeeded(rollout)]
+    if not failed and not (all_back and failed_elsewhere):
+        return {rollout.service: Exit.OK for rollout in rollouts}
+    evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
+    codes = roll_back(ctx, [r for r in (rollouts if all_back else failed) if goes_back(ctx, r)])
+    for rollout in failed:
+        code, ending = ending_of(rollout, codes.get(rollout.service))
+        codes[rollout.service] = code
+        say_ending(ctx, rollout, ending, evidence[rollout.service])
+    return {rollout.service: codes.get(rollout.service, Exit.OK) for rollout in rollouts}
+
+
+def goes_back(ctx: Context, rollout: Rollout) -> bool:
+    """True if a rollback was asked for, and there is something to go back to."""
+    state = rollout.verdict.state if rollout.verdict else State.WAITING
+    if not rollout.wait.rollback or state in (State.SUPERSEDED, State.GONE):
+        return False
+    if not rollout.target.previous_definition and state not in _BY_ECS:
+        ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
+        return False
+    return True
+
+
+def ending_of(rollout: Rollout, rollback: int | None) -> tuple[int, str]:
+    """How a failure ends: the exit code, and the words for it; `rollback` is the rollback's code, if there was one."""
+    state = rollout.verdict.state if rollout.verdict else State.WAITING
+    if rollback is not None:
+        return rollback, "failed"
+    endings = {
+        State.SUPERSEDED: (Exit.SUPERSEDED, "was superseded"),
+        State.GONE: (Exit.FAILED, "cannot complete"),
+        State.TIMED_OUT: (Exit.TIMED_OUT, "timed out"),
+        State.ROLLING_BACK: (Exit.FAILED, "failed, and ECS is rolling it back"),
+        State.ROLLED_BACK: (Exit.FAILED, "failed, and ECS rolled it back"),
+        State.ROLLBACK_FAILED: (Exit.ROLLBACK_FAILED, "failed, and so did ECS's rollback"),
+    }
+    return endings.get(state, (Exit.FAILED, "failed"))
+
+
+def say_ending(ctx: Context, rollout: Rollout, ending: str, evidence: Sequence[str]) -> None:
+    """One paragraph: what failed, the likeliest cause, what to do next."""
     verdict = rollout.verdict or Verdict(State.WAITING)
-    if verdict.state in (State.COMPLETED, State.RUNNING):
-        return Exit.OK
-    evidence = [verdict.reason, *explain(ctx, rollout)]
-    code, ending = ending_of(ctx, rollout, verdict)
-    what = f"{rollout.label}The deployment {rollout.target.deployment_id} of service {rollout.service} {ending}"
+    cause, next_step = likely_cause([verdict.reason, *evidence])
+    advice = f"Likeliest cause: {cause}. {next_step}"
     if verdict.state is State.SUPERSEDED:
         advice = "Somebody else deployed in the meantime; their deployment was left alone."
     elif verdict.state is State.GONE:
         advice = "Create the service again, or deploy to another one."
-    else:
-        cause, next_step = likely_cause(evidence)
-        advice = f"Likeliest cause: {cause}. {next_step}"
+    elif (
+        verdict.state in (State.FAILED, State.TIMED_OUT)
+        and not rollout.wait.rollback
+        and rollout.target.previous_definition
+    ):
+        advice += f"\nThe service still points at {rollout.target.definition}. To go back:\n  {rollout.command()}"
+    what = f"{rollout.label}The deployment {rollout.target.deployment_id} of service {rollout.service} {ending}"
     ctx.report.error(f"{what}: {verdict.reason}.", advice)
-    return code
-
-
-def ending_of(ctx: Context, rollout: Rollout, verdict: Verdict) -> tuple[int, str]:
-    """How it ends: the exit code, and the words for it; rolls back where that was asked for and is right."""
-    if verdict.state is State.SUPERSEDED:
-        return Exit.SUPERSEDED, "was superseded"
-    if verdict.state is State.GONE:
-        return Exit.FAILED, "cannot complete"
-    if rollout.wait.rollback:
-        code = roll_back(ctx, rollout, verdict)
-        return code, "failed"
-    if verdict.state in (State.ROLLING_BACK, State.ROLLED_BACK):
-        return (
-            Exit.FAILED,
-            f"failed, and ECS {'is rolling' if verdict.state is State.ROLLING_BACK else 'rolled'} it back",
-        )
-    if rollout.target.previous_definition:
-        ctx.report.note(f"The service still points at {rollout.target.definition}. To go back:\n  {rollout.command()}")
-    return (Exit.TIMED_OUT, "timed out") if verdict.state is State.TIMED_OUT else (Exit.FAILED, "failed")
 
 
 def explain(ctx: Context, rollout: Rollout) -> list[str]:
@@ -2361,42 +2452,51 @@ def leave_in_flight(ctx: Context, rollout: Rollout, stop: Interrupted) -> None:
         ctx.report.note(f"To undo it:\n  {rollout.command()}")
 
 
-def roll_back(ctx: Context, rollout: Rollout, verdict: Verdict) -> int:
-    """Bring the service back to what it ran before, wait for that too, and discard the failed revision: 20 or 21."""
-    if verdict.state is State.ROLLBACK_FAILED:
-        return Exit.ROLLBACK_FAILED
-    if not rollout.target.previous_definition and verdict.state not in (State.ROLLING_BACK, State.ROLLED_BACK):
-        ctx.report.note("A forced redeploy has nothing to go back to: the definition is the same.")
-        return Exit.TIMED_OUT if verdict.state is State.TIMED_OUT else Exit.FAILED
+def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, int]:
+    """Bring services back to what they ran before, and wait for that too; 20, 21 or 23 by service."""
+    backs = {rollout.service: begin_rollback(ctx, rollout) for rollout in rollouts}
     try:
-        back = rollback_in_progress(ctx, rollout) if by_ecs(verdict) else send_rollback(ctx, rollout)
-        if back is None:
-            return Exit.SUPERSEDED
-        watch(ctx, [back])
+        watch(ctx, [back for back in backs.values() if isinstance(back, Rollout)])
     except AwsError as error:
-        ctx.report.note(f"The rollback failed, or its outcome is unknown. {error.message}")
+        ctx.report.note(f"The outcome of the rollback is unknown. {error.message}")
+    except Interrupted as stop:
+        ctx.report.note(f"{stop.name}: the rollback was sent, and is not waited for.")
+        raise
+    return {rollout.service: end_rollback(ctx, rollout, backs[rollout.service]) for rollout in rollouts}
+
+
+_BY_ECS = (State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLBACK_FAILED)
+
+
+def begin_rollback(ctx: Context, rollout: Rollout) -> Rollout | Exit:
+    """The rollback to watch: ECS's own where there is one, else ours; or the code where there is none."""
+    state = rollout.verdict.state if rollout.verdict else State.WAITING
+    if state is State.ROLLBACK_FAILED:
         return Exit.ROLLBACK_FAILED
-    if not rollback_succeeded(back):
-        reason = back.verdict.reason if back.verdict else ""
-        ctx.report.note(f"The rollback to {back.target.definition} did not complete: {reason}.")
+    try:
+        return (
+            rollback_in_progress(ctx, rollout) if state in _BY_ECS else send_rollback(ctx, rollout) or Exit.SUPERSEDED
+        )
+    except AwsError as error:
+        ctx.report.note(f"{rollout.label}The rollback failed. {error.message}")
         return Exit.ROLLBACK_FAILED
-    ctx.report.note(f"The service is back on {back.target.definition}, and stable.")
+
+
+def end_rollback(ctx: Context, rollout: Rollout, back: Rollout | Exit) -> int:
+    """Say where the rollback ended, and discard the failed revision once nothing uses it."""
+    if isinstance(back, Exit):
+        return back
+    state = back.verdict.state if back.verdict else State.WAITING
+    if state is not State.COMPLETED and not (back.native_state and state is State.ROLLED_BACK):
+        reason = back.verdict.reason if back.verdict else "its end was not seen"
+        ctx.report.note(f"{rollout.label}The rollback to {back.target.definition} did not complete: {reason}.")
+        return Exit.ROLLBACK_FAILED
+    ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
     used = {d.get("taskDefinition") for d in back.last.get("deployments") or []}
     failed = rollout.target.definition
     if not rollout.wait.keep_failed_revision and rollout.target.previous_definition and failed not in used:
         discard(ctx, failed, "that failed")
     return Exit.ROLLED_BACK
-
-
-def by_ecs(verdict: Verdict) -> bool:
-    """True if ECS rolls back, or did, by itself."""
-    return verdict.state in (State.ROLLING_BACK, State.ROLLED_BACK)
-
-
-def rollback_succeeded(back: Rollout) -> bool:
-    """True if the rollback's own deployment was seen to be complete."""
-    state = back.verdict.state if back.verdict else State.WAITING
-    return state is State.COMPLETED or (bool(back.native) and state is State.ROLLED_BACK)
 
 
 def rollback_in_progress(ctx: Context, rollout: Rollout) -> Rollout:
@@ -2551,13 +2651,12 @@ def run_tasks(ctx: Context, options: DeployOptions, run: RunOptions, request: JS
     if not run.wait_for_success:
         ctx.report.note("The end of the task is not waited for (--wait-for-success does).")
         return Exit.OK
-    tasks = WatchedTasks(options.cluster, arns, definition, run.watch_container)
-    try:
-        wait_for_tasks(ctx, tasks, options.wait.timeout_s)
-    except Interrupted as stop:
-        leave_tasks(ctx, tasks, run, stop)
-        raise
-    return judge_tasks(ctx, tasks, run, options.wait.timeout_s)
+    tasks = WatchedTasks(options.cluster, dict.fromkeys(arns, definition), run.watch_container)
+    watch_tasks(ctx, tasks, options.wait.timeout_s, stop_on_interrupt=run.stop_on_interrupt)
+    codes = judge_tasks(ctx, tasks, options.wait.timeout_s)
+    failures = [code for code in codes.values() if code]
+    ended_with = [code for arn in tasks.ended if (code := tasks.verdict(arn).exit_code)]
+    return ended_with[0] if run.propagate_exit_code and ended_with else max(failures, default=Exit.OK)
 
 
 def start_tasks(ctx: Context, request: JSON, count: int) -> list[str]:
@@ -2589,19 +2688,31 @@ def failures_text(answer: JSON) -> str:
 
 @dataclass
 class WatchedTasks:
-    """Tasks that this run started; `wait_for_tasks` fills the last three members."""
+    """Tasks that this run started, with their definitions; `wait_for_tasks` fills the last three members."""
 
     cluster: str
-    arns: list[str]
-    definition: JSON
-    watch_container: str
+    definitions: dict[str, JSON]
+    watch_container: str = ""
     ended: dict[str, JSON] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def running(self) -> list[str]:
         """The ARNs of the tasks that have not stopped."""
-        return [arn for arn in self.arns if arn not in self.ended]
+        return [arn for arn in self.definitions if arn not in self.ended]
+
+    def verdict(self, arn: str) -> TaskVerdict:
+        """How a stopped task ended."""
+        return task_verdict(self.ended[arn], self.definitions[arn], self.watch_container)
+
+
+def watch_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float, *, stop_on_interrupt: bool = False) -> None:
+    """`wait_for_tasks`, and where that is cut short, say which tasks go on (or stop them, if asked)."""
+    try:
+        wait_for_tasks(ctx, tasks, timeout_s)
+    except Interrupted as stop:
+        leave_tasks(ctx, tasks, stop, stop_on_interrupt)
+        raise
 
 
 def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
@@ -2615,7 +2726,7 @@ def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
             answered_s, backoff_s = ctx.clock.now(), 0.0
             require_seen(tasks, found, answered_s - begun_s)
             said = note_tasks(ctx, tasks, found)
-            ctx.report.progress(said, answered_s - begun_s)
+            ctx.report.progress({"tasks": said}, answered_s - begun_s)
             moved_s, shown = (answered_s, said) if said != shown else (moved_s, shown)
         except AwsError as error:
             if not error.transient or ctx.clock.now() - answered_s > UNREACHABLE_S:
@@ -2652,10 +2763,12 @@ def note_tasks(ctx: Context, tasks: WatchedTasks, found: Sequence[JSON]) -> str:
 
 def show_new_log(ctx: Context, tasks: WatchedTasks, task: JSON) -> None:
     """Print what the task's containers logged since the last look; a log that cannot be read is said once."""
-    several = len(containers_of(tasks.definition)) > 1 or len(tasks.arns) > 1
-    for container in containers_of(tasks.definition):
-        name, arn = str(container.get("name")), str(task["taskArn"])
-        place = log_place(tasks.definition, name, task)
+    arn = str(task["taskArn"])
+    definition = tasks.definitions[arn]
+    several = len(containers_of(definition)) > 1 or len(tasks.definitions) > 1
+    for container in containers_of(definition):
+        name = str(container.get("name"))
+        place = log_place(definition, name, task)
         token = tasks.tokens.get((arn, name), "")
         if place is None or token == "-":
             continue
@@ -2667,15 +2780,16 @@ def show_new_log(ctx: Context, tasks: WatchedTasks, task: JSON) -> None:
                 ctx.report.note(f"The log {place[0]} {place[1]} cannot be read ({error.code}).")
             continue
         tasks.tokens[arn, name] = str(page.get("nextForwardToken") or token)
-        prefix = (f"{short_name(arn)[:8]} " if len(tasks.arns) > 1 else "") + (f"{name} " if several else "")
+        prefix = f"{short_name(arn)[:8]} " if len(tasks.definitions) > 1 else ""
+        prefix += f"{name} " if several else ""
         for event in page.get("events", []):
             ctx.report.note(f"{prefix}| {event.get('message', '')}")
 
 
-def leave_tasks(ctx: Context, tasks: WatchedTasks, run: RunOptions, stop: Interrupted) -> None:
+def leave_tasks(ctx: Context, tasks: WatchedTasks, stop: Interrupted, stop_them: bool) -> None:
     """Interrupted: stop the tasks if asked; say which go on otherwise."""
     for arn in tasks.running():
-        if not run.stop_on_interrupt:
+        if not stop_them:
             ctx.report.note(f"{stop.name}: the task goes on. To stop it:")
             ctx.report.note(f"  aws ecs stop-task --cluster {tasks.cluster} --task {arn}")
             continue
@@ -2686,29 +2800,306 @@ def leave_tasks(ctx: Context, tasks: WatchedTasks, run: RunOptions, stop: Interr
             ctx.report.note(f"{stop.name}: the task {arn} goes on. {error.message}")
 
 
-def judge_tasks(ctx: Context, tasks: WatchedTasks, run: RunOptions, timeout_s: float) -> int:
-    """Say how each task ended; 0 only if all ended well."""
-    code: int = Exit.OK
+def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str, int]:
+    """Say how each task ended; its exit code by ARN: 0, 1, or 22 where it did not stop in time."""
+    codes: dict[str, int] = {}
     for arn, task in tasks.ended.items():
-        verdict = task_verdict(task, tasks.definition, tasks.watch_container)
+        verdict = tasks.verdict(arn)
+        codes[arn] = Exit.OK if verdict.ok else Exit.FAILED
         if verdict.ok:
             ctx.report.note(f"Task {short_name(arn)} stopped: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
-            continue
-        passed_on = verdict.exit_code if run.propagate_exit_code else None
-        code = code or passed_on or Exit.FAILED
-        cause, advice = likely_cause([verdict.reason])
-        ctx.report.error(f"Task {arn} failed: {verdict.reason}.", f"Likeliest cause: {cause}. {advice}")
+        else:
+            cause, advice = likely_cause([verdict.reason])
+            ctx.report.error(f"Task {arn} failed: {verdict.reason}.", f"Likeliest cause: {cause}. {advice}")
     for arn in tasks.running():
-        code = code or Exit.TIMED_OUT
+        codes[arn] = Exit.TIMED_OUT
         hint = f"It goes on. To stop it:\n  aws ecs stop-task --cluster {tasks.cluster} --task {arn}"
         ctx.report.error(f"Task {arn} did not stop within {timeout_s:g} seconds.", hint)
-    ctx.report.learn(tasks_failed=[stop_reason(t) for t in tasks.ended.values() if _not_ok(t, tasks)])
-    return code
+    ctx.report.learn(failed_tasks=[stop_reason(tasks.ended[arn]) for arn in tasks.ended if codes[arn]])
+    return codes
 
 
-def _not_ok(task: JSON, tasks: WatchedTasks) -> bool:
-    return not task_verdict(task, tasks.definition, tasks.watch_container).ok
+# Applications
+
+
+@dataclass(frozen=True)
+class Part:
+    """A service or a task of an application, with its definition before and after the new tag."""
+
+    name: str
+    draft: Draft
+
+    @property
+    def changed(self) -> bool:
+        """False if the definition already says what it should."""
+        return self.draft.old != self.draft.new
+
+
+@dataclass(frozen=True)
+class TaskPart(Part):
+    """A task to run before or after."""
+
+    entry: AppTask
+
+
+@dataclass(frozen=True)
+class ServicePart(Part):
+    """A service, as DescribeServices answered it."""
+
+    entry: AppService
+    service: JSON
+
+    @property
+    def touched(self) -> bool:
+        """True if the service is to be updated."""
+        return self.changed or self.entry.force
+
+
+@dataclass(frozen=True)
+class AppPlan:
+    """Everything that an application names, found; nothing changed yet."""
+
+    cluster: str
+    pre: tuple[TaskPart, ...]
+    services: tuple[ServicePart, ...]
+    post: tuple[TaskPart, ...]
+
+    def parts(self) -> tuple[Part, ...]:
+        """All of it, in the order in which it is rolled out."""
+        return (*self.pre, *self.services, *self.post)
+
+
+@dataclass
+class AppReport:
+    """What became of each part: "successful", "skipped", or why it failed; and its exit code."""
+
+    results: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+    outcomes: list[JSON] = field(default_factory=list)
+
+    def add(self, part: Part, result: str, code: int = Exit.OK, **outcome: Any) -> None:
+        """Keep one result."""
+        self.results[part.name] = result
+        self.codes[part.name] = code
+        self.outcomes.append({"name": part.name, "result": result, "exit_code": code, **outcome})
+
+    @property
+    def failed(self) -> bool:
+        """True if anything failed."""
+        return any(self.codes.values())
+
+
+def deploy_app(ctx: Context, options: AppOptions) -> int:
+    """Tasks before, all services at once, tasks after; the exit code."""
+    application = options.application
+    ctx.report.mask.keep((application.cluster, options.tag, *(s.name for s in application.services)))
+    plan = plan_app(ctx, options)
+    if options.output.dry_run:
+        return show_app_dry_run(ctx, plan)
+    report = AppReport()
+    arns: dict[str, str] = {}
+    run_app_tasks(ctx, plan, plan.pre, arns, report)
+    if not report.failed:
+        roll_out_services(ctx, options, plan, arns, report)
+    if not report.failed:
+        run_app_tasks(ctx, plan, plan.post, arns, report)
+    return report_app(ctx, plan, report)
+
+
+def plan_app(ctx: Context, options: AppOptions) -> AppPlan:
+    """Find everything that is named; raises `DeployError` that lists all that is missing, and changes nothing."""
+    application = options.application
+    with explained(ctx, application.cluster):
+        found = ctx.aws.describe_services(application.cluster, [service.name for service in application.services])
+    reader = DefinitionReader(ctx, options.tag)
+    problems: list[DeployError] = []
+
+    def collected(plan: Callable[[Any], Any], entries: Iterable[Any]) -> tuple[Any, ...]:
+        parts = []
+        for entry in entries:
+            try:
+                parts.append(plan(entry))
+            except DeployError as error:
+                if isinstance(error, AwsError) and error.code not in ("ClientException", "ServiceNotFoundException"):
+                    raise
+                problems.append(error)
+        return tuple(parts)
+
+    plan = AppPlan(
+        application.cluster,
+        collected(lambda task: plan_task(reader, "pre", task), application.pre if "pre" in options.tasks else ()),
+        collected(lambda service: plan_service(reader, application.cluster, service, found), application.services),
+        collected(lambda task: plan_task(reader, "post", task), application.post if "post" in options.tasks else ()),
+    )
+    if problems:
+        listed = "\n".join(f"  {problem.message}" for problem in problems)
+        codes = {problem.exit_code for problem in problems}
+        code = codes.pop() if len(codes) == 1 else Exit.FAILED
+        raise DeployError(f"Nothing was changed, because not everything is there:\n{listed}", code, problems[0].hint)
+    return plan
+
+
+@dataclass
+class DefinitionReader:
+    """Reads each definition once and puts the tag on the containers of a part."""
+
+    ctx: Context
+    tag: str
+    described: dict[str, tuple[JSON, list[JSON]]] = field(default_factory=dict)
+
+    def draft(self, owner: str, definition: str, containers: tuple[str, ...]) -> Draft:
+        """The definition before and after; raises `DeployError` that names the owner."""
+        if definition not in self.described:
+            self.described[definition] = describe_definition(self.ctx, definition, tags_required=False)
+        raw, tags = self.described[definition]
+        self.ctx.report.mask.hide(secret_values(raw))
+        old = registrable(raw, self.ctx.aws.output_only_members(), tags)
+        try:
+            new = edited(old, Edits(tag=self.tag, tag_containers=containers))
+        except DeployError as error:
+            raise DeployError(f"{owner}: {error.message}", error.exit_code, error.hint) from error
+        return Draft(str(raw["taskDefinitionArn"]), old, new)
+
+
+def plan_task(reader: DefinitionReader, when: str, task: AppTask) -> TaskPart:
+    """A task with its definition edited."""
+    name = f"{when} {task.family}"
+    return TaskPart(name, reader.draft(name, task.family, task.containers), task)
+
+
+def plan_service(reader: DefinitionReader, cluster: str, entry: AppService, found: Mapping[str, JSON]) -> ServicePart:
+    """A service with its definition edited."""
+    service = usable_service(reader.ctx, cluster, entry.name, found.get(entry.name))
+    draft = reader.draft(entry.name, str(service["taskDefinition"]), entry.containers)
+    return ServicePart(entry.name, draft, entry, service)
+
+
+def show_app_dry_run(ctx: Context, plan: AppPlan) -> int:
+    """What would be done to each part; nothing was."""
+    for part in plan.parts():
+        lines = changes(part.draft.old, part.draft.new)
+        verb = "update" if isinstance(part, ServicePart) and part.touched else "leave"
+        verb = "run" if isinstance(part, TaskPart) else verb
+        ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
+        for line in lines or ["no member changes"]:
+            ctx.report.line(f"  {line}")
+    ctx.report.line("Dry run: nothing was changed.")
+    ctx.report.learn(verdict="dry run")
+    return Exit.OK
+
+
+def register_parts(ctx: Context, parts: Iterable[Part], arns: dict[str, str]) -> list[str]:
+    """Register each new definition once, however many parts share it; the new ARNs. Discards them if one fails.
+
+    `arns` maps a definition (as JSON text) to its ARN, over all phases.
+    """
+    registered: list[str] = []
+    for part in parts:
+        key = json.dumps(part.draft.new, sort_keys=True)
+        if key in arns:
+            continue
+        if not part.changed:
+            arns[key] = part.draft.current
+            continue
+        for line in changes(part.draft.old, part.draft.new):
+            ctx.report.note(f"{part.name}:  {line}")
+        try:
+            arns[key] = register(ctx, part.draft)
+        except (AwsError, Interrupted):
+            for arn in registered:
+                discard(ctx, arn, "that nothing uses")
+            raise
+        registered.append(arns[key])
+    return registered
+
+
+def arn_of(part: Part, arns: Mapping[str, str]) -> str:
+    """The ARN under which the part's new definition is registered."""
+    return arns[json.dumps(part.draft.new, sort_keys=True)]
+
+
+def run_app_tasks(
+    ctx: Context, plan: AppPlan, parts: Sequence[TaskPart], arns: dict[str, str], report: AppReport
+) -> None:
+    """Start all tasks of a phase, then wait for all; the results go to `report`."""
+    register_parts(ctx, parts, arns)
+    tasks = WatchedTasks(plan.cluster, {})
+    owners: dict[str, TaskPart] = {}
+    for part in parts:
+        arn = arn_of(part, arns)
+        ctx.report.line(f"Run task: {arn}")
+        try:
+            request = {"cluster": plan.cluster, **part.entry.request, "taskDefinition": arn}
+            for task in start_tasks(ctx, request, part.entry.count):
+                tasks.definitions[task] = part.draft.new
+                owners[task] = part
+        except DeployError as error:
+            ctx.report.error(f"{part.name}: {error.message}", error.hint)
+            report.add(part, error.message, error.exit_code)
+    watch_tasks(ctx, tasks, 0)
+    codes = judge_tasks(ctx, tasks, 0)
+    for part in parts:
+        failed = [task for task, owner in owners.items() if owner is part and codes[task]]
+        if part.name not in report.results:
+            reason = tasks.verdict(failed[0]).reason if failed else "successful"
+            report.add(part, reason, Exit.FAILED if failed else Exit.OK)
+
+
+def roll_out_services(
+    ctx: Context, options: AppOptions, plan: AppPlan, arns: dict[str, str], report: AppReport
+) -> None:
+    """Update all services, follow them in one loop, and take all back if one fails and that was asked for."""
+    registered = register_parts(ctx, plan.services, arns)
+    rollouts: dict[str, Rollout] = {}
+    for part in plan.services:
+        try:
+            rollouts[part.name] = update_part(ctx, options, plan, part, arn_of(part, arns))
+        except AwsError as error:
+            ctx.report.error(f"{part.name}: {error.message}", error.hint)
+            report.add(part, error.message, error.exit_code)
+    in_use = {rollout.target.definition for rollout in rollouts.values()}
+    for arn in registered:
+        if arn not in in_use:
+            discard(ctx, arn, "that no service uses")
+    followed = list(rollouts.values())
+    watch_updates(ctx, followed)
+    codes = conclude(ctx, followed, all_back=True, failed_elsewhere=report.failed)
+    for part in plan.services:
+        if rollout := rollouts.get(part.name):
+            fine = "successful" if part.touched else "skipped"
+            verdict = rollout.verdict or Verdict(State.WAITING)
+            result = (fine if not codes[part.name] else "rolled back") if succeeded(rollout) else verdict.reason
+            report.add(part, result, codes[part.name], **outcome_of(ctx, rollout))
+
+
+def update_part(ctx: Context, options: AppOptions, plan: AppPlan, part: ServicePart, arn: str) -> Rollout:
+    """Update one service; the roll-out to watch. One where nothing changes is left alone, but must be stable."""
+    change = ServiceOptions(force_new_deployment=part.entry.force)
+    update = service_update(plan.cluster, part.name, change, part.service)
+    new_arn = arn if part.changed else ""
+    answer = send_update(ctx, update, new_arn) if part.touched else part.service
+    wait = replace(options.wait, timeout_s=part.entry.max_wait_s, in_total=True)
+    rollout = rollout_of(ctx, part.service, answer, new_arn, update, part.draft.new, wait)
+    return replace(rollout, label=f"{part.name}: ")
+
+
+def report_app(ctx: Context, plan: AppPlan, report: AppReport) -> int:
+    """The report at the end: totals, and each failure with its reason; the exit code."""
+    for title, parts in (("tasks before", plan.pre), ("services", plan.services), ("tasks after", plan.post)):
+        results = [report.results.get(part.name, "not begun") for part in parts]
+        successful, skipped = results.count("successful"), results.count("skipped")
+        failed = sum(bool(report.codes.get(part.name)) for part in parts)
+        untouched = f", not begun: {results.count('not begun')}" if "not begun" in results else ""
+        if parts:
+            totals = f"total: {len(parts)}, successful: {successful}, skipped: {skipped}, failed: {failed}{untouched}"
+            ctx.report.line(f"Report on {title}: {totals}")
+        for part in parts:
+            if report.codes.get(part.name):
+                ctx.report.line(f"  {part.name}: {ctx.report.mask.text(report.results[part.name])}")
+    ctx.report.learn(cluster=plan.cluster, parts=report.outcomes)
+    codes = set(report.codes.values()) - {Exit.OK}
+    return codes.pop() if codes in ({Exit.ROLLED_BACK}, {Exit.ROLLBACK_FAILED}) else Exit.FAILED if codes else Exit.OK
 
 
 # --- Command line ---------------------------------------------------------------------------- may not act
@@ -2798,6 +3189,35 @@ def classic_parser() -> _Parser:
     _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
     _add_output(parser.add_argument_group("output"))
     return parser
+
+
+def app_parser() -> _Parser:
+    """The parser of `ecs-deploy app`."""
+    parser = _Parser(
+        prog="ecs-deploy app",
+        usage="ecs-deploy app --image-tag TAG [--config FILE] [options]",
+        description="Deploy an application file: tasks before, all services at once, tasks after.",
+    )
+    group = parser.add_argument_group("what to deploy")
+    names = ", ".join(_APP_FILES)
+    group.add_argument("-f", "--config", metavar="FILE", help=f"the application file (default: the first of {names})")
+    group.add_argument("-t", "--image-tag", metavar="TAG", help="the tag for the containers that the file lists")
+    group.add_argument("-c", "--cluster", help="instead of the file's cluster")
+    group.add_argument("--skip-tasks", action="store_true", help="no tasks before and after")
+    group.add_argument("--skip-pre-tasks", action="store_true", help="no tasks before")
+    group.add_argument("--skip-post-tasks", action="store_true", help="no tasks after")
+    group = parser.add_argument_group("when it goes wrong")
+    group.add_argument("--enable-rollback", action="store_true", help="if a service fails, take all back")
+    group.add_argument(
+        "--keep-failed-revision", action="store_true", help="do not deregister revisions that were rolled back"
+    )
+    group.add_argument("--fail-fast", metavar="N", type=_positive, help="give a service up after N stopped tasks")
+    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
+    _add_output(parser.add_argument_group("output"))
+    return parser
+
+
+_APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
 
 
 def _add_target(group: Any) -> None:
@@ -3029,7 +3449,7 @@ def shorthand(text: str) -> Any:
     try:
         value, rest = _pairs(tokens)
     except (IndexError, RecursionError):
-        rest = tokens
+        value, rest = {}, [text]
     if rest or "".join(tokens) != re.sub(r"\s(?=(?:[^\"']|\"[^\"]*\"|'[^']*')*$)", "", text):
         raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
     return value
@@ -3382,6 +3802,43 @@ def _file_variables(given: Iterable[str]) -> Iterator[VariableEdit]:
             yield VariableEdit(container, match[1], match[2])
 
 
+def parse_app(argv: Sequence[str], _env: Mapping[str, str]) -> AppOptions:
+    """The options of `ecs-deploy app`, the application file read and checked; raises `UsageError`."""
+    given = app_parser().read(argv)
+    for applies, code, message, hint in _credential_rules(given):
+        if applies:
+            raise UsageError(message, code, hint)
+    if not given.image_tag:
+        raise UsageError("--image-tag is required: -t/--image-tag TAG", Exit.NOTHING_TO_DO)
+    _check_tag(given.image_tag)
+    skipped = {"pre": given.skip_tasks or given.skip_pre_tasks, "post": given.skip_tasks or given.skip_post_tasks}
+    return AppOptions(
+        aws=_aws_options(given),
+        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
+        application=_application(given.config, given.cluster or ""),
+        tag=given.image_tag,
+        tasks=tuple(when for when, skip in skipped.items() if not skip),
+        wait=WaitOptions(
+            fail_fast=given.fail_fast or 0,
+            rollback=given.enable_rollback,
+            keep_failed_revision=given.keep_failed_revision,
+        ),
+    )
+
+
+def _application(path: str | None, cluster: str) -> Application:
+    path = path or next((name for name in _APP_FILES if os.path.exists(name)), None)
+    if path is None:
+        raise UsageError(
+            f"There is no application file here: none of {', '.join(_APP_FILES)}", hint="Give --config FILE."
+        )
+    try:
+        text = _read_file(path)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from error
+    return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
+
+
 # --- Entry --------------------------------------------------- the one place where an exception becomes an exit code
 
 
@@ -3423,7 +3880,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     if not any(arguments):
         report.line(classic_parser().format_help().rstrip("\n"))
         return Exit.USAGE
-    options = parse_classic(arguments, env)
+    parse, act = _COMMANDS.get(arguments[0], (parse_classic, deploy))
+    options = parse(arguments[1:] if arguments[0] in _COMMANDS else arguments, env)
     report.output = options.output
     report.mask.hide([options.aws.secret_key, env.get("AWS_SECRET_ACCESS_KEY", "")], always=True)
     report.mask.hide([env.get("AWS_SESSION_TOKEN", "")], always=True)
@@ -3433,7 +3891,10 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
         aws = connect(
             options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=options.output.dry_run
         )
-        return deploy(Context(aws, clock, report, interrupts), options)
+        return act(Context(aws, clock, report, interrupts), options)
+
+
+_COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {"app": (parse_app, deploy_app)}
 
 
 def report_bug(report: Reporter) -> Exit:
