@@ -878,8 +878,8 @@ def counts_of(service: JSON, deployment_id: str) -> Counts:
     )
 
 
-def rollout_verdict(service: JSON | None, target: Target, *, seen: bool, since_update_s: float) -> Verdict:
-    """What a DescribeServices answer means for our deployment (`seen`: an earlier answer listed it).
+def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
+    """What a DescribeServices answer means for our deployment.
 
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
@@ -890,7 +890,7 @@ def rollout_verdict(service: JSON | None, target: Target, *, seen: bool, since_u
         return Verdict(State.GONE, "the service is being deleted (DRAINING)")
     ours = find_deployment(service, target.deployment_id)
     primary = primary_of(service)
-    if ours is None and not seen and since_update_s < UNSEEN_GRACE_S:
+    if ours is None and since_update_s < UNSEEN_GRACE_S:  # even if seen: an answer can be older than the last one
         return Verdict(State.WAITING, "not visible yet")
     if ours is not None and ours.get("rolloutState") == "FAILED":
         return _failed(ours, primary)
@@ -991,11 +991,10 @@ def stop_reason(task: JSON) -> str:
     parts = [f"{code}: {said}" if code and code not in said and said else said or code or "stopped without a reason"]
     for container in task.get("containers") or []:
         exit_code, why = container.get("exitCode"), str(container.get("reason") or "")
-        if exit_code is None and not why:
-            why = "never started" if "exitCode" not in container and code == "TaskFailedToStart" else ""
-        if exit_code or (why and why not in said):
-            ended = f"exit code {exit_code}" if exit_code is not None else ""
-            parts.append(f"container {container.get('name')}: " + ", ".join(p for p in (ended, why) if p))
+        ended = f"exit code {exit_code}" if exit_code is not None else "never started" if not why else ""
+        why = "" if why in said else why
+        if ended or why:
+            parts.append(f"container {container.get('name')}: " + ", ".join(part for part in (ended, why) if part))
     return re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts))
 
 
@@ -1018,7 +1017,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Check the execution role's permissions and that the subnets reach Secrets Manager, SSM, ECR and CloudWatch.",
     ),
     (
-        r"OutOfMemory|exit code 137",
+        r"OutOfMemory",
         "a container was killed, most often because it ran out of memory",
         "Raise the memory of the container or the task, or find what uses it.",
     ),
@@ -1042,6 +1041,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         r"SpotInterruption|TerminationNotice|Host EC2|InfrastructureHealth",
         "the host went away",
         "Deploy again; nothing points at the image.",
+    ),
+    (
+        r"exit code 137",
+        "a container was killed, perhaps because it ran out of memory",
+        "Look at the container's log and its memory use; raise its memory if that was it.",
     ),
     (
         r"exit code|EssentialContainerExited|Essential container",
@@ -1612,8 +1616,9 @@ class Aws:
     def _put_request(self, params: JSON, **_: Any) -> None:
         params["body"] = self._request
 
-    def _keep_answer(self, response_dict: JSON, **_: Any) -> None:
-        self._answer = response_dict["body"]
+    def _keep_answer(self, response_dict: JSON | None, **_: Any) -> None:
+        if response_dict is not None:  # a connection that broke has no answer
+            self._answer = response_dict["body"]
 
 
 @contextlib.contextmanager
@@ -2174,7 +2179,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         if fell or bad or counts.failed > rollout.counts.failed:
             diagnose(ctx, rollout)
         rollout.counts = counts
-    verdict = rollout_verdict(service, rollout.target, seen=rollout.seen, since_update_s=now_s - rollout.started_s)
+    verdict = rollout_verdict(service, rollout.target, since_update_s=now_s - rollout.started_s)
     if rollout.native_state and verdict.state in (State.WAITING, State.COMPLETED):
         verdict = strategy_verdict(rollout.native_state)
     if verdict.state in (State.WAITING, State.COMPLETED):

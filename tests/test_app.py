@@ -1,0 +1,500 @@
+"""`ecs-deploy app`: an application file, rolled out as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ecs_deploy import Exit
+from tests.conftest import Cli
+from tests.simulator import Simulator
+from tests.simulator.errors import AwsError, Json
+
+SHOP = """\
+version: v1
+cluster: shop
+tasks:
+  pre:
+    - family: migrate
+      count: 1
+      containers: [app]
+      launch_type: ec2
+  post:
+    - family: announce
+      count: 2
+      containers: [app]
+services:
+  - name: web
+    containers: [app]
+  - name: worker
+    containers: [app]
+    max_wait: 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def container(name: str, image: str) -> Json:
+    return {"name": name, "image": image, "memory": 64, "essential": True}
+
+
+def shop(sim: Simulator, text: str = SHOP) -> None:
+    """A cluster with two services and the definitions of two tasks, and the file that names them."""
+    for name in ("web", "worker"):
+        sim.service("shop", name, containers=[container("app", "shop/app:1"), container("proxy", "envoy:3")])
+    for family in ("migrate", "announce"):
+        sim.task_definition(family, containers=[container("app", "shop/tool:1")])
+    Path(".ecs-toolkit.yml").write_text(text, encoding="utf-8")
+
+
+def test_rolls_an_application_out_tasks_before_services_together_tasks_after(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.OK, result.err
+    assert Counter(result.changes) == Counter(RegisterTaskDefinition=4, RunTask=2, UpdateService=2)
+    assert [c for c in result.changes if c != "RegisterTaskDefinition"] == [
+        "RunTask", "UpdateService", "UpdateService", "RunTask",
+    ]  # fmt: skip
+    for name in ("web", "worker"):
+        assert sim.running("shop", name) == {"shop/app:2": 1, "envoy:3": 1}
+        assert f"{name}: Service deployment successful." in result.lines
+    assert result.lines[-3:] == [
+        "Report on tasks before: total: 1, successful: 1, skipped: 0, failed: 0",
+        "Report on services: total: 2, successful: 2, skipped: 0, failed: 0",
+        "Report on tasks after: total: 1, successful: 1, skipped: 0, failed: 0",
+    ]
+
+
+def test_a_failing_task_before_leaves_every_service_untouched(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.image("shop/tool:2").exits(3, after_s=4)
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.FAILED
+    assert "UpdateService" not in result.changes
+    assert (
+        "  pre migrate: EssentialContainerExited: Essential container in task exited; container app: exit code 3"
+        in (result.lines)
+    )
+    assert "Report on services: total: 2, successful: 0, skipped: 0, failed: 0, not begun: 2" in result.lines
+
+
+def test_a_task_that_cannot_be_started_is_a_failure_with_its_reason(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.fail_run_task("RESOURCE:MEMORY")
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.FAILED
+    assert "  pre migrate: 0 of 1 tasks were started: 1 × RESOURCE:MEMORY" in result.lines
+    assert "UpdateService" not in result.changes
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        pytest.param(["--skip-tasks"], 0, id="no tasks"),
+        pytest.param(["--skip-pre-tasks"], 1, id="none before"),
+        pytest.param(["--skip-post-tasks"], 1, id="none after"),
+    ],
+)
+def test_tasks_can_be_skipped(sim: Simulator, cli: Cli, options: list[str], runs: int) -> None:
+    shop(sim)
+
+    result = cli("app", "--image-tag", "2", *options)
+
+    assert result.code == Exit.OK
+    assert result.changes.count("RunTask") == runs
+
+
+def test_everything_missing_is_named_at_once_and_nothing_changes(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("family: migrate", "family: migrant").replace("name: worker", "name: walker"))
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.AWS
+    assert result.changes == []
+    assert "The task definition migrant was not found in us-east-1" in result.err
+    assert "The service walker was not found in cluster shop" in result.err
+
+
+def test_a_missing_container_is_named_with_those_there_are(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("containers: [app]\n    max_wait", "containers: [ap]\n    max_wait"))
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.NO_CONTAINER
+    assert result.changes == []
+    assert "worker: No container is named ap; the task definition has: app, proxy" in result.err
+
+
+def test_a_service_that_is_not_deployed_by_ecs_stops_everything(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service(
+        "shop", "web", containers=[container("app", "shop/app:1")], deploymentController={"type": "CODE_DEPLOY"}
+    )
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.FAILED
+    assert result.changes == []
+    assert "The service web is deployed by CODE_DEPLOY" in result.err
+
+
+def test_other_refusals_of_aws_end_the_run_before_anything_changes(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.deny("ecs:DescribeTaskDefinition")
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.AWS
+    assert result.changes == []
+    assert "Allow ecs:DescribeTaskDefinition" in result.err
+
+
+def test_what_needs_no_change_is_not_registered_and_not_updated_but_must_be_stable(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    result = cli("app", "--image-tag", "1", "--skip-tasks")
+
+    assert result.code == Exit.OK
+    assert result.changes == []
+    assert "Report on services: total: 2, successful: 0, skipped: 2, failed: 0" in result.lines
+
+
+def test_an_unchanged_service_that_is_not_stable_is_a_failure(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.image("shop/app:9").never_healthy().starts_after(3600)
+    sim.someone_deploys("shop", "worker", "shop/app:9")
+
+    result = cli("app", "--image-tag", "9", "--skip-tasks")
+
+    assert result.code == Exit.FAILED
+    assert "  worker: no task of the new deployment was running within 120 seconds" in result.lines
+
+
+def test_force_redeploys_what_does_not_change(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("  - name: web\n", "  - name: web\n    force: true\n"))
+
+    result = cli("app", "--image-tag", "1", "--skip-tasks")
+
+    assert result.code == Exit.OK
+    assert result.changes == ["UpdateService"]
+    assert result.requests("UpdateService") == [{"cluster": "shop", "service": "web", "forceNewDeployment": True}]
+
+
+def test_services_that_share_a_definition_share_one_new_revision(sim: Simulator, cli: Cli) -> None:
+    definition = sim.task_definition("common", containers=[container("app", "shop/app:1")])
+    for name in ("one", "two", "three"):
+        sim.service("shop", name, task_definition=definition)
+    services = [{"name": name, "containers": ["app"]} for name in ("one", "two", "three")]
+    Path(".ecs-deploy.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "services": services}))
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.OK
+    assert Counter(result.changes) == Counter(RegisterTaskDefinition=1, UpdateService=3)
+    assert sim.active_revisions("common") == [1, 2]
+
+
+def test_one_failing_service_does_not_stop_the_others_from_being_followed(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").crashes(after_s=2)
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks")
+
+    assert result.code == Exit.FAILED
+    assert "web: Service deployment successful." in result.lines
+    assert sim.running("shop", "web") == {"shop/app:2": 1, "envoy:3": 1}
+    assert "Report on services: total: 2, successful: 1, skipped: 0, failed: 1" in result.lines
+    assert "worker: The deployment" in result.err
+    assert "--enable-rollback" not in result.err
+
+
+def test_with_rollback_one_failure_takes_every_changed_service_back(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").crashes(after_s=2)
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback")
+
+    assert result.code == Exit.ROLLED_BACK
+    assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
+    assert sim.running("shop", "worker") == {"shop/job:1": 1}
+    assert sim.active_revisions("web") == [1]
+    assert "Report on services: total: 2, successful: 0, skipped: 0, failed: 2" in result.lines
+
+
+def test_an_update_that_is_refused_takes_the_others_back_too(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    def refuse(_index: int, operation: str, params: Json) -> AwsError | None:
+        if operation == "UpdateService" and params["service"] == "worker":
+            return AwsError("InvalidParameterException", "no")
+        return None
+
+    sim.on_call = refuse
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback")
+
+    assert result.code == Exit.FAILED
+    assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
+    assert sim.active_revisions("worker") == [1], "the revision that no service uses is gone again"
+    assert "  worker: AWS refused UpdateService: no (InvalidParameterException)" in result.lines
+
+
+def test_a_registration_that_fails_takes_the_earlier_ones_back(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    def refuse(_index: int, operation: str, params: Json) -> AwsError | None:
+        if operation == "RegisterTaskDefinition" and params["family"] == "worker":
+            return AwsError("ClientException", "no")
+        return None
+
+    sim.on_call = refuse
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks")
+
+    assert result.code == Exit.AWS
+    assert "UpdateService" not in result.changes
+    assert sim.active_revisions("web") == [1]
+
+
+def test_fifty_services_cost_five_describe_services_a_tick(sim: Simulator, cli: Cli) -> None:
+    names = [f"s{number:02}" for number in range(50)]
+    for name in names:
+        sim.service("shop", name, containers=[container("app", "shop/app:1")])
+    services = [{"name": name, "containers": ["app"]} for name in names]
+    Path("app.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "services": services}))
+    sim.throttles = True
+
+    result = cli("app", "-t", "2", "-f", "app.json")
+
+    assert result.code == Exit.OK
+    at = [call.at_s for call in result.calls if call.operation == "DescribeServices"]
+    assert all(len(params["services"]) <= 10 for params in result.requests("DescribeServices"))
+    assert all(count <= 5 for moment, count in Counter(at).items() if moment > at[0])
+    assert all(sim.running("shop", name) == {"shop/app:2": 1} for name in names)
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    result = cli("app", "--image-tag", "2", "--dry-run")
+
+    assert result.code == Exit.OK
+    assert result.changes == []
+    assert result.lines == [
+        "Would run pre migrate (migrate:1)",
+        "  ~ app: image shop/tool:1 -> shop/tool:2",
+        "Would update web (web:1)",
+        "  ~ app: image shop/app:1 -> shop/app:2",
+        "Would update worker (worker:1)",
+        "  ~ app: image shop/app:1 -> shop/app:2",
+        "Would run post announce (announce:1)",
+        "  ~ app: image shop/tool:1 -> shop/tool:2",
+        "Dry run: nothing was changed.",
+    ]
+    assert "no member changes" in cli("app", "--image-tag", "1", "--dry-run").out
+
+
+def test_the_json_document_lists_every_part(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    document = json.loads(cli("app", "--image-tag", "2", "--output", "json").out)
+
+    assert document["exit_code"] == 0
+    assert [(part["name"], part["result"]) for part in document["parts"]] == [
+        ("pre migrate", "successful"),
+        ("web", "successful"),
+        ("worker", "successful"),
+        ("post announce", "successful"),
+    ]
+
+
+def test_on_a_terminal_progress_is_a_table_of_all_services(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", tty=True)
+
+    assert "\x1b[A" in result.err
+    assert "web: new: 0 running" in result.err
+    assert "worker: new: 0 running" in result.err
+
+
+def test_tasks_get_the_network_and_the_capacity_providers_of_the_file(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.task_definition("migrate", containers=[container("app", "shop/app:1")], networkMode="awsvpc")
+    task = {
+        "family": "migrate",
+        "count": 1,
+        "containers": ["app"],
+        "capacity_provider_strategies": [
+            {"capacity_provider": "FARGATE", "base": 1, "weight": 1},
+            {"capacity_provider": "FARGATE_SPOT", "weight": 3},
+        ],
+        "network_configuration": {
+            "vpc_configuration": {"assign_public_ip": True, "security_groups": ["sg-1"], "subnets": ["subnet-1"]}
+        },
+    }
+    Path("app.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "tasks": {"pre": [task]}}))
+
+    result = cli("app", "-t", "2", "-f", "app.json")
+
+    assert result.code == Exit.OK
+    (request,) = result.requests("RunTask")
+    assert request["capacityProviderStrategy"] == [
+        {"capacityProvider": "FARGATE", "base": 1, "weight": 1},
+        {"capacityProvider": "FARGATE_SPOT", "weight": 3},
+    ]
+    assert request["networkConfiguration"] == {
+        "awsvpcConfiguration": {"assignPublicIp": "ENABLED", "securityGroups": ["sg-1"], "subnets": ["subnet-1"]}
+    }
+
+
+WRONG = """\
+version: v2
+cluster: shop
+tasks:
+  pre:
+    - family: migrate
+      count: 0
+      containers: app
+      launch_type: ec2
+      capacity_provider_strategies: []
+      colour: red
+    - family: two
+      count: 1
+      containers: [app]
+      launch_type: ec2
+      capacity_provider_strategies:
+        - {capacity_provider: A, base: 1}
+        - {capacity_provider: B, base: 1}
+services:
+  - name: web
+    containers: []
+  - containers: [app]
+    force: 1
+"""
+
+
+def test_every_mistake_in_the_file_is_reported_at_once_with_path_and_line(sim: Simulator, cli: Cli) -> None:
+    Path(".ecs-deploy.yml").write_text(WRONG)
+
+    result = cli("app", "-t", "2")
+
+    assert result.code == Exit.USAGE
+    assert result.operations == []
+    assert result.err.splitlines() == [
+        "ERROR: The application file is wrong:",
+        "  version: v2 is not v1 (line 1)",
+        "  tasks.pre[0].colour: unknown key; the known ones are family, count, containers, launch_type,"
+        " capacity_provider_strategies, network_configuration (line 10)",
+        "  tasks.pre[0].count: 0 is not between 1 and 10 (line 6)",
+        "  tasks.pre[0].containers: expected a list, got text (line 7)",
+        "  tasks.pre[1].capacity_provider_strategies: not together with launch_type (line 15)",
+        "  tasks.pre[1].capacity_provider_strategies: only one capacity provider may have a base (line 15)",
+        "  services[0].containers: a length of 0 is not 1 or more (line 20)",
+        "  services[1].name: missing (line 21)",
+        "  services[1].force: expected true or false, got a whole number (line 22)",
+    ]
+
+
+TWICE = "version: v1\ncluster: c\nservices: [{name: a, containers: [x]}, {name: a, containers: [x]}]"
+NO_CLUSTER = "cluster: missing; name it here or with --cluster (line 1)"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", '{"version": "v1",\n "cluster": 3}', "cluster: expected text, got a whole number (line 2)"),
+        ("broken.json", '{"version": "v1",\n', "not JSON"),
+        ("deep.json", "[" * 100_000, "nested too deeply"),
+        ("broken.yml", "a: [1", "not YAML"),
+        ("key-twice.yml", "version: v1\nversion: v1\n", "version: is there twice (line 1)"),
+        ("empty.yml", "", "the file: expected a table of keys, got NoneType (line 1)"),
+        ("no-cluster.yml", "version: v1\n", NO_CLUSTER),
+        ("service-twice.yml", TWICE, "services[1].name: a is there twice (line 3)"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_a_usage_error(sim: Simulator, cli: Cli, name: str, text: str, said: str) -> None:
+    Path(name).write_text(text)
+
+    result = cli("app", "-t", "2", "-f", name)
+
+    assert result.code == Exit.USAGE
+    assert said in result.err
+    assert result.operations == []
+
+
+TOML = """\
+version = "v1"
+cluster = "shop"
+
+[[services]]
+name = "web"
+containers = ["app"]
+
+[[tasks.pre]]
+family = "migrate"
+count = 11
+containers = ["app"]
+
+[tasks.pre.network_configuration.vpc_configuration]
+subnets = []
+security_groups = ["sg-1"]
+"""
+
+
+def test_toml_is_read_and_its_mistakes_have_lines(sim: Simulator, cli: Cli) -> None:
+    pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
+    Path("a.toml").write_text(TOML)
+
+    result = cli("app", "-t", "2", "-f", "a.toml")
+
+    assert result.code == Exit.USAGE
+    assert result.err.splitlines()[1:] == [
+        "  tasks.pre[0].count: 11 is not between 1 and 10 (line 10)",
+        "  tasks.pre[0].network_configuration.vpc_configuration.subnets:"
+        " a length of 0 is not between 1 and 16 (line 14)",
+    ]
+    Path("a.toml").write_text("version = ")
+    assert "not TOML" in cli("app", "-t", "2", "-f", "a.toml").err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        pytest.param([], Exit.NOTHING_TO_DO, "--image-tag is required", id="no tag"),
+        pytest.param(["-t", "2"], Exit.USAGE, "There is no application file here", id="no file"),
+        pytest.param(["-t", "2", "-f", "none.yml"], Exit.USAGE, "none.yml cannot be read", id="not there"),
+        pytest.param(["-t", "a b"], Exit.BAD_IMAGE, "Unable to parse image tag: a b", id="not a tag"),
+        pytest.param(["-t", "2", "-k", "K"], Exit.USAGE, "must be given together", id="half the credentials"),
+        pytest.param(["-t", "2", "-i", "x"], Exit.USAGE, "unknown option: -i", id="unknown option"),
+    ],
+)
+def test_wrong_arguments_are_usage_errors(sim: Simulator, cli: Cli, argv: list[str], code: Exit, said: str) -> None:
+    result = cli("app", *argv)
+
+    assert result.code == code
+    assert said in result.err
+    assert result.operations == []
+
+
+def test_the_cluster_of_the_command_line_wins(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("cluster: shop", "cluster: elsewhere"))
+
+    assert cli("app", "-t", "2", "--skip-tasks", "--cluster", "shop").code == Exit.OK
+    missing = cli("app", "-t", "3", "--skip-tasks")
+    assert missing.code == Exit.AWS
+    assert "The cluster elsewhere was not found in us-east-1\nThe clusters in us-east-1: shop" in missing.err
