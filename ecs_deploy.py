@@ -26,6 +26,7 @@ The map of this file, top to bottom; each section uses only those above it:
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              `deploy`, `watch`, `diagnose`, `roll_back`, `prune`, `run_tasks`: the story
     Command line            parsers, cross-option rules, legacy spellings
+    GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
 """
 
@@ -56,6 +57,7 @@ UNREACHABLE_S = 300.0  # with no time-out, so long without any answer ends the w
 PACED_S = 600.0  # a call that ECS throttles hard is repeated for so long
 FOREVER_S = 86_400.0  # "as long as ECS takes" still ends after a day
 LOG_LINES = 20
+LATE_LOG_S = 2.0
 
 _THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
 
@@ -446,6 +448,14 @@ def changes(old: JSON, new: JSON) -> list[str]:
         if old.get(name) != new.get(name):
             lines.append(f"{_sign(old, new, name)} {name}")
     return lines
+
+
+def image_changes(old: JSON, new: JSON) -> list[JSON]:
+    """Container, old and new image, of every container whose image changes."""
+    before = {c.get("name"): c.get("image") for c in containers_of(old)}
+    after = {str(c.get("name")): c.get("image") for c in containers_of(new)}
+    changed = [name for name in after if before.get(name) != after[name]]
+    return [{"container": name, "old": before.get(name) or "", "new": after[name]} for name in changed]
 
 
 def _container_changes(old: JSON, new: JSON) -> list[str]:
@@ -890,12 +900,13 @@ def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: flo
         return Verdict(State.GONE, "the service is being deleted (DRAINING)")
     ours = find_deployment(service, target.deployment_id)
     primary = primary_of(service)
-    if ours is None and since_update_s < UNSEEN_GRACE_S:  # even if seen: an answer can be older than the last one
-        return Verdict(State.WAITING, "not visible yet")
+    failed = told_to_have_failed(service, target.deployment_id)
+    if ours is None and not failed and since_update_s < UNSEEN_GRACE_S:
+        return Verdict(State.WAITING, "not visible yet")  # even if it was: an answer can be older than the last one
     if ours is not None and ours.get("rolloutState") == "FAILED":
         return _failed(ours, primary)
     if ours is None or ours.get("status") != "PRIMARY":
-        return _displaced(primary, target)
+        return _displaced(primary, target, failed)
     return _primary_verdict(ours, service)
 
 
@@ -908,10 +919,19 @@ def _failed(ours: JSON, primary: JSON) -> Verdict:
     return Verdict(State.FAILED, reason)
 
 
-def _displaced(primary: JSON, target: Target) -> Verdict:
+def told_to_have_failed(service: JSON, deployment_id: str) -> bool:
+    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
+    told = f"(deployment {deployment_id}) deployment failed"
+    return any(told in str(event.get("message")) for event in service.get("events") or [])
+
+
+def _displaced(primary: JSON, target: Target, failed: bool) -> Verdict:
     definition = str(primary.get("taskDefinition") or "")
     reason = str(primary.get("rolloutStateReason") or "")
-    went_back = definition == target.previous_definition and bool(definition)
+    before = target.previous_definition or (
+        target.definition if failed else ""
+    )  # a forced redeploy goes back to itself
+    went_back = definition == before and bool(definition)
     if went_back or "rolling back" in reason.lower():
         why = reason or "the previous task definition is back as PRIMARY"
         done = primary.get("rolloutState", "COMPLETED") == "COMPLETED"
@@ -929,9 +949,10 @@ def _primary_verdict(ours: JSON, service: JSON) -> Verdict:
     return Verdict(State.WAITING, reason)
 
 
-def strategy_verdict(service_deployment: JSON) -> Verdict:
+def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> Verdict:
     """What a DescribeServiceDeployments entry means (BLUE_GREEN, LINEAR and CANARY).
 
+    With `wanted_back`, its rollback is what was asked for.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
     status = service_deployment.get("status")
@@ -940,9 +961,9 @@ def strategy_verdict(service_deployment: JSON) -> Verdict:
     states = {
         "SUCCESSFUL": State.COMPLETED,
         "STOPPED": State.FAILED,
-        "ROLLBACK_REQUESTED": State.ROLLING_BACK,
-        "ROLLBACK_IN_PROGRESS": State.ROLLING_BACK,
-        "ROLLBACK_SUCCESSFUL": State.ROLLED_BACK,
+        "ROLLBACK_REQUESTED": State.WAITING if wanted_back else State.ROLLING_BACK,
+        "ROLLBACK_IN_PROGRESS": State.WAITING if wanted_back else State.ROLLING_BACK,
+        "ROLLBACK_SUCCESSFUL": State.COMPLETED if wanted_back else State.ROLLED_BACK,
         "ROLLBACK_FAILED": State.ROLLBACK_FAILED,
     }
     state = states.get(str(status), State.WAITING)
@@ -1111,6 +1132,14 @@ class Masker:
             text = text.replace(value, "***")
         return text
 
+    def within(self, value: Any) -> Any:
+        """The same structure, every text in it masked (JSON text would hide a secret's quotes from `text`)."""
+        if isinstance(value, dict):
+            return {name: self.within(member) for name, member in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.within(item) for item in value]
+        return self.text(value) if isinstance(value, str) else value
+
 
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key", re.IGNORECASE)
 
@@ -1156,6 +1185,10 @@ class Reporter:
         """What failed and what to do next."""
         self.note(f"ERROR: {text}" + (f"\n{hint}" if hint else ""))
 
+    def block(self, title: str, lines: Sequence[str]) -> None:
+        """A title and what belongs to it."""
+        self.note("\n".join([title, *(f"  {line}" for line in lines)]))
+
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
         if self._redraw:
@@ -1191,8 +1224,8 @@ class Reporter:
         self._clear()
         self.learn(exit_code=exit_code)
         if self.output.json:
-            text = json.dumps(self.facts, indent=2, ensure_ascii=False, default=str)
-            self._write(self.out, self.mask.text(text) + "\n")
+            text = json.dumps(self.mask.within(self.facts), indent=2, ensure_ascii=False, default=str)
+            self._write(self.out, text + "\n")
 
     def _clear(self) -> None:
         if self._drawn:
@@ -1251,7 +1284,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._pending: int | None = None
-        self._allowed = False
+        self._allowed = self._held = False
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -1276,9 +1309,18 @@ class Interrupts:
         finally:
             self._allowed = False
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal waits until this block has ended: it only cleans up."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
     def check(self) -> None:
         """Raises `Interrupted` if a signal came in the meantime."""
-        if self._pending is not None:
+        if self._pending is not None and not self._held:
             signum, self._pending = self._pending, None
             raise Interrupted(signum)
 
@@ -1309,7 +1351,6 @@ def connect(
 ) -> Aws:
     """A connection with the asked-for credentials; raises `DeployError` 4 without boto3 and `AwsError` otherwise."""
     try:
-        import boto3
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
@@ -1324,7 +1365,7 @@ def connect(
         session = _with_credentials(session, options, region)
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise translated(error, "") from error
-    return Aws(boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+    return Aws(session, region, clock, report, interrupts, read_only)
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -1332,7 +1373,12 @@ def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service mod
     if not cache:
         import botocore.loaders
 
-        cache.append(botocore.loaders.create_loader())
+        class Loader(botocore.loaders.Loader):
+            def list_available_services(self, type_name: str) -> list[str]:
+                """Every folder there is; botocore's own looks into all 400 of them, twice (40 ms)."""
+                return sorted({name for path in self.search_paths if os.path.isdir(path) for name in os.listdir(path)})
+
+        cache.append(Loader())
     return cache[0]
 
 
@@ -1389,6 +1435,7 @@ class Aws:
         self._request: bytes | None = None
         self._answer = b""
         self._retries = True
+        self._lost = False
         self._register_budget = Budget(clock, burst=20, per_second=1.0)
 
     # Services
@@ -1425,11 +1472,12 @@ class Aws:
             found += self._ecs("DescribeServiceDeployments", params, retries=retries).get("serviceDeployments", [])
         return found
 
-    def newest_service_deployment(self, cluster: str, service: str) -> str:
-        """The ARN of the service's newest service deployment, or an empty string."""
+    def newest_service_deployment(self, cluster: str, service: str, since_s: float) -> str:
+        """The ARN of the service's newest service deployment, or an empty string if none is as young as `since_s`."""
         params = {"cluster": cluster, "service": service}
         listed = self._ecs_pages("ListServiceDeployments", "serviceDeployments", params)
-        newest: JSON = max(listed, key=lambda brief: float(brief.get("createdAt") or 0), default={})
+        young = [brief for brief in listed if float(brief.get("createdAt") or 0) >= since_s]
+        newest: JSON = max(young, key=lambda brief: float(brief["createdAt"]), default={})
         return str(newest.get("serviceDeploymentArn") or "")
 
     def stop_service_deployment(self, arn: str) -> None:
@@ -1535,13 +1583,14 @@ class Aws:
         reads = operation.startswith(_READS)
         if self._read_only and not reads:
             raise AssertionError(f"{operation} in a dry run")
-        self._retries = retries
+        self._retries, self._lost = retries, False
         client = self._client(service, region)
         started_s = self._clock.now()
         try:
             with self._interrupts.allowed() if reads else _checked(self._interrupts):
                 answer: JSON = self._send(client, service, operation, params)
         except AwsError as error:
+            error.maybe_done = error.maybe_done or self._lost
             self._report.call(operation, params, error.code, self._clock.now() - started_s)
             raise
         request_id = answer.get("ResponseMetadata", {}).get("RequestId", "no request id")
@@ -1570,7 +1619,7 @@ class Aws:
         from botocore.exceptions import BotoCoreError
         from botocore.retries import standard
 
-        variable = self._session._session.get_config_variable
+        variable = self._session.get_config_variable
         attempts = int(variable("max_attempts") or 5)
         mode = "adaptive" if variable("retry_mode") == "adaptive" else "standard"
         retries: Any = {"mode": mode, "total_max_attempts": attempts}
@@ -1583,7 +1632,7 @@ class Aws:
             user_agent_extra=f"ecs-deploy/{__version__}",
         )
         try:
-            client = self._session.client(service, region_name=region, config=config)
+            client = self._session.create_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError) as error:
             raise translated(error, "") from error
         events, name = client.meta.events, client.meta.service_model.service_id.hyphenize()
@@ -1596,15 +1645,16 @@ class Aws:
         events.register(f"needs-retry.{name}", lambda **event: self._retry_delay(handler, **event))
         if service == "ecs":
             events.register("before-call.ecs", self._put_request)
-            events.register("response-received.ecs", self._keep_answer)
+            events.register("before-parse.ecs", self._keep_answer)
         return client
 
     def _retry_delay(self, handler: Any, **event: Any) -> float | None:
         """botocore's delay, spent on our clock; None ends the attempts."""
-        if not self._retries:
-            return None
         response, error = event.get("response"), event.get("caught_exception")
         lost = _answer_lost(error) if error else response is not None and response[0].status_code >= 500
+        self._lost = self._lost or lost  # whatever a later attempt says, AWS may have acted on this one
+        if not self._retries:
+            return None
         if lost and event["operation"].name == "RegisterTaskDefinition":
             return None
         delay_s = handler.needs_retry(**event)
@@ -1616,9 +1666,10 @@ class Aws:
     def _put_request(self, params: JSON, **_: Any) -> None:
         params["body"] = self._request
 
-    def _keep_answer(self, response_dict: JSON | None, **_: Any) -> None:
-        if response_dict is not None:  # a connection that broke has no answer
-            self._answer = response_dict["body"]
+    def _keep_answer(self, response_dict: JSON, **_: Any) -> None:
+        """The raw answer; botocore gets an empty one, as its parser would take most of a poll's time."""
+        if response_dict["status_code"] < 300:
+            self._answer, response_dict["body"] = response_dict["body"], b"{}"
 
 
 @contextlib.contextmanager
@@ -1766,7 +1817,9 @@ class Rollout:
     counts: Counts = Counts()
     last: JSON = field(default_factory=dict)
     known_events: set[str] = field(default_factory=set)
+    events: list[str] = field(default_factory=list)
     bad_events: list[str] = field(default_factory=list)
+    logs: list[JSON] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
     samples: dict[str, JSON] = field(default_factory=dict)
@@ -1897,9 +1950,8 @@ def draft_definition(ctx: Context, options: DeployOptions, current: str) -> Draf
     if source.taskdef and options.task_definition:
         old["family"] = family_of(options.task_definition)
     new = edited(old, edits)
-    ctx.report.learn(previous_task_definition=current)
-    for line in changes(old, new) or ["no member changes"]:
-        ctx.report.note(f"  {line}")
+    ctx.report.learn(previous_task_definition=current, images=image_changes(old, new))
+    ctx.report.block("Changes:", changes(old, new) or ["no member changes"])
     return Draft(current, old, new, options.tags_required)
 
 
@@ -2066,7 +2118,8 @@ def service_definition(ctx: Context, service: JSON) -> JSON:
 def discard(ctx: Context, arn: str, what: str) -> None:
     """Deregister a revision that this run made; if that fails, name it."""
     try:
-        ctx.aws.deregister_task_definition(arn)
+        with ctx.interrupts.held():
+            ctx.aws.deregister_task_definition(arn)
         ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
     except AwsError as error:
         ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
@@ -2111,9 +2164,12 @@ def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
     """What the JSON document says of a deployment."""
     verdict = rollout.verdict or Verdict(State.WAITING)
     return {
+        "deployment_id": rollout.target.deployment_id,
         "verdict": verdict.state.value,
         "reason": verdict.reason,
         "failed_tasks": [{"count": count, "reason": reason} for reason, count in rollout.reasons.most_common()],
+        "events": rollout.events,
+        "logs": rollout.logs,
         "durations": {
             "until_running_s": rollout.running_after_s,
             "total_s": round(ctx.clock.now() - rollout.started_s, 1),
@@ -2180,8 +2236,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
             diagnose(ctx, rollout)
         rollout.counts = counts
     verdict = rollout_verdict(service, rollout.target, since_update_s=now_s - rollout.started_s)
-    if rollout.native_state and verdict.state in (State.WAITING, State.COMPLETED):
-        verdict = strategy_verdict(rollout.native_state)
+    if rollout.native_state and verdict.state is not State.GONE:
+        verdict = strategy_verdict(rollout.native_state, wanted_back=rollout.silent)
     if verdict.state in (State.WAITING, State.COMPLETED):
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not State.WAITING and rollout.verdict is None:
@@ -2251,6 +2307,7 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
     for event in reversed(fresh):
         message = str(event.get("message", ""))
         rollout.known_events.add(str(event.get("id")))
+        rollout.events.append(message)
         ctx.report.note(f"{rollout.label}event: {message}")
         if re.search(r"unable|fail|unhealthy|error|insufficient", message, re.IGNORECASE):
             rollout.bad_events.append(message)
@@ -2282,12 +2339,14 @@ def look_at_strategies(ctx: Context, waiting: Sequence[Rollout], services: Mappi
 
 def find_service_deployment(ctx: Context, rollout: Rollout, service: JSON) -> None:
     """Set `native` to the ARN of the service deployment that our update started, once AWS shows it."""
-    if rollout.native:
+    ours = find_deployment(service, rollout.target.deployment_id)
+    if rollout.native or ours is None:
         return
     current = str(service.get("currentServiceDeployment") or "")
     if not current:
-        current = ctx.aws.newest_service_deployment(rollout.cluster, rollout.service)
-    if current and current != rollout.native_before:
+        since_s = float(ours.get("createdAt") or 0) - 1
+        current = ctx.aws.newest_service_deployment(rollout.cluster, rollout.service, since_s)
+    if current != rollout.native_before:
         rollout.native = current
 
 
@@ -2399,7 +2458,9 @@ def explain(ctx: Context, rollout: Rollout) -> list[str]:
         ctx.report.note(f"{rollout.label}{count} × {reason}")
         evidence.append(reason)
     for reason in list(rollout.reasons)[:5]:
-        evidence += show_log(ctx, rollout.definition, rollout.samples[reason])
+        if lines := show_log(ctx, rollout.definition, rollout.samples[reason]):
+            rollout.logs.append({"title": reason, "lines": lines})
+            evidence += lines
     return evidence
 
 
@@ -2418,9 +2479,8 @@ def show_log(ctx: Context, definition: JSON, task: JSON) -> list[str]:
             return []
         lines = [str(event.get("message", "")) for event in events]
         if lines:
-            ctx.report.note(f"Last log lines of container {container.get('name')} ({group} {stream}):")
-        for line in lines:
-            ctx.report.note(f"  | {line}")
+            title = f"Last log lines of container {container.get('name')} ({group} {stream}):"
+            ctx.report.block(title, [f"| {line}" for line in lines])
         return lines
     return []
 
@@ -2492,7 +2552,7 @@ def end_rollback(ctx: Context, rollout: Rollout, back: Rollout | Exit) -> int:
     if isinstance(back, Exit):
         return back
     state = back.verdict.state if back.verdict else State.WAITING
-    if state is not State.COMPLETED and not (back.native_state and state is State.ROLLED_BACK):
+    if state is not State.COMPLETED:
         reason = back.verdict.reason if back.verdict else "its end was not seen"
         ctx.report.note(f"{rollout.label}The rollback to {back.target.definition} did not complete: {reason}.")
         return Exit.ROLLBACK_FAILED
@@ -2508,6 +2568,7 @@ def rollback_in_progress(ctx: Context, rollout: Rollout) -> Rollout:
     """The rollback that ECS began by itself, to be waited for."""
     primary = primary_of(rollout.last)
     ctx.report.note("ECS rolls back by itself; waiting for that.")
+    undo_the_rest(ctx, rollout)
     return returning(ctx, rollout, str(primary.get("id", "")), str(primary.get("taskDefinition", "")), rollout.last)
 
 
@@ -2524,11 +2585,18 @@ def send_rollback(ctx: Context, rollout: Rollout) -> Rollout | None:
         return None
     ctx.report.line(f"Rolling back to {target.previous_definition}")
     if rollout.native not in ("", "-") and stopped_natively(ctx, rollout):
+        undo_the_rest(ctx, rollout)
         return returning(ctx, rollout, target.deployment_id, target.previous_definition, service, rollout.native)
     update = {"cluster": rollout.cluster, "service": rollout.service, "taskDefinition": target.previous_definition}
     answer = ctx.aws.update_service(**update, **rollout.undo)
     started = started_deployment(answer, target.previous_definition)
     return returning(ctx, rollout, str(started.get("id", "")), target.previous_definition, answer)
+
+
+def undo_the_rest(ctx: Context, rollout: Rollout) -> None:
+    """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
+    if rollout.undo:
+        ctx.aws.update_service(cluster=rollout.cluster, service=rollout.service, **rollout.undo)
 
 
 def stopped_natively(ctx: Context, rollout: Rollout) -> bool:
@@ -2566,7 +2634,9 @@ def returning(
         reasons=Counter(),
         samples={},
         stopped=set(),
+        events=[],
         bad_events=[],
+        logs=[],
     )
 
 
@@ -2693,7 +2763,7 @@ def failures_text(answer: JSON) -> str:
 
 @dataclass
 class WatchedTasks:
-    """Tasks that this run started, with their definitions; `wait_for_tasks` fills the last three members."""
+    """Tasks that this run started, with their definitions; `wait_for_tasks` fills the last four members."""
 
     cluster: str
     definitions: dict[str, JSON]
@@ -2701,6 +2771,7 @@ class WatchedTasks:
     ended: dict[str, JSON] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    last_lines: dict[str, list[str]] = field(default_factory=dict)
 
     def running(self) -> list[str]:
         """The ARNs of the tasks that have not stopped."""
@@ -2718,6 +2789,14 @@ def watch_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float, *, stop_on_
     except Interrupted as stop:
         leave_tasks(ctx, tasks, stop, stop_on_interrupt)
         raise
+
+
+def show_late_log(ctx: Context, tasks: WatchedTasks, delay_s: float) -> None:
+    """CloudWatch shows the last lines a moment after the task has stopped."""
+    if any(token != "-" for token in tasks.tokens.values()) and delay_s > 0:
+        ctx.sleep(delay_s)
+        for task in tasks.ended.values():
+            show_new_log(ctx, tasks, task)
 
 
 def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
@@ -2739,8 +2818,10 @@ def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
             backoff_s = min(15.0, max(1.0, backoff_s * 2))
         now_s = ctx.clock.now()
         left_s = begun_s + (timeout_s or FOREVER_S) - now_s
-        if not tasks.running() or left_s <= 0:
-            return
+        if not tasks.running():
+            return show_late_log(ctx, tasks, min(LATE_LOG_S, left_s))
+        if left_s <= 0:
+            return None
         every_s = poll_interval_s(elapsed_s=now_s - begun_s, since_move_s=now_s - moved_s, only_end_missing=False)
         ctx.sleep(min(max(every_s, backoff_s), left_s))
 
@@ -2787,8 +2868,10 @@ def show_new_log(ctx: Context, tasks: WatchedTasks, task: JSON) -> None:
         tasks.tokens[arn, name] = str(page.get("nextForwardToken") or token)
         prefix = f"{short_name(arn)[:8]} " if len(tasks.definitions) > 1 else ""
         prefix += f"{name} " if several else ""
-        for event in page.get("events", []):
-            ctx.report.note(f"{prefix}| {event.get('message', '')}")
+        lines = [f"{prefix}| {event.get('message', '')}" for event in page.get("events", [])]
+        tasks.last_lines[arn] = [*tasks.last_lines.get(arn, []), *lines][-LOG_LINES:]
+        for line in lines:
+            ctx.report.note(line)
 
 
 def leave_tasks(ctx: Context, tasks: WatchedTasks, stop: Interrupted, stop_them: bool) -> None:
@@ -2821,7 +2904,9 @@ def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str
         codes[arn] = Exit.TIMED_OUT
         hint = f"It goes on. To stop it:\n  aws ecs stop-task --cluster {tasks.cluster} --task {arn}"
         ctx.report.error(f"Task {arn} did not stop within {timeout_s:g} seconds.", hint)
-    ctx.report.learn(failed_tasks=[stop_reason(tasks.ended[arn]) for arn in tasks.ended if codes[arn]])
+    failed = [arn for arn in tasks.ended if codes[arn]]
+    ctx.report.learn(failed_tasks=[stop_reason(tasks.ended[arn]) for arn in failed])
+    ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
     return codes
 
 
@@ -2887,7 +2972,9 @@ class AppReport:
         """Keep one result."""
         self.results[part.name] = result
         self.codes[part.name] = code
-        self.outcomes.append({"name": part.name, "result": result, "exit_code": code, **outcome})
+        images = image_changes(part.draft.old, part.draft.new)
+        known = {"name": part.name, "result": result, "exit_code": code, "images": images}
+        self.outcomes.append({**known, "previous_task_definition": part.draft.current, **outcome})
 
     @property
     def failed(self) -> bool:
@@ -3048,7 +3135,8 @@ def run_app_tasks(
         failed = [task for task, owner in owners.items() if owner is part and codes[task]]
         if part.name not in report.results:
             reason = tasks.verdict(failed[0]).reason if failed else "successful"
-            report.add(part, reason, Exit.FAILED if failed else Exit.OK)
+            code = Exit.FAILED if failed else Exit.OK
+            report.add(part, reason, code, new_task_definition=arn_of(part, arns))
 
 
 def roll_out_services(
@@ -3075,7 +3163,8 @@ def roll_out_services(
             fine = "successful" if part.touched else "skipped"
             verdict = rollout.verdict or Verdict(State.WAITING)
             result = (fine if not codes[part.name] else "rolled back") if succeeded(rollout) else verdict.reason
-            report.add(part, result, codes[part.name], **outcome_of(ctx, rollout))
+            outcome = {"new_task_definition": rollout.target.definition, **outcome_of(ctx, rollout)}
+            report.add(part, result, codes[part.name], **outcome)
 
 
 def update_part(ctx: Context, options: AppOptions, plan: AppPlan, part: ServicePart, arn: str) -> Rollout:
@@ -3844,6 +3933,251 @@ def _application(path: str | None, cluster: str) -> Application:
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 
 
+# --- GitHub Actions -------------------------------------------------- speaks with the runner; may not decide anything
+
+_PARSERS: Mapping[str, Callable[[], _Parser]] = {"app": app_parser, "": classic_parser}
+_CREDENTIAL_INPUTS = ("aws_access_key", "aws_secret_key")
+_LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
+
+
+def is_action(env: Mapping[str, str]) -> bool:
+    """True if the runner started this program as an action: it then sets a variable for every input."""
+    return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in action_inputs())
+
+
+def action_inputs() -> dict[str, argparse.Action]:
+    """The option behind each input of action.yml, by the input's name."""
+    options = [option for parser in _PARSERS.values() for option in parser()._actions]
+    return {option.dest: option for option in options if not isinstance(option, _Show)}
+
+
+def action_arguments(env: Mapping[str, str]) -> list[str]:
+    """The command line that the inputs spell; an empty input was not given. Raises `UsageError`.
+
+    A repeatable option takes one value a line; a flag is true or false. The input `command` is the first word, or the
+    lines of --command. The shell script's action wanted the option's name in a `_cmd` twin of each input: the twin of
+    a flag still switches it on, the others say nothing new.
+    """
+    inputs = action_inputs()
+    given = {name: env.get(_variable_of(name), "").strip() for name in inputs}
+    words = [given.pop("command")] if given["command"] in _PARSERS else []
+    known = {spelling for option in inputs.values() for spelling in option.option_strings}
+    for name, option in inputs.items():
+        twin = env.get(_variable_of(f"{name}_cmd"), "").strip()
+        if given.get(name) and twin in known and twin not in option.option_strings:
+            raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
+        words += _input_words(option, given.get(name, ""), twin)
+    if not any(words):
+        hint = "Give at least cluster, service_name and image, or task_definition and image."
+        raise UsageError("No input of the action is set", Exit.NO_TARGET, hint)
+    return [word for word in words if word]
+
+
+def _variable_of(name: str) -> str:
+    return f"INPUT_{name.upper()}"
+
+
+def _input_words(option: argparse.Action, value: str, twin: str) -> list[str]:
+    spelling = next(text for text in option.option_strings if text.startswith("--"))
+    if option.nargs == 0:
+        return [spelling] if _switched_on(option, value or twin) else []
+    values = value.splitlines() if isinstance(option.default, list) else [value]
+    return [f"{spelling}={text.strip()}" for text in values if text.strip()]
+
+
+def _switched_on(option: argparse.Action, value: str) -> bool:
+    if value.lower() not in ("", "true", "false") and value not in option.option_strings:
+        raise UsageError(f"The input {option.dest} is true or false, not {value!r}")
+    return value.lower() not in ("", "false")
+
+
+def reporter_for(env: Mapping[str, str], out: TextIO, err: TextIO, wants_json: bool, clock: Clock) -> Reporter:
+    """The face for where this runs: the runner's, if that started this program, or the plain one."""
+    if not is_action(env):
+        return Reporter(out, err, OutputOptions(json=wants_json))
+    wants_json = wants_json or env.get(_variable_of("output"), "").strip() == "json"
+    return GitHubReporter(out, err, OutputOptions(json=wants_json), env, clock)
+
+
+class GitHubReporter(Reporter):
+    """Speaks the runner's language: masks, annotations, groups; at the end outputs and the step summary.
+
+    The runner reads stdout and stderr apart and loses their order, so all goes to stdout (unless that is for JSON).
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, output: OutputOptions, env: Mapping[str, str], clock: Clock) -> None:
+        super().__init__(out, err if output.json else out, output)
+        self._env, self._clock, self._started_s = env, clock, clock.now()
+        self._errors: list[str] = []
+        for name in _CREDENTIAL_INPUTS:
+            for secret in env.get(_variable_of(name), "").split():
+                self._command("add-mask", secret)
+                self.mask.hide([secret], always=True)
+
+    def warning(self, text: str) -> None:
+        """An annotation."""
+        self._command("warning", self.mask.text(text))
+
+    def error(self, text: str, hint: str = "") -> None:
+        """An annotation; it is kept for the summary and the output `failure-reason`."""
+        said = f"{text}\n{hint}" if hint else text
+        self._errors.append(said)
+        self._command("error", self.mask.text(said))
+
+    def block(self, title: str, lines: Sequence[str]) -> None:
+        """A group that folds."""
+        self._command("group", self.mask.text(title))
+        for line in lines:
+            self.note(f"  {line}")
+        self._command("endgroup")
+
+    def finish(self, exit_code: int) -> None:
+        """The JSON document, the outputs and the summary."""
+        super().finish(exit_code)
+        facts, errors = self.mask.within(self.facts), self.mask.within(self._errors)
+        self._append("GITHUB_OUTPUT", output_lines(action_outputs(facts, errors)))
+        self._append("GITHUB_STEP_SUMMARY", summary_of(facts, errors, self._clock.now() - self._started_s))
+
+    def _command(self, name: str, message: str = "") -> None:
+        self._clear()
+        super()._write(self.err, f"::{name}::{escaped(message)}\n")
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        """Text is not for the runner: what looks like a command (a container's log line may) is shown, not obeyed."""
+        if _LOOKS_LIKE_A_COMMAND.search(text) and not (self.output.json and stream is self.out):
+            token = os.urandom(16).hex()
+            text = f"::stop-commands::{token}\n{text}::{token}::\n"
+        super()._write(stream, text)
+
+    def _append(self, variable: str, text: str) -> None:
+        path = self._env.get(variable, "")
+        if not path:
+            return
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            self.warning(f"{variable} cannot be written: {error.strerror}")
+
+
+def escaped(message: str) -> str:
+    """A workflow command's message, as the runner's toolkit escapes it.
+
+    https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
+    """
+    return message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def output_lines(outputs: Mapping[str, str]) -> str:
+    """The outputs as GITHUB_OUTPUT takes them; no value can end early, because the delimiter is random."""
+    delimiter = f"ghadelimiter_{os.urandom(16).hex()}"
+    return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in outputs.items())
+
+
+def deployed(facts: JSON) -> list[JSON]:
+    """What was deployed: the parts of an application, or the one service or definition of the classic command."""
+    parts: list[JSON] = facts.get("parts") or [facts]
+    return parts
+
+
+def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
+    """The action's outputs; of an application's parts, one value a line."""
+
+    def each(name: str) -> str:
+        return "\n".join(dict.fromkeys(str(item[name]) for item in deployed(facts) if item.get(name)))
+
+    return {
+        "status": status_of(facts),
+        "task-definition-arn": each("new_task_definition"),
+        "previous-task-definition-arn": each("previous_task_definition"),
+        "deployment-id": each("deployment_id"),
+        "exit-code": str(int(facts["exit_code"])),
+        "failure-reason": "\n".join(errors or [str(facts["error"])] * ("error" in facts)),
+    }
+
+
+_STATUSES = {
+    Exit.ROLLED_BACK: "rolled-back",
+    Exit.ROLLBACK_FAILED: "rollback-failed",
+    Exit.TIMED_OUT: "timed-out",
+    Exit.SUPERSEDED: "superseded",
+}
+
+
+def status_of(facts: JSON) -> str:
+    """success, cancelled, failure, or the kind of failure; the exit code of a task's container says nothing of that."""
+    if facts["exit_code"] == Exit.OK:
+        return "success"
+    if facts.get("error") == "interrupted":
+        return "cancelled"
+    return "failure" if "tasks" in facts else _STATUSES.get(facts["exit_code"], "failure")
+
+
+def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
+    """The step summary in GitHub's Markdown: what was deployed where, and on failure why that failed."""
+    code, status = int(facts["exit_code"]), status_of(facts)
+    mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
+    ending = str(facts.get("verdict") or "completed") if status == "success" else f"{status.replace('-', ' ')} ({code})"
+    lines = [f"### {mark} ecs-deploy: {ending}", ""]
+    rows = [_summary_row(item, facts, duration_s) for item in deployed(facts)]
+    if any(row[0] for row in rows):
+        head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
+        lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
+    if code:
+        lines += [_folded("What failed", errors, opened=True)]
+        lines += [part for item in [*facts.get("parts", []), facts] for part in _details(item)]
+    return "\n".join(lines) + "\n"
+
+
+def _summary_row(item: JSON, facts: JSON, duration_s: float) -> list[str]:
+    definitions = [item.get("previous_task_definition"), item.get("new_task_definition")]
+    short = list(dict.fromkeys(short_name(str(arn)) for arn in definitions if arn))
+    images: list[JSON] = item.get("images") or []
+    labels = [f"{image['container']}: " if len(images) > 1 else "" for image in images]
+    total_s = duration_s if item is facts else (item.get("durations") or {}).get("total_s")
+    return [
+        _cell(item.get("name") or item.get("service") or family_of(short[-1] if short else "")),
+        _cell(facts.get("cluster")),
+        " → ".join(map(_cell, short)),
+        "<br>".join(_cell(f"{label}{image['old']}") for label, image in zip(labels, images, strict=True)),
+        "<br>".join(_cell(f"{label}{image['new']}") for label, image in zip(labels, images, strict=True)),
+        "" if total_s is None else duration_text(total_s),
+        _cell(item.get("result") or item.get("verdict") or "failed"),
+    ]
+
+
+def duration_text(seconds: float) -> str:
+    """Minutes and seconds."""
+    minutes, rest_s = divmod(round(seconds), 60)
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
+
+
+def _cell(value: object) -> str:
+    """Code in a table's cell; nothing in it is taken for Markdown or HTML."""
+    text = re.sub(r"[&<>|*`\[\]\\~\r\n]", lambda found: f"&#{ord(found[0])};", str(value or ""))
+    return text and f"<code>{text}</code>"
+
+
+def _details(item: JSON) -> Iterator[str]:
+    reasons = item.get("failed_tasks") or []
+    counted = [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
+    of = f" of {item['name']}" if "name" in item else ""
+    yield _folded(f"Why tasks stopped{of}", counted)
+    yield _folded(f"Events{of}", item.get("events") or [])
+    for log in item.get("logs") or []:
+        yield _folded(f"Last log lines{of}: {log['title']}", log["lines"])
+
+
+def _folded(title: str, lines: Sequence[str], *, opened: bool = False) -> str:
+    """A part that folds; nothing without lines. Bounded, because the runner refuses a summary beyond 1 MiB."""
+    import html
+
+    text = html.escape("\n".join(line[:1000] for line in lines[-50:]), quote=False)
+    tag = "<details open>" if opened else "<details>"
+    title = html.escape(title[:200], quote=False)
+    return f"{tag}<summary>{title}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n" if lines else ""
+
+
 # --- Entry --------------------------------------------------- the one place where an exception becomes an exit code
 
 
@@ -3859,10 +4193,11 @@ def main(
     arguments = list(sys.argv[1:] if argv is None else argv)
     environment = os.environ if env is None else env
     wants_json = "--output=json" in arguments or "--output json" in " ".join(arguments)
-    report = Reporter(out or sys.stdout, err or sys.stderr, OutputOptions(json=wants_json))
+    clock = clock or SystemClock()
+    report = reporter_for(environment, out or sys.stdout, err or sys.stderr, wants_json, clock)
     interrupts = Interrupts()
     try:
-        code = run(arguments, environment, report, interrupts, clock or SystemClock())
+        code = run(arguments, environment, report, interrupts, clock)
     except _Shown as shown:
         report.line(str(shown).rstrip("\n"))
         return Exit.OK
@@ -3882,6 +4217,8 @@ def main(
 
 def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrupts: Interrupts, clock: Clock) -> int:
     """Parse, connect, and carry the command out."""
+    if not any(arguments) and is_action(env):
+        arguments = action_arguments(env)
     if not any(arguments):
         report.line(classic_parser().format_help().rstrip("\n"))
         return Exit.USAGE

@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
-from tests.simulator import Simulator
+from tests.simulator import Call, Simulator
+
+settings.register_profile("local", max_examples=60, deadline=None)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 FOREIGN_VARIABLES = ("AWS_", "GITHUB_", "INPUT_", "BOTO")
 
@@ -84,11 +89,34 @@ def clock(sim: Simulator) -> SimClock:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended, and what it wrote."""
+    """How a run ended, what it wrote, and the API calls that it made."""
 
     code: int
     out: str
     err: str
+    calls: tuple[Call, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """What it wrote to stdout, by line."""
+        return self.out.splitlines()
+
+    @property
+    def operations(self) -> list[str]:
+        """The names of its API calls, in order."""
+        return [call.operation for call in self.calls]
+
+    @property
+    def changes(self) -> list[str]:
+        """The names of those that change something."""
+        return [call.operation for call in self.calls if call.mutates]
+
+    def requests(self, operation: str) -> list[dict[str, Any]]:
+        """What each call of that operation sent."""
+        return [call.params for call in self.calls if call.operation == operation]
+
+
+Cli = Callable[..., Result]
 
 
 class _Stream(StringIO):
@@ -103,7 +131,7 @@ class _Stream(StringIO):
 
 
 @pytest.fixture
-def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """`cli("-c", "prod", …, env={…})` runs the program in this process, against `sim` and in its time."""
     import ecs_deploy
 
@@ -113,8 +141,9 @@ def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Cal
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", StringIO(stdin))
         out, err = _Stream(tty=tty), _Stream(tty=tty)
+        before = len(sim.calls)
         code = int(ecs_deploy.main(list(argv), env=os.environ, out=out, err=err, clock=clock))
-        result = Result(code, out.getvalue(), err.getvalue())
+        result = Result(code, out.getvalue(), err.getvalue(), tuple(sim.calls[before:]))
         assert code == 70 or "Traceback (most recent call last)" not in result.out + result.err
         return result
 

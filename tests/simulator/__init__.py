@@ -1,4 +1,4 @@
-"""A local ECS: `model` owns the state, `timeline` the time, `server` speaks HTTP; `python -m tests.simulator` serves it."""
+"""A local ECS: `model` owns its state, `timeline` its time, `server` speaks HTTP."""
 
 from tests.simulator.behaviours import Behaviour
 from tests.simulator.errors import AwsError, Call, Fault

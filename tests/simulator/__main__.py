@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from shlex import quote
 from types import FrameType
 
@@ -21,8 +22,8 @@ REGISTRY = "docker.repo.com"
 CLUSTER = "production1"
 SETTLE_S = 4.0
 HINTS = """\
-# The cluster production1 has doorman-service (2 tasks of docker.repo.com/doorman:17), api-service and green-service.
-# doorman:18 works, :crash stops after 3 s, :missing cannot be pulled, :slow takes 20 s, :unhealthy never gets healthy.
+# Cluster production1 has doorman-service (two tasks of docker.repo.com/doorman:17), api-service, green-service.
+# doorman:18 works, :crash ends after 3 s, :missing cannot be pulled, :slow takes 20 s, :unhealthy is never healthy.
 # Paste the lines above into another shell, and try there:
 #   python ecs_deploy.py -c production1 -n doorman-service -i docker.repo.com/doorman:18
 #   python ecs_deploy.py -c production1 -n doorman-service -i docker.repo.com/doorman:crash -t 30 --enable-rollback
@@ -35,7 +36,7 @@ def furnish(world: World) -> None:
     world.settle_s = SETTLE_S
     for tag, line in {"17": "the doorman is at the door", "18": "the doorman is at the door, in a new coat"}.items():
         world.image(f"{REGISTRY}/doorman:{tag}").starts_after(1.5).logs([line])
-    world.image(f"{REGISTRY}/doorman:crash").crashes(after_s=3).logs(["opening the door", "FATAL: the key does not fit"])
+    world.image(f"{REGISTRY}/doorman:crash").crashes(after_s=3).logs(["opening the door", "FATAL: no key fits"])
     world.image(f"{REGISTRY}/doorman:missing").cannot_be_pulled()
     world.image(f"{REGISTRY}/doorman:slow").starts_after(20)
     world.image(f"{REGISTRY}/doorman:unhealthy").never_healthy()
@@ -66,10 +67,11 @@ def serve(simulator: Simulator) -> int:
     for name, value in simulator.environment().items():
         print(f"export {name}={quote(value)}")
     print(HINTS, end="", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
-        while True:
-            signal.pause()
+        threading.Event().wait()
+        return 0
     except KeyboardInterrupt:
         return 0
 

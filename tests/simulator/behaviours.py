@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 DEFAULT_START_S = 2.0
+SHORTEST_START_S = 0.1
 DEFAULT_HEALTHY_S = 3.0
 STANDALONE_LIFE_S = 5.0
 """How long a task of RunTask lives where its image says nothing else; a service's tasks run for ever."""
@@ -40,8 +41,8 @@ class Behaviour:
     flap_up_s: float = 0.0
 
     def starts_after(self, seconds: float) -> Behaviour:
-        """A task takes that long from its creation to RUNNING."""
-        self.start_s = seconds
+        """A task takes that long from its creation to RUNNING; never at once, so that a crash loop takes time."""
+        self.start_s = max(seconds, SHORTEST_START_S)
         return self
 
     def crashes(self, after_s: float = 5, exit_code: int = 1, reason: str | None = None) -> Behaviour:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tests.simulator.errors import Json, client_error, invalid
@@ -25,15 +26,15 @@ class Definition:
     deregistered_s: float | None = None
     delete_requested_s: float | None = None
 
-    @property
+    @cached_property
     def containers(self) -> list[Json]:
         return list(self.raw["containerDefinitions"])
 
-    @property
+    @cached_property
     def images(self) -> list[str]:
         return [container.get("image", "") for container in self.containers]
 
-    @property
+    @cached_property
     def health_checks(self) -> list[Json]:
         return [container["healthCheck"] for container in self.containers if "healthCheck" in container]
 

@@ -92,6 +92,7 @@ class EcsApi:
         if service.status != "ACTIVE":
             raise AwsError("ServiceNotActiveException", "Service was not ACTIVE.")
         definition = self._definition_for(service, params)
+        _refuse_bad_update(params)
         service.before_update = service.described()
         service.stale_reads_left = self.world.stale_reads
         self.update(service, params, definition)
@@ -274,7 +275,8 @@ class EcsApi:
         names = {container["name"] for container in definition.containers}
         for override in params.get("overrides", {}).get("containerOverrides", []):
             if override.get("name") not in names:
-                raise invalid(f"Override for container named {override.get('name')} is not a container in the TaskDefinition.")
+                name = override.get("name")
+                raise invalid(f"Override for container named {name} is not a container in the TaskDefinition.")
 
     def _run_one(self, cluster: str, definition: Definition, params: Json) -> Task:
         kept = ("launchType", "platformVersion", "overrides", "enableExecuteCommand")
@@ -383,6 +385,15 @@ class EcsApi:
         end = start + min(self.world.page_size, params.get("maxResults") or 100)
         token = base64.urlsafe_b64encode(f"{operation} {end}".encode()).decode()
         return {member: listed[start:end], **({"nextToken": token} if end < len(listed) else {})}
+
+
+def _refuse_bad_update(params: Json) -> None:
+    """Raise what ECS raises for numbers that block a deployment."""
+    configuration = {**DEFAULT_CONFIGURATION, **params.get("deploymentConfiguration", {})}
+    if params.get("desiredCount", 0) < 0:
+        raise invalid("Invalid desired count. The desired count cannot be negative.")
+    if configuration["maximumPercent"] == configuration["minimumHealthyPercent"] == 100:
+        raise invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
 
 
 def _offset(operation: str, token: str) -> int:

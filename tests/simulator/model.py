@@ -1,4 +1,4 @@
-"""The world of the simulator: clusters, services, tasks, and the one door through which API calls come. No I/O, no wall clock."""
+"""The world: clusters, services, tasks, and the one door for API calls. No I/O, no wall clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class World:
     Scripts set the public attributes and call the methods of the first sections; API calls come in through `handle`.
     """
 
-    def __init__(self, *, epoch_s: float = VIRTUAL_EPOCH_S, wall_epoch_s: float = VIRTUAL_EPOCH_S, seed: int = 0) -> None:
+    def __init__(
+        self, *, epoch_s: float = VIRTUAL_EPOCH_S, wall_epoch_s: float = VIRTUAL_EPOCH_S, seed: int = 0
+    ) -> None:
         self.timeline = Timeline()
         self.epoch_s = epoch_s
         self.wall_epoch_s = wall_epoch_s
@@ -43,9 +45,11 @@ class World:
         self.account, self.region = "123456789012", "us-east-1"
         self.page_size = 2
         self.settle_s = 10.0
-        """How long a task without health checks must run before its end is no failure to start; copied into new services."""
+        """How long a task without health checks must run for its end to be no failure; new services copy it."""
         self.rollback_reuses_id = True
         self.stale_reads = 0
+        self.shows_releases = True
+        """Whether a service names its current service deployment, or leaves it to ListServiceDeployments."""
         self.throttles = False
         self.future_members: set[str] = set()
         self.on_call: Callable[[int, str, Json], Outcome] | None = None
@@ -121,7 +125,7 @@ class World:
         task_definition: Json | Definition | None = None, desired_count: int = 1, family: str | None = None,
         health_check: bool = False, drain_s: float = 1.0, **members: Any,
     ) -> Service:
-        """A service that has long been steady, in a cluster that is made if need be; `members` are those of CreateService."""
+        """A service that has long been steady; its cluster is made if need be. `members` are those of CreateService."""
         self.cluster(cluster)
         if isinstance(task_definition, Definition):
             definition = task_definition
@@ -199,6 +203,8 @@ class World:
         call = Call(operation, params, self.now_s, service, access_key)
         self.calls.append(call)
         try:
+            if service not in self._apis:
+                raise AwsError("UnknownOperationException", f"The simulator does not know {service}:{operation}.")
             outcome = self.on_call(index, operation, params) if self.on_call else None
             return self._answer(call, outcome)
         except AwsError as error:
@@ -228,20 +234,24 @@ class World:
             raise _fault_error(Fault.EXPIRED)
         if self.throttles and not self._buckets.allow(call.operation, self.now_s):
             raise _fault_error(Fault.THROTTLED)
-        if call.service != "sts":
-            if faults := request_faults(call.service, call.operation, call.params, self.future_members):
-                raise invalid("; ".join(faults))
+        if faults := request_faults(call.service, call.operation, call.params, self.future_members):
+            raise invalid("; ".join(faults))
         call.actions = iam_actions(call.service, call.operation, call.params)
         for action in call.actions:
             if action in self._denied:
-                raise self._denial(action)
+                raise self._denial(action, call.params)
 
-    def _denial(self, action: str) -> AwsError:
+    def _denial(self, action: str, params: Json) -> AwsError:
         code = "AccessDenied" if action.startswith("sts:") else "AccessDeniedException"
+        resource = "*"
+        if "service" in params:
+            resource = f"{self.arn_prefix}:service/{params.get('cluster', 'default')}/{params['service']}"
+        elif "family" in params:
+            resource = f"{self.arn_prefix}:task-definition/{params['family']}:*"
         return AwsError(
             code,
-            f"User: {self.caller_arn} is not authorized to perform: {action} on resource: * because no identity-based "
-            f"policy allows the {action} action",
+            f"User: {self.caller_arn} is not authorized to perform: {action} on resource: {resource} because no "
+            f"identity-based policy allows the {action} action",
         )
 
     def _carry_out(self, call: Call) -> Json:
@@ -249,7 +259,7 @@ class World:
         if method is None:
             raise AwsError("UnknownOperationException", f"The simulator does not know {call.service}:{call.operation}.")
         answer: Json = method(call.params)
-        faults = [] if call.service == "sts" else answer_faults(call.service, call.operation, answer, self.future_members)
+        faults = answer_faults(call.service, call.operation, answer, self.future_members)
         if faults:
             self.violations += [f"{call.operation}: {fault}" for fault in faults]
             raise AwsError("ServerException", f"The simulator answered wrongly: {faults[0]}", 500)

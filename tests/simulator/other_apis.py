@@ -21,7 +21,8 @@ class StsApi:
     def assume_role(self, params: Json) -> Json:
         if not params.get("RoleArn", "").startswith("arn:") or not params.get("RoleSessionName"):
             raise AwsError("ValidationError", "RoleArn and RoleSessionName are required.")
-        session = f"{params['RoleArn'].replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/{params['RoleSessionName']}"
+        role = params["RoleArn"].replace(":iam:", ":sts:").replace(":role/", ":assumed-role/")
+        session = f"{role}/{params['RoleSessionName']}"
         issued = self.world.issue_credentials(session)
         return {
             "Credentials": issued,
@@ -70,7 +71,8 @@ class LogsApi:
         else:
             start = 0 if params.get("startFromHead") else max(0, len(events) - limit)
         end = min(len(events), start + limit)
-        return {"events": events[start:end], "nextForwardToken": f"f/{end}", "nextBackwardToken": f"b/{max(0, start - limit)}"}
+        tokens = {"nextForwardToken": f"f/{end}", "nextBackwardToken": f"b/{max(0, start - limit)}"}
+        return {"events": events[start:end], **tokens}
 
     def filter_log_events(self, params: Json) -> Json:
         streams = self._streams(params["logGroupName"])

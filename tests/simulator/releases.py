@@ -175,7 +175,8 @@ class Release:
 
     def _steps(self) -> list[tuple[float, float]]:
         """The shares of production traffic, each with the minutes to wait after it."""
-        linear, canary = self.configuration.get("linearConfiguration", {}), self.configuration.get("canaryConfiguration", {})
+        linear = self.configuration.get("linearConfiguration", {})
+        canary = self.configuration.get("canaryConfiguration", {})
         if self.configuration.get("strategy") == "CANARY":
             return [(canary.get("canaryPercent", 5.0), canary.get("canaryBakeTimeInMinutes", 10)), (100.0, 0)]
         if self.configuration.get("strategy") == "LINEAR":
@@ -242,20 +243,21 @@ class Release:
     def described(self) -> Json:
         """The ServiceDeployment of DescribeServiceDeployments."""
         optional = {
-            "lifecycleStage": self.stage if self.is_open else "", "statusReason": self.reason, "rollback": self.rollback,
+            "lifecycleStage": self.stage if self.is_open else "",
+            "statusReason": self.reason,
+            "rollback": self.rollback,
             "lifecycleHookDetails": [self._described_hook(hook) for hook in self.hooks],
         }
         threshold = self.service.breaker_threshold()
         breaker = {"status": self.breaker_status, "failureCount": self.target.failed_tasks, "threshold": threshold}
         names = self.configuration.get("alarms", {}).get("alarmNames", [])
         triggered = names if self.alarm_status == "TRIGGERED" else []
-        sources = [self._revision(self.source, 100 - self.production_percent, 100 - self.test_percent)] if self.source else []
         return {
             "serviceDeploymentArn": self.arn,
             "serviceArn": self.service.arn,
             "clusterArn": self.service.world.cluster_arn(self.service.cluster),
             "status": self.status,
-            "sourceServiceRevisions": sources,
+            "sourceServiceRevisions": self._sources(),
             "targetServiceRevision": self._revision(self.target, self.production_percent, self.test_percent),
             "deploymentConfiguration": self.configuration,
             "deploymentCircuitBreaker": breaker,
@@ -263,6 +265,11 @@ class Release:
             **self._dates("createdAt", "startedAt", "finishedAt", "stoppedAt", "updatedAt"),
             **{name: value for name, value in optional.items() if value},
         }
+
+    def _sources(self) -> list[Json]:
+        if self.source is None:
+            return []
+        return [self._revision(self.source, 100 - self.production_percent, 100 - self.test_percent)]
 
     def _dates(self, *names: str) -> Json:
         stopped = self.status == "STOPPED"

@@ -11,6 +11,7 @@ import socket
 import socketserver
 import threading
 import time
+import traceback
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,7 +25,7 @@ REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Serve
 
 
 class Simulator:
-    """A `World` behind an HTTP address, for use in a `with`; attributes it does not have are the world's.
+    """A `World` behind an HTTP address, for use in a `with`; what it does not have itself is the world's.
 
     `real_time`: the world follows the wall clock (`rate` times as fast), else it stands still until it is advanced.
     `latency_s`: how long each call really takes, for benchmarks; calls wait side by side.
@@ -50,6 +51,14 @@ class Simulator:
         if name == "world":
             raise AttributeError(name)
         return getattr(self.world, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """`sim.page_size = 10` means the world's."""
+        world = self.__dict__.get("world")
+        if world is not None and name in vars(world):
+            setattr(world, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def __enter__(self) -> Simulator:
         self._server = _Server(("127.0.0.1", self._port), _Connection)
@@ -89,7 +98,7 @@ class Simulator:
         with self.lock:
             self.world.advance(seconds)
 
-    def handle(self, service: str, operation: str, params: Json, access_key: str) -> Json:
+    def handle(self, service: str, operation: str, params: Json, access_key: str = "") -> Json:
         """One call, with the world to itself."""
         if self.latency_s:
             time.sleep(self.latency_s)
@@ -153,11 +162,20 @@ class _Connection(socketserver.StreamRequestHandler):
                 answer = simulator.handle("sts", form.get("Action", ""), form, access_key)
                 self._send(200, as_xml(form["Action"], answer, request_id), "text/xml", request_id)
         except AwsError as error:
-            if operation:
-                text = json.dumps({"__type": error.code, "message": error.message})
-                self._send(error.http_status, text, "application/x-amz-json-1.1", request_id)
-            else:
-                self._send(error.http_status, error_as_xml(error, request_id), "text/xml", request_id)
+            self._send_error(error, request_id, as_json=bool(operation))
+        except (Dropped, OSError):
+            raise
+        except Exception as bug:  # of the simulator, or of a test's `on_call`
+            simulator.world.violations.append(traceback.format_exc())
+            broken = AwsError("ServerException", f"The simulator is broken: {bug!r}", 500)
+            self._send_error(broken, request_id, as_json=bool(operation))
+
+    def _send_error(self, error: AwsError, request_id: str, *, as_json: bool) -> None:
+        if as_json:
+            text = json.dumps({"__type": error.code, "message": error.message})
+            self._send(error.http_status, text, "application/x-amz-json-1.1", request_id)
+        else:
+            self._send(error.http_status, error_as_xml(error, request_id), "text/xml", request_id)
 
     def _answer_metadata(self, method: str, path: str) -> None:
         if (method, path) == ("PUT", "/latest/api/token"):

@@ -213,6 +213,7 @@ class Service:
         primary = self.primary
         primary.becomes("COMPLETED", f"ECS deployment {primary.id} completed.", self.world.now_s)
         primary.is_rollback = False
+        primary.recovers()
         self.last_completed, self._steady_is_announced = primary, False
         self.add_event(f"(deployment {primary.id}) deployment completed.")
         self.release.completes()
@@ -229,17 +230,19 @@ class Service:
 
     def task_settled(self, task: Task) -> None:
         deployment = self._deployment_of(task)
-        if deployment:
-            deployment.recovers()
-            if self.configuration.get("deploymentCircuitBreaker", {}).get("resetOnHealthyTask", True):
-                deployment.failed_tasks = 0
+        if deployment and self.configuration.get("deploymentCircuitBreaker", {}).get("resetOnHealthyTask", True):
+            deployment.failed_tasks = 0
         self._soon(0)
 
-    def task_stopped(self, task: Task, *, failed: bool) -> None:
+    def task_stopped(self, task: Task, *, by_itself: bool) -> None:
         deployment = self._deployment_of(task)
         if deployment:
             del deployment.tasks[task.arn]
-            if failed:
+            if by_itself and self.world.now_s - task.created_s > LONGEST_BACKOFF_S:
+                deployment.recovers()
+            elif by_itself:
+                deployment.backs_off(self.world.now_s)
+            if by_itself and not task.settled:
                 self._count_failure(deployment)
         self._soon(0)
 
@@ -248,7 +251,6 @@ class Service:
 
     def _count_failure(self, deployment: Deployment) -> None:
         deployment.failed_tasks += 1
-        deployment.backs_off(self.world.now_s)
         breaker = self.configuration.get("deploymentCircuitBreaker", {})
         trips = deployment is self.primary and deployment.rollout_state == "IN_PROGRESS" and breaker.get("enable")
         if trips and deployment.failed_tasks >= self.breaker_threshold():
@@ -380,6 +382,7 @@ class Service:
             "Container Instances were found in your cluster. For more information, see the Troubleshooting section of "
             "the Amazon ECS Developer Guide."
         )
+        deployment.backs_off(self.world.now_s)
         self._count_failure(deployment)
         self.world.timeline.at(deployment.backoff_until_s, lambda: self._soon(0))
 
@@ -436,7 +439,8 @@ class Service:
             "enableECSManagedTags": False,
             "propagateTags": "NONE",
             "enableExecuteCommand": False,
-            **({"currentServiceDeployment": self.release.arn} if by_ecs else {"taskSets": []}),
+            **({"currentServiceDeployment": self.release.arn} if by_ecs and self.world.shows_releases else {}),
+            **({} if by_ecs else {"taskSets": []}),
             **self.members,
             **({"tags": self.world.tags.get(self.arn, [])} if with_tags else {}),
         }

@@ -22,7 +22,7 @@ class TaskOwner(Protocol):
 
     def task_changed(self, task: Task) -> None: ...
     def task_settled(self, task: Task) -> None: ...
-    def task_stopped(self, task: Task, *, failed: bool) -> None: ...
+    def task_stopped(self, task: Task, *, by_itself: bool) -> None: ...
 
 
 @dataclass
@@ -170,16 +170,16 @@ class Task:
 
     def _fail(self, stop_code: str, reason: str) -> None:
         self.stop_code, self.stopped_reason, self.stopping_s = stop_code, reason, self.timeline.now_s
-        self._end(failed=not self.settled)
+        self._end(by_itself=True)
 
-    def _end(self, *, failed: bool = False) -> None:
+    def _end(self, *, by_itself: bool = False) -> None:
         self.stopped_s = self.timeline.now_s
         for container in self.containers:
             if self.running_s is not None and not container.exited:
                 container.exit_code = 0
             container.exited = True
         if self.owner:
-            self.owner.task_stopped(self, failed=failed)
+            self.owner.task_stopped(self, by_itself=by_itself)
 
     # --- How it is described
 

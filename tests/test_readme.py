@@ -1,0 +1,107 @@
+"""The README says what is true: its tables, its commands, their output, and the policy."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecs_deploy import Exit
+from tests.conftest import Cli
+from tests.readme import README, written
+from tests.simulator import Simulator
+
+TEXT = README.read_text(encoding="utf-8")
+ROOT = README.parent
+
+
+def block(name: str) -> str:
+    """The fenced text after a marker."""
+    match = re.search(rf"<!-- {re.escape(name)} -->\n```\w*\n(.*?)\n```", TEXT, re.DOTALL)
+    assert match is not None, name
+    return match[1]
+
+
+def test_the_tables_of_options_and_exit_codes_are_the_programs_own() -> None:
+    assert written(TEXT) == TEXT, "run python -m tests.readme"
+
+
+@pytest.mark.parametrize("name", ["main command", "test command"])
+def test_the_commands_for_newcomers_are_one_line_each(name: str) -> None:
+    assert len(block(name).splitlines()) == 1
+
+
+def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "<!-- test command -->" in script
+    assert 'bash -c "$command"' in script
+
+
+def against_the_local_ecs(*argv: str) -> subprocess.CompletedProcess[str]:
+    """One run of the program as a process of its own, in real time."""
+    command = [sys.executable, "-m", "tests.simulator", "--", sys.executable, "ecs_deploy.py", *argv]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.slow
+def test_the_main_command_prints_what_the_readme_shows() -> None:
+    argv = shlex.split(block("main command").rpartition(" .venv/bin/ecs-deploy ")[2])
+
+    done = against_the_local_ecs(*argv)
+
+    assert done.returncode == Exit.OK
+    assert done.stdout == block("main output") + "\n"
+
+
+@pytest.mark.slow
+def test_the_failing_command_prints_what_the_readme_shows() -> None:
+    (options,) = set(re.findall(r"`-i (docker\.repo\.com/doorman:crash[^`]*)`", TEXT))
+
+    done = against_the_local_ecs("-c", "production1", "-n", "doorman-service", "-i", *options.split())
+
+    assert done.returncode == Exit.ROLLED_BACK
+    shown = block("failure output").splitlines()
+    assert [line for line in done.stderr.splitlines() if line in shown] == shown
+
+
+def test_the_policy_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
+    logs = {
+        "logDriver": "awslogs",
+        "options": {"awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"},
+    }
+    app = {"name": "app", "image": "app:1", "memory": 64, "essential": True, "logConfiguration": logs}
+    checked = {**app, "healthCheck": {"command": ["CMD", "true"]}}
+    sim.service(
+        "prod", "web", task_definition={"containerDefinitions": [checked], "tags": [{"key": "a", "value": "b"}]}
+    )
+    sim.service("prod", "green", containers=[app], deploymentConfiguration={"strategy": "BLUE_GREEN"})
+    sim.image("app:bad").crashes(after_s=1).logs(["no"])
+    sim.image("app:long").exits(0, after_s=500)
+
+    assert cli("-c", "prod", "-n", "web", "-i", "app:2", "--max-definitions", "1").code == Exit.OK
+    assert cli("-c", "prod", "-n", "web", "-i", "app:bad", "--fail-fast", "1", "--enable-rollback").code == 20
+    assert cli("-c", "prod", "-n", "green", "-i", "app:bad", "--fail-fast", "1", "--enable-rollback").code == 20
+    sim.world.shows_releases = False
+    assert cli("-c", "prod", "-n", "green", "-i", "app:4", "-t", "0").code == Exit.OK
+    run = ["-c", "prod", "-d", "web", "-i", "app:3", "--run-task", "--wait-for-success"]
+    assert cli(*run).code == Exit.OK
+    sim.world.at(sim.world.now_s + 5, interrupt)
+    assert cli(*run[:4], "-i", "app:long", *run[6:], "--stop-on-interrupt").code == Exit.SIGTERM
+
+    policy = json.loads(block("iam policy"))
+    ecs, passing = policy["Statement"]
+    assert ecs["Action"] == sorted(sim.actions_used())
+    assert passing["Action"] == "iam:PassRole"
+
+
+def interrupt() -> None:
+    """What a cancelled CI job does to the process."""
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGTERM)
