@@ -24,7 +24,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Reporting               `Reporter`: every line that is printed; masking
     Clock                   the only place that reads or spends time
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
-    Operations              `deploy`, `watch`, `diagnose`, `roll_back`, `prune`, `run_tasks`: the story
+    Operations              `deploy`, `watch`, `diagnose`, `roll_back`, `run_tasks`, `replace_instances`: the story
     Command line            parsers, cross-option rules, legacy spellings
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
@@ -137,6 +137,11 @@ class AwsError(DeployError):
     def throttled(self) -> bool:
         """True if AWS said that there were too many calls."""
         return self.code in _THROTTLED or "Throttl" in self.code
+
+    @property
+    def definition_missing(self) -> bool:
+        """True if AWS said that there is no such task definition."""
+        return self.code == "ClientException" and "Unable to describe task definition" in self.message
 
 
 class Interrupted(BaseException):
@@ -275,6 +280,21 @@ class AppOptions:
     tag: str
     tasks: tuple[str, ...] = ("pre", "post")
     wait: WaitOptions = WaitOptions()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReplaceInstancesOptions:
+    """Replace the out-of-date instances of one Auto Scaling group, `batch_count` or `batch_percent` at a time."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    cluster: str
+    group: str
+    batch_count: int = 1
+    batch_percent: int = 0
+    timeout_s: float = 900.0
+    include_protected: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -608,7 +628,7 @@ _SERVICE = {
     "name": _NEEDED_TEXT,
     "containers": _CONTAINERS,
     "force": Rule(bool),
-    "max_wait": Rule(int, low=1),
+    "max_wait": Rule(int, low=1, high=1_000_000),
 }
 _TASKS = Rule(list, items=Rule(dict, members=_TASK, also=_task_pairs))
 _APPLICATION = Rule(
@@ -717,8 +737,8 @@ def _read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
     except ImportError as error:
         hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
         raise UsageError("To read YAML, PyYAML is needed, and it is not installed", Exit.REQUIREMENT, hint) from error
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
         _yaml_lines(node, (), lines)
@@ -873,6 +893,19 @@ def find_deployment(service: JSON, deployment_id: str) -> JSON | None:
 def primary_of(service: JSON) -> JSON:
     """The service's PRIMARY deployment, or {} if the answer has none."""
     return next((d for d in service.get("deployments") or [] if d.get("status") == "PRIMARY"), {})
+
+
+def is_older(service: JSON, last: JSON) -> bool:
+    """True if a DescribeServices answer is older than the one before it: its newest event is, and events only grow.
+
+    ECS's answers are eventually consistent; seconds after an update the state before it may show once more.
+    """
+    return _newest_event_s(service) < _newest_event_s(last)
+
+
+def _newest_event_s(service: JSON) -> float:
+    stamps = [event.get("createdAt") for event in service.get("events") or []]
+    return max((float(stamp) for stamp in stamps if isinstance(stamp, (int, float))), default=0.0)
 
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
@@ -1102,6 +1135,255 @@ def poll_interval_s(*, elapsed_s: float, since_move_s: float, only_end_missing: 
     return 2.0 if elapsed_s < 120 else 5.0
 
 
+# Instances of an Auto Scaling group
+
+REPLACING_TAG = "ecs-deploy:replacing"  # the group's name, on an instance whose replacement has begun
+CAPACITY_TAG = "ecs-deploy:return-to-capacity"  # the group's desired capacity before the instance was attached again
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One EC2 instance, as its group (`member`) and the cluster (`container`) describe it; {} where it is in neither.
+
+    `tasks` counts what keeps a detached one from being terminated, by the group of the task; daemons do not.
+    """
+
+    id: str
+    member: JSON
+    container: JSON
+    tags: Mapping[str, str]
+    outdated: str = ""
+    detached: bool = False
+    tasks: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def arn(self) -> str:
+        """Its name in the cluster."""
+        return str(self.container.get("containerInstanceArn") or "")
+
+    @property
+    def state(self) -> str:
+        """Where it stands in its group, or an empty string."""
+        return str(self.member.get("LifecycleState") or "")
+
+    @property
+    def in_service(self) -> bool:
+        """True if it counts for the group's desired capacity."""
+        return not self.detached and self.state == "InService"
+
+    @property
+    def leaving(self) -> bool:
+        """True if it is on its way out of the group, by whatever cause."""
+        return self.detached or self.state.startswith(("Terminat", "Detach"))
+
+    @property
+    def ready(self) -> bool:
+        """True if ECS may place tasks there."""
+        return self.container.get("status") == "ACTIVE" and bool(self.container.get("agentConnected"))
+
+    @property
+    def draining(self) -> bool:
+        """True if ECS places no more tasks there, and moves the services' tasks away."""
+        return self.container.get("status") == "DRAINING"
+
+    @property
+    def drained(self) -> bool:
+        """True if it may be terminated."""
+        return self.draining and not self.tasks
+
+    @property
+    def weight(self) -> int:
+        """Its share of the group's capacity."""
+        return int(self.member.get("WeightedCapacity") or 1)
+
+    @property
+    def stays_because(self) -> str:
+        """Why it is left alone although it is out of date, or an empty string."""
+        if "Standby" in self.state:
+            return "it is in Standby"
+        return "it is protected from scale-in" if self.member.get("ProtectedFromScaleIn") else ""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A group's instances, and those detached from it that are not terminated yet."""
+
+    group: JSON
+    instances: tuple[Instance, ...]
+    unsteady: tuple[str, ...] = ()
+
+    @property
+    def detached(self) -> list[Instance]:
+        """The instances whose replacement is under way."""
+        return [instance for instance in self.instances if instance.detached]
+
+    @property
+    def missing(self) -> str:
+        """What the group lacks before tasks may move: capacity in service, or new instances in the cluster."""
+        desired = int(self.group["DesiredCapacity"])
+        in_service = [instance for instance in self.instances if instance.in_service]
+        capacity = sum(instance.weight for instance in in_service)
+        if capacity < desired:
+            return f"{capacity} of {desired} in service"
+        absent = [i.id for i in in_service if not i.outdated and not i.ready]
+        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
+
+
+class Act(Enum):
+    """What to do next with a group's instances."""
+
+    WAIT = "wait"
+    DETACH = "detach"
+    DRAIN = "drain"
+    TERMINATE = "terminate"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Step:
+    """An act and the instances it is for; or what is waited for, one row for each instance or for the group."""
+
+    act: Act
+    instances: tuple[Instance, ...] = ()
+    waits_for: tuple[str, ...] = ()
+
+
+def next_step(fleet: Fleet, to_replace: Iterable[str], size: int) -> Step:
+    """The one next act that is safe as things are: `to_replace` are the ids that this run may detach.
+
+    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
+    """
+    waiting = fleet.detached
+    drained = tuple(instance for instance in waiting if instance.drained)
+    if drained:
+        return Step(Act.TERMINATE, drained)
+    idle = tuple(instance for instance in waiting if instance.ready)
+    if idle and not fleet.missing:
+        return Step(Act.DRAIN, idle)
+    if waiting:
+        return Step(Act.WAIT, waits_for=tuple(_waits_for(instance, fleet) for instance in waiting))
+    if fleet.missing or fleet.unsteady:
+        return Step(Act.WAIT, waits_for=(fleet.missing,) if fleet.missing else fleet.unsteady)
+    wanted = set(to_replace)
+    left = [i for i in fleet.instances if i.id in wanted and i.outdated and not i.leaving]
+    batch = next_instances(fleet, [instance for instance in left if instance.in_service], size)
+    if batch or not left:
+        return Step(Act.DETACH if batch else Act.DONE, batch)
+    pending = tuple(f"{i.id} is {i.state}" for i in left if not i.in_service)
+    return Step(Act.WAIT, waits_for=pending or ("the group has no capacity for one more",))
+
+
+def _waits_for(instance: Instance, fleet: Fleet) -> str:
+    if instance.draining:
+        tasks = ", ".join(f"{count} × {group}" for group, count in instance.tasks.items())
+        return f"{instance.id} is DRAINING, tasks left: {tasks}"
+    if not instance.container:
+        return f"{instance.id} is not registered in the cluster any more"
+    if not instance.ready:
+        return f"{instance.id} cannot be drained, its agent is not connected"
+    return f"{instance.id} waits for its replacement: {fleet.missing}"
+
+
+def next_instances(fleet: Fleet, candidates: Sequence[Instance], size: int) -> tuple[Instance, ...]:
+    """At most `size` candidates, as many as the group has room for; none if there is no room for one more.
+
+    The room is kept so that a detached instance can be attached again, which raises the desired capacity.
+    """
+    room = int(fleet.group["MaxSize"]) - int(fleet.group["DesiredCapacity"])
+    chosen: list[Instance] = []
+    for instance in candidates:
+        needed = 0 if CAPACITY_TAG in instance.tags else instance.weight
+        if len(chosen) < size and needed <= room:
+            room -= needed
+            chosen.append(instance)
+    return tuple(chosen)
+
+
+def lowers_capacity(instances: Iterable[Instance], group: JSON) -> set[str]:
+    """The ids whose detaching takes back the capacity that attaching them again had added."""
+    capacity = int(group["DesiredCapacity"])
+    found: set[str] = set()
+    for instance in instances:
+        if int(instance.tags.get(CAPACITY_TAG) or capacity) <= capacity - instance.weight:
+            found.add(instance.id)
+            capacity -= instance.weight
+    return found
+
+
+def batch_size(count: int, percent: int, instances: int) -> int:
+    """How many instances are replaced at a time."""
+    return max(1, instances * percent // 100) if percent else count
+
+
+def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """Why a group's instance is not as the group would launch it now, or an empty string.
+
+    `versions` has the number of each (template id, `$Latest` or `$Default`).
+    """
+    configuration = str(group.get("LaunchConfigurationName") or "")
+    if configuration:
+        same = member.get("LaunchConfigurationName") == configuration
+        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
+    overrides = _overrides(group)
+    types = {str(override.get("InstanceType") or "") for override in overrides}
+    if overrides and "" not in types and member.get("InstanceType") not in types:
+        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
+    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
+    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
+    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
+    ours = {_version(template, versions) for template in wanted}
+    has = member.get("LaunchTemplate") or {}
+    same = bool(has) and _version(has, versions) in ours
+    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
+
+
+def templates_of(group: JSON) -> list[JSON]:
+    """Every launch template specification that the group launches from."""
+    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
+    return [specification for specification in specifications if specification]
+
+
+def _policy(group: JSON) -> JSON:
+    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    return found
+
+
+def _template(group: JSON) -> JSON:
+    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
+    return found
+
+
+def _overrides(group: JSON) -> list[JSON]:
+    return [*(_policy(group).get("Overrides") or [])]
+
+
+def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
+    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
+    version = str(specification.get("Version") or "$Default")
+    return template, versions.get((template, version), version)
+
+
+def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """What an instance was launched from, in words."""
+    template = member.get("LaunchTemplate")
+    if template:
+        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
+        return f"launch template {name} version {_version(template, versions)[1]}"
+    configuration = member.get("LaunchConfigurationName")
+    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
+
+
+def unsteady_reason(service: JSON) -> str:
+    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
+    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
+    deployments = service.get("deployments") or []
+    if service.get("status") != "ACTIVE":
+        return ""
+    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
+        return "its deployment is not completed"
+    return "" if running >= desired and not service.get("pendingCount") else f"{running} of {desired} running"
+
+
 # --- Reporting --------------------------------------------------------------------- may not decide anything
 
 
@@ -1311,7 +1593,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """A signal waits until this block has ended: it only cleans up."""
+        """A signal waits until after this block: a look or a clean-up that decides what is left behind."""
         self._held = True
         try:
             yield
@@ -1547,6 +1829,71 @@ class Aws:
         params |= {"nextToken": token} if token else {}
         return self._call("logs", "GetLogEvents", params, region=region, retries=False)
 
+    # Instances
+
+    def auto_scaling_groups(self, names: Sequence[str] = ()) -> list[JSON]:
+        """The Auto Scaling groups with these names, or all of the region."""
+        params: JSON = {"AutoScalingGroupNames": list(names)} if names else {}
+        return self._pages("autoscaling", "DescribeAutoScalingGroups", "AutoScalingGroups", params)
+
+    def detach_instances(self, group: str, ids: Sequence[str], *, lower_capacity: bool) -> None:
+        """Take instances out of the group, which launches others for them unless its capacity is lowered."""
+        for batch in batches(ids, 20):
+            params = {"AutoScalingGroupName": group, "ShouldDecrementDesiredCapacity": lower_capacity}
+            self._call("autoscaling", "DetachInstances", {**params, "InstanceIds": list(batch)})
+
+    def attach_instance(self, group: str, instance_id: str) -> None:
+        """Put an instance into the group; this raises its desired capacity."""
+        self._call("autoscaling", "AttachInstances", {"AutoScalingGroupName": group, "InstanceIds": [instance_id]})
+
+    def launch_templates(self, ids: Sequence[str]) -> list[JSON]:
+        """The launch templates with these ids; they name their latest and default versions."""
+        return self._pages("ec2", "DescribeLaunchTemplates", "LaunchTemplates", {"LaunchTemplateIds": list(ids)})
+
+    def instances_with(self, attribute: str, values: Sequence[str]) -> list[JSON]:
+        """The EC2 instances that have one of the values there (`instance-id`, `tag:…`) and are not terminated."""
+        there = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
+        found: list[JSON] = []
+        for batch in batches(values, 200):
+            params = {"Filters": [there, {"Name": attribute, "Values": list(batch)}]}
+            for reservation in self._pages("ec2", "DescribeInstances", "Reservations", params):
+                found += reservation.get("Instances") or []
+        return found
+
+    def tag_instances(self, ids: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Set tags on EC2 instances."""
+        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+        self._call("ec2", "CreateTags", {"Resources": list(ids), "Tags": pairs})
+
+    def terminate_instances(self, ids: Sequence[str]) -> None:
+        """Have EC2 instances shut down for ever."""
+        self._call("ec2", "TerminateInstances", {"InstanceIds": list(ids)})
+
+    def container_instances(self, cluster: str) -> list[JSON]:
+        """The instances that are registered in the cluster."""
+        arns = self._ecs_pages("ListContainerInstances", "containerInstanceArns", {"cluster": cluster})
+        found: list[JSON] = []
+        for batch in batches(arns, 100):
+            params = {"cluster": cluster, "containerInstances": list(batch)}
+            found += self._ecs("DescribeContainerInstances", params).get("containerInstances", [])
+        return found
+
+    def set_container_instances(self, cluster: str, arns: Sequence[str], status: str) -> None:
+        """Set instances ACTIVE or DRAINING; ECS answers a refusal with HTTP 200, which is an `AwsError` here."""
+        for batch in batches(arns, 10):
+            params = {"cluster": cluster, "containerInstances": list(batch), "status": status}
+            for failure in self._ecs("UpdateContainerInstancesState", params).get("failures") or []:
+                what = f"AWS refused UpdateContainerInstancesState of {failure.get('arn')} to {status}"
+                raise AwsError(f"{what}: {failure.get('reason')}", code=str(failure.get("reason")))
+
+    def tasks_on(self, cluster: str, container_instance: str) -> list[JSON]:
+        """The tasks on an instance that have not stopped, those that are stopping included."""
+        arns: list[str] = []
+        for status in ("RUNNING", "STOPPED"):
+            params = {"cluster": cluster, "containerInstance": container_instance, "desiredStatus": status}
+            arns += self._ecs_pages("ListTasks", "taskArns", params)
+        return [task for task in self.describe_tasks(cluster, arns) if task.get("lastStatus") != "STOPPED"]
+
     # How a call is made
 
     def _ecs_pages(self, operation: str, member: str, params: JSON) -> list[Any]:
@@ -1572,8 +1919,19 @@ class Aws:
                     raise
                 self._register_budget.empty()
 
+    def _pages(self, service: str, operation: str, member: str, params: JSON) -> list[JSON]:
+        """All pages of a list of Auto Scaling or EC2."""
+        found: list[JSON] = []
+        token = ""
+        while True:
+            page = self._call(service, operation, {**params, **({"NextToken": token} if token else {})})
+            found += page.get(member) or []
+            token = page.get("NextToken") or ""
+            if not token:
+                return found
+
     def _ecs(self, operation: str, params: JSON, *, retries: bool = True) -> JSON:
-        self._request = json.dumps(params, ensure_ascii=False).encode()
+        self._request = json.dumps(params).encode()
         self._call("ecs", operation, params, retries=retries)
         answer: JSON = json.loads(self._answer)
         return answer
@@ -1620,18 +1978,17 @@ class Aws:
         from botocore.retries import standard
 
         variable = self._session.get_config_variable
-        attempts = int(variable("max_attempts") or 5)
-        mode = "adaptive" if variable("retry_mode") == "adaptive" else "standard"
-        retries: Any = {"mode": mode, "total_max_attempts": attempts}
-        config = Config(
-            retries=retries,
-            connect_timeout=10,
-            read_timeout=30,
-            tcp_keepalive=True,
-            parameter_validation=service != "ecs",
-            user_agent_extra=f"ecs-deploy/{__version__}",
-        )
         try:
+            attempts = int(variable("max_attempts") or 5)
+            mode: Any = "adaptive" if variable("retry_mode") == "adaptive" else "standard"
+            config = Config(
+                retries={"mode": mode, "total_max_attempts": attempts},
+                connect_timeout=10,
+                read_timeout=30,
+                tcp_keepalive=True,
+                parameter_validation=service != "ecs",
+                user_agent_extra=f"ecs-deploy/{__version__}",
+            )
             client = self._session.create_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError) as error:
             raise translated(error, "") from error
@@ -1827,6 +2184,7 @@ class Rollout:
     native_before: str = ""
     native_state: JSON = field(default_factory=dict)
     hooks: set[str] = field(default_factory=set)
+    unreadable: bool = False
     verdict: Verdict | None = None
     running_after_s: float | None = None
 
@@ -1866,6 +2224,7 @@ def deploy_service(ctx: Context, options: DeployOptions) -> int:
     warn_of_bake_time(ctx, options.wait, service)
     if options.output.dry_run:
         return show_dry_run(ctx, draft, "UpdateService", update)
+    definition = draft.new if draft else service_definition(ctx, service)
     if draft is None:
         ctx.report.line("Force a new deployment of the service")
     arn = register(ctx, draft) if draft else ""
@@ -1874,7 +2233,6 @@ def deploy_service(ctx: Context, options: DeployOptions) -> int:
     except (AwsError, Interrupted) as error:
         discard_orphan(ctx, arn, error)
         raise
-    definition = draft.new if draft else service_definition(ctx, answer)
     rollout = rollout_of(ctx, service, answer, arn, update, definition, options.wait)
     ctx.report.learn(deployment_id=rollout.target.deployment_id)
     return follow(ctx, options, rollout)
@@ -1938,21 +2296,34 @@ def draft_definition(ctx: Context, options: DeployOptions, current: str) -> Draf
             ctx.report.mask.keep([image])
             ctx.report.line(f"Using image name: {image}")
     if source.file is not None:
-        described, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
+        base, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
+    elif source.taskdef:
+        base, tags = describe_definition(ctx, source.taskdef, options.tags_required)
     else:
-        start = source.taskdef or (family_of(current) if source.latest else current)
-        described, tags = describe_definition(ctx, start, options.tags_required)
-        current = current if source.taskdef else str(described["taskDefinitionArn"])
-    ctx.report.mask.hide(secret_values(described) | {v.value for v in edits.variables})
-    ctx.report.mask.keep([str(c.get("image")) for c in containers_of(described)])
+        base, tags = describe_definition(ctx, family_of(current) if source.latest else current, options.tags_required)
+    live = live_definition(ctx, options, current) if source.file or source.taskdef else base
+    ctx.report.mask.hide(secret_values(base) | secret_values(live) | {v.value for v in edits.variables})
+    ctx.report.mask.keep([str(c.get("image")) for c in [*containers_of(base), *containers_of(live)]])
+    current = str(live.get("taskDefinitionArn", "none"))
     ctx.report.line(f"Current task definition: {current}")
-    old = registrable(described, ctx.aws.output_only_members(), tags)
+    output_only = ctx.aws.output_only_members()
+    start = registrable(base, output_only, tags)
     if source.taskdef and options.task_definition:
-        old["family"] = family_of(options.task_definition)
-    new = edited(old, edits)
+        start["family"] = family_of(options.task_definition)
+    old, new = registrable(live, output_only, tags), edited(start, edits)
     ctx.report.learn(previous_task_definition=current, images=image_changes(old, new))
     ctx.report.block("Changes:", changes(old, new) or ["no member changes"])
     return Draft(current, old, new, options.tags_required)
+
+
+def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
+    """The definition in use, to compare with; {} where -d names a family that is yet to be made."""
+    try:
+        return ctx.aws.describe_task_definition(current, tags=False)[0]
+    except AwsError as error:
+        if options.service or not error.definition_missing:
+            raise
+        return {}
 
 
 def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[JSON, list[JSON]]:
@@ -1963,7 +2334,7 @@ def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[J
         if error.code in _DENIED and not tags_required and "Tag" in error.message:
             ctx.report.warning(f"The tags of {name} are not copied. {error.message}")
             return ctx.aws.describe_task_definition(name, tags=False)
-        if "Unable to describe task definition" in error.message:
+        if error.definition_missing:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
             error.hint = "Give a family with an ACTIVE revision, family:revision, or an ARN."
         raise
@@ -2011,21 +2382,24 @@ def show_dry_run(ctx: Context, draft: Draft | None, operation: str, request: JSO
 def register(ctx: Context, draft: Draft) -> str:
     """Register the draft and print the new ARN."""
     try:
-        arn = register_once(ctx, draft.new)
+        arn = register_once(ctx, draft.new, draft.current)
     except AwsError as error:
         if error.code not in _DENIED or "TagResource" not in error.message or draft.tags_required:
             raise
         ctx.report.warning(f"The tags are not copied. {error.message}")
-        arn = register_once(ctx, {name: value for name, value in draft.new.items() if name != "tags"})
+        untagged = {name: value for name, value in draft.new.items() if name != "tags"}
+        arn = register_once(ctx, untagged, draft.current)
     ctx.report.mask.keep([arn])
     ctx.report.line(f"New task definition: {arn}")
     ctx.report.learn(new_task_definition=arn)
     return arn
 
 
-def register_once(ctx: Context, definition: JSON) -> str:
-    """The ARN of the new revision. If an answer is lost, look for the revision before registering it again."""
-    before = None
+def register_once(ctx: Context, definition: JSON, current: str) -> str:
+    """The ARN of the new revision. If an answer is lost, look for the revision before registering it again.
+
+    The `current` one is never taken for it: where nothing changed it says the same, and it is in use.
+    """
     for last in (False, False, True):
         try:
             return str(ctx.aws.register_task_definition(definition)["taskDefinitionArn"])
@@ -2033,9 +2407,9 @@ def register_once(ctx: Context, definition: JSON) -> str:
             if not error.maybe_done or last:
                 raise
         ctx.report.note("The answer of RegisterTaskDefinition was lost; looking whether it was carried out.")
-        before = newest_equal(ctx, definition)
-        if before:
-            return before
+        found = newest_equal(ctx, definition)
+        if found and found != current:
+            return found
     raise AssertionError("unreachable")
 
 
@@ -2061,9 +2435,21 @@ def says_all_of(answer: Any, sent: Any) -> bool:
 
 
 def send_update(ctx: Context, update: JSON, arn: str = "") -> JSON:
-    """The service as UpdateService answers it, pointed at the definition `arn` if one is given."""
-    with explained(ctx, update["cluster"], update["service"]):
-        return ctx.aws.update_service(**update, **({"taskDefinition": arn} if arn else {}))
+    """The service as UpdateService answers it, pointed at the definition `arn` if one is given.
+
+    Where the answer was lost for good, the service itself is asked whether it points there.
+    """
+    try:
+        with explained(ctx, update["cluster"], update["service"]):
+            return ctx.aws.update_service(**update, **({"taskDefinition": arn} if arn else {}))
+    except AwsError as error:
+        if not (error.maybe_done and arn):
+            raise
+        with contextlib.suppress(AwsError), ctx.interrupts.held():
+            service = ctx.aws.describe_services(update["cluster"], [update["service"]]).get(update["service"]) or {}
+            if primary_of(service).get("taskDefinition") == arn:
+                return service
+        raise
 
 
 def discard_orphan(ctx: Context, arn: str, error: AwsError | Interrupted) -> None:
@@ -2199,7 +2585,7 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
         waiting = [rollout for rollout in waiting if rollout.verdict is None]
         if waiting:
             pause_s = max(backoff_s, min(interval_of(rollout, now_s, begun_s) for rollout in waiting))
-            ctx.sleep(min(pause_s, *(rollout.deadline_s - now_s for rollout in waiting), pause_s))
+            ctx.sleep(min(pause_s, *(rollout.deadline_s - now_s for rollout in waiting)))
 
 
 def interval_of(rollout: Rollout, now_s: float, begun_s: float) -> float:
@@ -2225,6 +2611,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     """Report what is new of one service, and set the verdict once ECS has decided."""
     now_s = ctx.clock.now()
     if service is not None:
+        if is_older(service, rollout.last):
+            return
         rollout.last = service
         rollout.seen = rollout.seen or find_deployment(service, rollout.target.deployment_id) is not None
         counts = counts_of(service, rollout.target.deployment_id)
@@ -2237,7 +2625,9 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         rollout.counts = counts
     verdict = rollout_verdict(service, rollout.target, since_update_s=now_s - rollout.started_s)
     if rollout.native_state and verdict.state is not State.GONE:
-        verdict = strategy_verdict(rollout.native_state, wanted_back=rollout.silent)
+        native = strategy_verdict(rollout.native_state, wanted_back=rollout.silent)
+        if verdict.state is not State.SUPERSEDED or native.state not in (State.WAITING, State.FAILED):
+            verdict = native
     if verdict.state in (State.WAITING, State.COMPLETED):
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not State.WAITING and rollout.verdict is None:
@@ -2340,8 +2730,8 @@ def look_at_strategies(ctx: Context, waiting: Sequence[Rollout], services: Mappi
 def find_service_deployment(ctx: Context, rollout: Rollout, service: JSON) -> None:
     """Set `native` to the ARN of the service deployment that our update started, once AWS shows it."""
     ours = find_deployment(service, rollout.target.deployment_id)
-    if rollout.native or ours is None:
-        return
+    if rollout.native or ours is None or ours.get("status") != "PRIMARY":
+        return  # the service deployment of this answer would be somebody else's
     current = str(service.get("currentServiceDeployment") or "")
     if not current:
         since_s = float(ours.get("createdAt") or 0) - 1
@@ -2372,7 +2762,9 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "STOPPED")
         tasks = ctx.aws.describe_tasks(rollout.cluster, [a for a in arns if a not in rollout.stopped])
     except AwsError as error:
-        ctx.report.note(f"The stopped tasks cannot be read. {error.message}")
+        if not rollout.unreadable:
+            ctx.report.note(f"{rollout.label}The stopped tasks cannot be read. {error.message}")
+        rollout.unreadable = True
         return
     for task in tasks:
         if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
@@ -2576,6 +2968,10 @@ def send_rollback(ctx: Context, rollout: Rollout) -> Rollout | None:
     """Start the rollback, unless another deployment has taken over; the rollback's own roll-out to watch."""
     target = rollout.target
     service = ctx.aws.describe_services(rollout.cluster, [rollout.service]).get(rollout.service) or {}
+    if service and is_older(service, rollout.last):
+        service = rollout.last
+    if service.get("status") != "ACTIVE":
+        raise AwsError(f"The service {rollout.service} was deleted", code="ServiceNotActiveException")
     primary = primary_of(service)
     if find_deployment(service, target.deployment_id) is not None and primary.get("id") != target.deployment_id:
         ctx.report.note(f"Not rolled back: {primary.get('id')} is the service's PRIMARY deployment now.")
@@ -3196,6 +3592,299 @@ def report_app(ctx: Context, plan: AppPlan, report: AppReport) -> int:
     return codes.pop() if codes in ({Exit.ROLLED_BACK}, {Exit.ROLLBACK_FAILED}) else Exit.FAILED if codes else Exit.OK
 
 
+# Replacing instances
+
+INSTANCE_POLL_S = 5.0
+_CHANGED_MEANWHILE = ("MISSING", "INACTIVE", "InvalidInstanceID.NotFound", "ResourceContention")
+
+
+@dataclass
+class Replacement:
+    """What one run of `replace_instances` is to do and has begun; all else is read from AWS before every step."""
+
+    options: ReplaceInstancesOptions
+    fleet: Fleet
+    known: frozenset[str]
+    to_replace: tuple[str, ...]
+    batch_s: float
+    begun: set[str] = field(default_factory=set)
+    replaced: list[str] = field(default_factory=list)
+    unsteady: dict[str, str] | None = None
+
+
+def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
+    """Replace the out-of-date instances of a group, batch by batch; the exit code.
+
+    Raises `DeployError` before anything has changed, or when what was begun has been put back as far as possible.
+    """
+    ctx.report.mask.keep((options.cluster, options.group))
+    ctx.report.learn(cluster=options.cluster, group=options.group)
+    run = plan_replacement(ctx, options)
+    if not run.to_replace and not run.fleet.detached:
+        ctx.report.line(f"Nothing to replace in {options.group}.")
+        ctx.report.learn(verdict="nothing to do")
+        return Exit.OK
+    require_replaceable(run)
+    if options.output.dry_run:
+        ctx.report.line("Dry run: nothing was changed.")
+        ctx.report.learn(verdict="dry run")
+        return Exit.OK
+    try:
+        carry_on(ctx, run)
+    except (DeployError, Interrupted) as error:
+        ctx.report.learn(verdict="failed", replaced=run.replaced)
+        put_back(ctx, run, error)
+        raise
+    ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
+    ctx.report.learn(verdict="completed", replaced=run.replaced)
+    return Exit.OK
+
+
+def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacement:
+    """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
+    fleet = look_at_fleet(ctx, options)
+    to_replace: list[str] = []
+    for instance in fleet.instances:
+        kept = "" if options.include_protected and instance.in_service else instance.stays_because
+        if instance.detached:
+            ctx.report.line(f"{instance.id} was detached by an earlier run")
+        elif instance.outdated and kept:
+            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {kept}")
+        elif instance.outdated and not instance.leaving:
+            ctx.report.line(f"{instance.id} is out of date: {instance.outdated}")
+            to_replace.append(instance.id)
+    ctx.report.learn(outdated=[{"instance": i.id, "reason": i.outdated} for i in fleet.instances if i.outdated])
+    known = frozenset(instance.id for instance in fleet.instances)
+    return Replacement(options, fleet, known, tuple(to_replace), ctx.clock.now())
+
+
+def require_replaceable(run: Replacement) -> None:
+    """Raises `DeployError` for what would leave an instance half replaced."""
+    group, name, cluster = run.fleet.group, run.options.group, run.options.cluster
+    present = [i for i in run.fleet.instances if i.detached or i.in_service]
+    if present and not any(instance.container for instance in present):
+        hint = "Name the cluster that the group's instances join."
+        raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
+    absent = [i.id for i in present if not i.container and (i.detached or i.id in run.to_replace)]
+    if absent:
+        hint = "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance."
+        raise DeployError(f"Not registered in the cluster {cluster}: {', '.join(absent)}", hint=hint)
+    if "Launch" in {process.get("ProcessName") for process in group.get("SuspendedProcesses") or []}:
+        hint = f"aws autoscaling resume-processes --auto-scaling-group-name {name} --scaling-processes Launch"
+        raise DeployError(f"{name} launches no instances, its process Launch is suspended", hint=hint)
+    if group.get("DesiredCapacityType") not in (None, "units"):
+        raise DeployError(f"{name} counts its capacity in {group['DesiredCapacityType']}, which is not supported")
+    candidates = [i for i in present if i.id in run.to_replace]
+    if candidates and not next_instances(run.fleet, candidates, 1):
+        desired = f"{group['DesiredCapacity']} are desired, {group['MaxSize']} allowed"
+        hint = "An instance that was detached must be able to come back: raise the group's maximum by one."
+        raise DeployError(f"{name} has no capacity for one more instance: {desired}", hint=hint)
+
+
+def carry_on(ctx: Context, run: Replacement) -> None:
+    """Take one safe step after the other until nothing is left; raises `DeployError` 22 if a batch takes too long."""
+    begun_s = answered_s = ctx.clock.now()
+    while True:
+        try:
+            step = take_step(ctx, run)
+            answered_s = ctx.clock.now()
+        except AwsError as error:
+            changed = error.code in _CHANGED_MEANWHILE or "not part of" in error.message
+            if not (error.transient or changed) or ctx.clock.now() - answered_s > UNREACHABLE_S:
+                raise
+            ctx.report.note(f"{error.message}; looking again.")
+            step = Step(Act.WAIT, waits_for=(error.message,))
+        if step.act is Act.DONE:
+            return
+        left_s = run.batch_s + (run.options.timeout_s or FOREVER_S) - ctx.clock.now()
+        if step.act is Act.WAIT:
+            ctx.report.progress({row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - begun_s)
+            if left_s <= 0:
+                waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for)}"
+                raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, "Run it again to go on.")
+        ctx.sleep(max(0.0, min(INSTANCE_POLL_S, left_s)))
+
+
+def take_step(ctx: Context, run: Replacement) -> Step:
+    """Look, decide, and act once; the step."""
+    options = run.options
+    fleet = look_at_fleet(ctx, options, run.begun)
+    for gone in sorted(run.begun - {instance.id for instance in fleet.instances}):
+        ctx.report.note(f"{gone} was terminated by somebody else.")
+        run.begun.remove(gone)
+    run.begun |= {instance.id for instance in fleet.detached}
+    run.fleet = fleet if fleet.detached else replace(fleet, unsteady=look_at_steadiness(ctx, run))
+    size = batch_size(options.batch_count, options.batch_percent, len(fleet.group.get("Instances") or []))
+    step = next_step(run.fleet, run.to_replace, size)
+    if step.act in (Act.DETACH, Act.DONE):
+        require_current_replacements(run)
+    if step.act is Act.DETACH:
+        detach_batch(ctx, run, step.instances)
+    elif step.act is Act.DRAIN:
+        ctx.aws.set_container_instances(options.cluster, [i.arn for i in step.instances], "DRAINING")
+        ctx.report.line(f"DRAINING: {', '.join(instance.id for instance in step.instances)}")
+    elif step.act is Act.TERMINATE:
+        terminate_batch(ctx, run, [instance.id for instance in step.instances])
+    return step
+
+
+def require_current_replacements(run: Replacement) -> None:
+    """Raises `DeployError` if the group launched an instance that is out of date as well; it would never end."""
+    for instance in run.fleet.instances:
+        if instance.outdated and instance.in_service and instance.id not in run.known:
+            raise DeployError(
+                f"The new instance {instance.id} is out of date as well: {instance.outdated}",
+                hint="If the group's template changed in the meantime, run it again.",
+            )
+
+
+def detach_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> None:
+    """Mark the instances, and take them out of the group, which launches new ones; a new batch begins."""
+    group, ids = run.options.group, [instance.id for instance in batch]
+    ctx.aws.tag_instances(ids, {REPLACING_TAG: group})
+    run.begun |= set(ids)
+    lowering = lowers_capacity(batch, run.fleet.group)
+    run.batch_s, run.unsteady = ctx.clock.now(), None
+    for lower_capacity in (True, False):
+        chosen = [instance_id for instance_id in ids if (instance_id in lowering) is lower_capacity]
+        if chosen:
+            ctx.aws.detach_instances(group, chosen, lower_capacity=lower_capacity)
+            ctx.report.line(f"Detached from {group}: {', '.join(chosen)}")
+
+
+def terminate_batch(ctx: Context, run: Replacement, ids: Sequence[str]) -> None:
+    """Terminate instances that were just seen to be drained."""
+    ctx.aws.terminate_instances(ids)
+    ctx.report.line(f"Terminated: {', '.join(ids)}")
+    run.replaced += ids
+    run.begun -= set(ids)
+
+
+def look_at_fleet(ctx: Context, options: ReplaceInstancesOptions, begun: Iterable[str] = ()) -> Fleet:
+    """The group's instances, and those that this run (`begun`) or an earlier one has detached from it."""
+    group = require_group(ctx, options.group)
+    with explained(ctx, options.cluster):
+        containers = {str(c.get("ec2InstanceId")): c for c in ctx.aws.container_instances(options.cluster)}
+    members = {str(member["InstanceId"]): member for member in group.get("Instances") or []}
+    marked = marked_instances(ctx, options.group, begun)
+    versions = template_versions(ctx, group)
+    found: list[Instance] = []
+    for instance_id in dict.fromkeys([*marked, *members]):
+        member, container = members.get(instance_id, {}), containers.get(instance_id, {})
+        tags = marked.get(instance_id, {})
+        instance = Instance(instance_id, member, container, tags)
+        if instance_id in marked and (not member or instance.state.startswith("Detach")):
+            tasks = remaining_tasks(ctx, options.cluster, instance.arn) if instance.draining else {}
+            instance = replace(instance, detached=True, tasks=tasks)
+        else:
+            begun_before = "an earlier run began to replace it" if REPLACING_TAG in tags else ""
+            instance = replace(instance, outdated=outdated_reason(member, group, versions) or begun_before)
+        found.append(instance)
+    return Fleet(group, tuple(found))
+
+
+def require_group(ctx: Context, name: str) -> JSON:
+    """The Auto Scaling group; raises `AwsError` with the names that exist otherwise."""
+    found = next((g for g in ctx.aws.auto_scaling_groups([name]) if g["AutoScalingGroupName"] == name), None)
+    if found is None:
+        hint = existing(
+            lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.auto_scaling_groups()], "Auto Scaling groups"
+        )
+        raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
+    return found
+
+
+def marked_instances(ctx: Context, group: str, begun: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The tags of the instances whose replacement has begun, by id; a tag may not be found right after it was set."""
+    described = ctx.aws.instances_with(f"tag:{REPLACING_TAG}", [group])
+    described += ctx.aws.instances_with("instance-id", sorted(begun))
+    found = {str(i["InstanceId"]): {t["Key"]: t["Value"] for t in i.get("Tags") or []} for i in described}
+    return {i: tags for i, tags in found.items() if tags.get("aws:autoscaling:groupName", group) == group}
+
+
+def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
+    """The numbers that $Latest and $Default stand for in the group's launch templates."""
+    ids = {str(t["LaunchTemplateId"]) for t in templates_of(group) if str(t.get("Version", "$"))[0] == "$"}
+    found: dict[tuple[str, str], str] = {}
+    for template in ctx.aws.launch_templates(sorted(ids)) if ids else []:
+        found[template["LaunchTemplateId"], "$Latest"] = str(template["LatestVersionNumber"])
+        found[template["LaunchTemplateId"], "$Default"] = str(template["DefaultVersionNumber"])
+    return found
+
+
+def remaining_tasks(ctx: Context, cluster: str, container_instance: str) -> Counter[str]:
+    """How many tasks of which group are still on an instance; those of daemon services do not count."""
+    groups = Counter(str(task.get("group")) for task in ctx.aws.tasks_on(cluster, container_instance))
+    names = [group.removeprefix("service:") for group in groups if group.startswith("service:")]
+    for name, service in ctx.aws.describe_services(cluster, names).items():
+        if service.get("schedulingStrategy") == "DAEMON":
+            del groups[f"service:{name}"]
+    return groups
+
+
+def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
+    """The cluster's services that have not been seen steady since the last batch was detached, with the reason."""
+    cluster = run.options.cluster
+    names = list(run.unsteady) if run.unsteady is not None else ctx.aws.list_services(cluster)
+    reasons = {name: unsteady_reason(s) for name, s in ctx.aws.describe_services(cluster, names).items()}
+    run.unsteady = {name: reason for name, reason in reasons.items() if reason}
+    return tuple(f"{name} is not steady: {reason}" for name, reason in run.unsteady.items())
+
+
+def put_back(ctx: Context, run: Replacement, stop: DeployError | Interrupted) -> None:
+    """Attach again and set ACTIVE what is detached but not drained; name what is left, and how to mend it."""
+    try:
+        fleet = settled_fleet(ctx, run)
+    except AwsError:
+        fleet = Fleet(run.fleet.group, tuple(replace(i, detached=i.id in run.begun) for i in run.fleet.instances))
+    if fleet.detached:
+        ctx.report.note(f"{stop.name if isinstance(stop, Interrupted) else stop.message}; putting back what was begun.")
+    for instance in fleet.detached:
+        try:
+            if not instance.drained:
+                attach_again(ctx, run, instance, int(fleet.group["DesiredCapacity"]))
+                continue
+            problem = "it is drained"
+        except AwsError as error:
+            problem = error.message
+        ctx.report.note(left_over(run.options, instance, problem))
+
+
+def settled_fleet(ctx: Context, run: Replacement) -> Fleet:
+    """The fleet once no instance is Detaching any more, which refuses to be attached; or after 30 seconds."""
+    for _ in range(6):
+        fleet = look_at_fleet(ctx, run.options, run.begun)
+        if not any(instance.member for instance in fleet.detached):
+            break
+        ctx.sleep(INSTANCE_POLL_S)
+    return fleet
+
+
+def attach_again(ctx: Context, run: Replacement, instance: Instance, capacity: int) -> None:
+    """Bring an instance back into its group and cluster; a tag tells the next run that this raised the capacity."""
+    ctx.aws.tag_instances([instance.id], {CAPACITY_TAG: str(capacity)})
+    ctx.aws.attach_instance(run.options.group, instance.id)
+    if instance.draining:
+        ctx.aws.set_container_instances(run.options.cluster, [instance.arn], "ACTIVE")
+    ctx.report.line(f"Attached to {run.options.group} again: {instance.id}")
+
+
+def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str) -> str:
+    """In which state an instance is left, why, and the commands that mend it."""
+    status = instance.container.get("status", "unregistered")
+    said = f"{instance.id} is left detached from {options.group} and {status}: {problem}."
+    again = f"ecs-deploy replace-instances --cluster {options.cluster} --asg {options.group}"
+    if instance.drained:
+        terminate = f"aws ec2 terminate-instances --instance-ids {instance.id}"
+        return f"{said} Terminate it with one of:\n  {again}\n  {terminate}"
+    return (
+        f"{said} Go on with the first, or attach it again with the others:\n  {again}\n"
+        f"  aws autoscaling attach-instances --auto-scaling-group-name {options.group} --instance-ids {instance.id}\n"
+        f"  aws ecs update-container-instances-state --cluster {options.cluster} --status ACTIVE"
+        f" --container-instances {instance.arn}"
+    )
+
+
 # --- Command line ---------------------------------------------------------------------------- may not act
 
 _LEGACY: tuple[str, ...] = ("cluster", "service", "profile", "region", "taskdef", "desired-count")
@@ -3440,14 +4129,14 @@ def _add_output(group: Any) -> None:
 
 def _whole(text: str) -> int:
     """A whole number, 0 or more."""
-    if not re.fullmatch(r"\d+", text, re.ASCII):
+    if not re.fullmatch(r"0*\d{1,9}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 
 
 def _positive(text: str) -> int:
     """A whole number, 1 or more."""
-    if not re.fullmatch(r"0*[1-9]\d*", text, re.ASCII):
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
@@ -3484,10 +4173,23 @@ def _definition_file(path: str) -> JSON:
     named = isinstance(containers, list) and all(isinstance(c, dict) and c.get("name") for c in containers)
     if not (isinstance(definition, dict) and isinstance(definition.get("family"), str) and containers and named):
         raise argparse.ArgumentTypeError(f"{path} is not a task definition (family, containerDefinitions with names)")
-    if not isinstance(document.get("tags") or [], list):
-        raise argparse.ArgumentTypeError(f"{path}: tags is not a list")
+    _require_kinds(path, document, lists=("tags",))
+    for container in containers:
+        _require_kinds(path, container, lists=("environment", "secrets"), tables=("healthCheck", "logConfiguration"))
+        _require_kinds(path, container.get("logConfiguration") or {}, tables=("options",))
     found: JSON = document
     return found
+
+
+def _require_kinds(path: str, place: JSON, *, lists: Iterable[str] = (), tables: Iterable[str] = ()) -> None:
+    """Raises `ArgumentTypeError` if one of these members is not a list of objects, or not an object."""
+    for name in lists:
+        items = place.get(name) or []
+        if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+            raise argparse.ArgumentTypeError(f"{path}: {name} is not a list of objects")
+    for name in tables:
+        if not isinstance(place.get(name) or {}, dict):
+            raise argparse.ArgumentTypeError(f"{path}: {name} is not an object")
 
 
 def _structure(text: str, what: str) -> Any:
@@ -3520,7 +4222,7 @@ def _strategy(text: str) -> list[JSON]:
         raise argparse.ArgumentTypeError("expected capacityProvider=NAME,weight=1,base=0 (or a JSON list of these)")
     try:
         return [{n: int(v) if n in ("weight", "base") else v for n, v in item.items()} for item in items]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError("weight and base are whole numbers") from error
 
 
@@ -3643,7 +4345,7 @@ def _classic_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str,
         "Other changes are -to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment.",
     )
     count = given.max_definitions
-    bad_count = count is not None and not re.fullmatch(r"0*[1-9]\d*", count, re.ASCII)
+    bad_count = count is not None and not re.fullmatch(r"0*[1-9]\d{0,8}", count, re.ASCII)
     hint = "Leave --max-definitions out to keep every revision."
     yield bad_count, Exit.BAD_MAX_DEFINITIONS, "MAX_DEFINITIONS must be a whole number of 1 or more", hint
     for name, code in _RUN_ONLY:
@@ -3933,9 +4635,70 @@ def _application(path: str | None, cluster: str) -> Application:
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 
 
+def replace_instances_parser() -> _Parser:
+    """The parser of `ecs-deploy replace-instances`."""
+    parser = _Parser(
+        prog="ecs-deploy replace-instances",
+        usage="ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
+        description="Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
+        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
+    )
+    group = parser.add_argument_group("what to replace")
+    group.add_argument("-c", "--cluster", help="the cluster that the group's instances belong to")
+    group.add_argument("-asg", "--asg", "--auto-scaling-group", metavar="GROUP", help="the Auto Scaling group")
+    group.add_argument(
+        "--batch", metavar="N|N%", type=_batch, default=(1, 0),
+        help="how many instances at a time, or what share of the group (default 1)",
+    )  # fmt: skip
+    group.add_argument(
+        "-t", "--timeout", metavar="S", type=_whole, default=900,
+        help="seconds for each batch (default 900; 0: as long as it takes)",
+    )  # fmt: skip
+    group.add_argument(
+        "--include-protected", action="store_true", help="replace instances that are protected from scale-in as well"
+    )
+    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
+    _add_output(parser.add_argument_group("output"))
+    return parser
+
+
+def _batch(text: str) -> tuple[int, int]:
+    """A number of instances and 0, or 0 and a percentage."""
+    match = re.fullmatch(r"0*([1-9]\d{0,8})(%?)", text, re.ASCII)
+    if match is None or (match[2] and int(match[1]) > 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
+    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
+
+
+def parse_replace_instances(argv: Sequence[str], env: Mapping[str, str]) -> ReplaceInstancesOptions:
+    """The options of `ecs-deploy replace-instances`; raises `UsageError` for whatever is wrong with them."""
+    given = replace_instances_parser().read(argv)
+    if not given.cluster:
+        raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+    if not given.asg:
+        raise UsageError("The Auto Scaling group is required: --asg", Exit.NO_TARGET)
+    for applies, code, message, hint in _credential_rules(given):
+        if applies:
+            raise UsageError(message, code, hint)
+    return ReplaceInstancesOptions(
+        aws=_aws_options(given),
+        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
+        cluster=given.cluster,
+        group=given.asg,
+        batch_count=given.batch[0],
+        batch_percent=given.batch[1],
+        timeout_s=given.timeout,
+        include_protected=given.include_protected,
+    )
+
+
 # --- GitHub Actions -------------------------------------------------- speaks with the runner; may not decide anything
 
-_PARSERS: Mapping[str, Callable[[], _Parser]] = {"app": app_parser, "": classic_parser}
+_PARSERS: Mapping[str, Callable[[], _Parser]] = {
+    "replace-instances": replace_instances_parser,
+    "app": app_parser,
+    "": classic_parser,
+}
 _CREDENTIAL_INPUTS = ("aws_access_key", "aws_secret_key")
 _LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
 
@@ -4092,7 +4855,7 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
         "previous-task-definition-arn": each("previous_task_definition"),
         "deployment-id": each("deployment_id"),
         "exit-code": str(int(facts["exit_code"])),
-        "failure-reason": "\n".join(errors or [str(facts["error"])] * ("error" in facts)),
+        "failure-reason": "\n".join(errors) or str(facts.get("error", "")),
     }
 
 
@@ -4117,9 +4880,9 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     """The step summary in GitHub's Markdown: what was deployed where, and on failure why that failed."""
     code, status = int(facts["exit_code"]), status_of(facts)
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
-    ending = str(facts.get("verdict") or "completed") if status == "success" else f"{status.replace('-', ' ')} ({code})"
-    lines = [f"### {mark} ecs-deploy: {ending}", ""]
-    rows = [_summary_row(item, facts, duration_s) for item in deployed(facts)]
+    ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
+    lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
+    rows = [_summary_row(item, facts, ending, duration_s) for item in deployed(facts)]
     if any(row[0] for row in rows):
         head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
@@ -4129,20 +4892,20 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _summary_row(item: JSON, facts: JSON, duration_s: float) -> list[str]:
+def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> list[str]:
     definitions = [item.get("previous_task_definition"), item.get("new_task_definition")]
     short = list(dict.fromkeys(short_name(str(arn)) for arn in definitions if arn))
     images: list[JSON] = item.get("images") or []
     labels = [f"{image['container']}: " if len(images) > 1 else "" for image in images]
     total_s = duration_s if item is facts else (item.get("durations") or {}).get("total_s")
     return [
-        _cell(item.get("name") or item.get("service") or family_of(short[-1] if short else "")),
+        _cell(item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")),
         _cell(facts.get("cluster")),
         " → ".join(map(_cell, short)),
         "<br>".join(_cell(f"{label}{image['old']}") for label, image in zip(labels, images, strict=True)),
         "<br>".join(_cell(f"{label}{image['new']}") for label, image in zip(labels, images, strict=True)),
         "" if total_s is None else duration_text(total_s),
-        _cell(item.get("result") or item.get("verdict") or "failed"),
+        _cell(item.get("result") or ending),
     ]
 
 
@@ -4236,7 +4999,10 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
         return act(Context(aws, clock, report, interrupts), options)
 
 
-_COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {"app": (parse_app, deploy_app)}
+_COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {
+    "app": (parse_app, deploy_app),
+    "replace-instances": (parse_replace_instances, replace_instances),
+}
 
 
 def report_bug(report: Reporter) -> Exit:

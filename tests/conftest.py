@@ -132,12 +132,20 @@ class _Stream(StringIO):
 
 @pytest.fixture
 def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """`cli("-c", "prod", …, env={…})` runs the program in this process, against `sim` and in its time."""
+    """`cli("-c", "prod", …, env={…})` runs the program in this process, against `sim` and in its time.
+
+    A variable that is None in `env` is not set.
+    """
     import ecs_deploy
 
-    def run(*argv: str, env: dict[str, str] | None = None, tty: bool = False, stdin: str | None = None) -> Result:
+    def run(
+        *argv: str, env: dict[str, str | None] | None = None, tty: bool = False, stdin: str | None = None
+    ) -> Result:
         for name, value in {**sim.environment(), **(env or {})}.items():
-            monkeypatch.setenv(name, value)
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", StringIO(stdin))
         out, err = _Stream(tty=tty), _Stream(tty=tty)

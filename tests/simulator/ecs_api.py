@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulator.definitions import Definition, refuse_bad_definition, refuse_bad_tags
 from tests.simulator.errors import AwsError, Json, client_error, invalid
+from tests.simulator.instances import ContainerInstancesApi
 from tests.simulator.releases import Release
 from tests.simulator.services import DEFAULT_CONFIGURATION, Service
 from tests.simulator.tasks import Task
@@ -39,6 +40,7 @@ class EcsApi:
     def __init__(self, world: World) -> None:
         self.world = world
         self._run_by_token: dict[str, Json] = {}
+        self._container_instances = ContainerInstancesApi(world.instances)
 
     # --- Clusters
 
@@ -207,6 +209,7 @@ class EcsApi:
             if task.stays != stopped and params.get("desiredStatus") != "PENDING"
             and group in (None, task.group)
             and params.get("startedBy", task.started_by) == task.started_by
+            and params.get("containerInstance", task.host_arn) == task.host_arn
             and params.get("family", task.definition.family) == task.definition.family
             and params.get("launchType", task.members.get("launchType")) == task.members.get("launchType")
         ]
@@ -245,7 +248,7 @@ class EcsApi:
         refuse_bad_tags(params)
         count = params.get("count", 1)
         failures = self.world.take_run_task_failures(count)
-        if not self.world.can_place(definition):
+        if not self.world.can_place(definition, cluster):
             failures = ["RESOURCE:MEMORY"] * count
         tasks = [self._run_one(cluster, definition, params) for _ in range(count - len(failures))]
         if token:
@@ -353,16 +356,18 @@ class EcsApi:
             raise AwsError("ServiceDeploymentNotFoundException", "Service deployment not found.")
         return release
 
-    # --- Container instances: there are none yet
+    # --- Container instances
 
     def list_container_instances(self, params: Json) -> Json:
-        self._cluster(params)
-        return self._page("ListContainerInstances", "containerInstanceArns", [], params)
+        arns = self._container_instances.arns(self._cluster(params), params.get("status"))
+        return self._page("ListContainerInstances", "containerInstanceArns", arns, params)
 
     def describe_container_instances(self, params: Json) -> Json:
-        self._cluster(params)
-        failures = [{"arn": arn, "reason": "MISSING"} for arn in params["containerInstances"]]
-        return {"containerInstances": [], "failures": failures}
+        return self._container_instances.described(self._cluster(params), params["containerInstances"])
+
+    def update_container_instances_state(self, params: Json) -> Json:
+        chosen = params["containerInstances"]
+        return self._container_instances.update_state(self._cluster(params), chosen, params["status"])
 
     # --- What the operations share
 

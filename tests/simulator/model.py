@@ -13,6 +13,7 @@ from tests.simulator.checks import answer_faults, request_faults
 from tests.simulator.definitions import Definition, DefinitionStore
 from tests.simulator.ecs_api import EcsApi
 from tests.simulator.errors import AwsError, Call, Dropped, Fault, Json, invalid
+from tests.simulator.instances import AutoScalingApi, Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
 from tests.simulator.other_apis import LogsApi, StsApi, iso_time
 from tests.simulator.releases import Release
@@ -70,7 +71,11 @@ class World:
         self._expiries: dict[str, float] = {}
         self._random = Random(seed)
         self._buckets = Throttles()
-        self._apis: dict[str, object] = {"ecs": EcsApi(self), "sts": StsApi(self), "logs": LogsApi(self)}
+        self.instances = Instances(self)
+        self._apis: dict[str, object] = {
+            "ecs": EcsApi(self), "sts": StsApi(self), "logs": LogsApi(self),
+            "autoscaling": AutoScalingApi(self.instances), "ec2": Ec2Api(self.instances),
+        }  # fmt: skip
 
     # --- Time
 
@@ -317,11 +322,13 @@ class World:
             self.timeline, arn, self.cluster_arn(cluster), definition, runs,
             group=group, started_by=started_by, owner=owner, members=members,
         )
+        if task.members.get("launchType") != "FARGATE":
+            task.host = self.instances.host_for(cluster)
         self.tasks[arn] = task
         return task
 
-    def can_place(self, definition: Definition) -> bool:
-        return all(self.image(image).placeable for image in definition.images)
+    def can_place(self, definition: Definition, cluster: str) -> bool:
+        return self.instances.has_room(cluster) and all(self.image(image).placeable for image in definition.images)
 
     def take_run_task_failures(self, count: int) -> list[str]:
         taken, self._run_task_failures = self._run_task_failures[:count], []
@@ -333,7 +340,7 @@ class World:
             "clusterArn": self.cluster_arn(name),
             "clusterName": name,
             "status": "ACTIVE",
-            "registeredContainerInstancesCount": 0,
+            "registeredContainerInstancesCount": len(self.instances.registered(name)),
             "runningTasksCount": sum(task.runs for task in tasks),
             "pendingTasksCount": sum(not task.runs for task in tasks),
             "activeServicesCount": sum(found.status == "ACTIVE" for found in self.services_of(name)),

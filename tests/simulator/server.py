@@ -1,4 +1,4 @@
-"""The simulator's HTTP front: AWS JSON 1.1, the query protocol of STS, and the metadata addresses.
+"""The simulator's HTTP front: AWS JSON 1.1, the query protocol (STS, Auto Scaling, EC2), and the metadata addresses.
 
 The stdlib's own HTTP handler is not used: it costs 44 ms a call with Nagle's algorithm on, and most of a millisecond
 after that in parsing headers with the e-mail parser. A request of an SDK needs twenty lines.
@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl
 
+from tests.simulator import query
 from tests.simulator.errors import AwsError, Dropped, Json
 from tests.simulator.model import VIRTUAL_EPOCH_S, World
 from tests.simulator.other_apis import as_xml, error_as_xml, metadata
@@ -159,8 +160,12 @@ class _Connection(socketserver.StreamRequestHandler):
                 self._send(200, json.dumps(answer), "application/x-amz-json-1.1", request_id)
             else:
                 form = dict(parse_qsl(body.decode(), keep_blank_values=True))
-                answer = simulator.handle("sts", form.get("Action", ""), form, access_key)
-                self._send(200, as_xml(form["Action"], answer, request_id), "text/xml", request_id)
+                service, action = _signed_for(headers), form.get("Action", "")
+                typed = service in query.SERVICES
+                params = query.params_of(service, action, form) if typed else form
+                answer = simulator.handle(service, action, params, access_key)
+                xml = query.as_xml(service, action, answer, request_id) if typed else as_xml(action, answer, request_id)
+                self._send(200, xml, "text/xml", request_id)
         except AwsError as error:
             self._send_error(error, request_id, as_json=bool(operation))
         except (Dropped, OSError):
@@ -196,6 +201,12 @@ class _Connection(socketserver.StreamRequestHandler):
         )
         self.wfile.write(head.encode() + body)
         self.wfile.flush()
+
+
+def _signed_for(headers: dict[str, str]) -> str:
+    """The service in an AWS4-HMAC-SHA256 Credential=KEY/date/region/SERVICE/aws4_request; unsigned is STS."""
+    scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
+    return scope[3] if len(scope) > 3 else "sts"
 
 
 def _access_key(headers: dict[str, str]) -> str:

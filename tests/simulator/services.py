@@ -311,7 +311,7 @@ class Service:
         primary, desired = self.primary, self.desired_count
         if primary.rollout_state == "FAILED":
             return
-        staying = primary.staying
+        staying = [task for task in primary.staying if not task.must_move]
         self._stop(staying[desired:])
         upper = desired * int(self.configuration.get("maximumPercent", 200)) // 100
         room = upper - sum(len(deployment.tasks) for deployment in self.deployments)
@@ -319,10 +319,10 @@ class Service:
         self._stop(self._dispensable())
 
     def _dispensable(self) -> list[Task]:
-        """The old tasks that may go: all that do no work, and as many healthy ones as the minimum lets go."""
-        old = [task for deployment in self.deployments[1:] for task in deployment.staying]
+        """The tasks that may go, old or on an instance that drains: all without work, and the healthy ones to spare."""
+        old = [task for d in self.deployments for task in d.staying if d is not self.primary or task.must_move]
         healthy = [task for task in old if task.healthy]
-        ready = sum(task.healthy for task in self.primary.tasks.values())
+        ready = sum(task.healthy and not task.must_move for task in self.primary.tasks.values())
         lower = ceil(self.desired_count * int(self.configuration.get("minimumHealthyPercent", 100)) / 100)
         spare = max(0, len(healthy) + ready - lower)
         return [task for task in old if not task.healthy] + healthy[:spare]
@@ -363,7 +363,7 @@ class Service:
         if self.world.now_s < deployment.backoff_until_s:
             self.world.timeline.at(deployment.backoff_until_s, lambda: self._soon(0))
             return
-        if not self.world.can_place(deployment.definition):
+        if not self.world.can_place(deployment.definition, self.cluster):
             self._note_unplaceable(deployment)
             return
         self._steady_is_announced = False

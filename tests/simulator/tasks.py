@@ -25,6 +25,16 @@ class TaskOwner(Protocol):
     def task_stopped(self, task: Task, *, by_itself: bool) -> None: ...
 
 
+class Host(Protocol):
+    """The instance that a task runs on, where there are instances."""
+
+    id: str
+    arn: str
+
+    @property
+    def draining(self) -> bool: ...
+
+
 @dataclass
 class Container:
     name: str
@@ -52,6 +62,7 @@ class Task:
         self.containers = [
             _container(raw, run, self.id) for raw, run in zip(definition.containers, runs, strict=True)
         ]
+        self.host: Host | None = None
         self.created_s = timeline.now_s
         self.start_s = max(container.run.start_s for container in self.containers)
         self.running_s: float | None = None
@@ -74,6 +85,15 @@ class Task:
     def stays(self) -> bool:
         """Whether nobody has told it to stop."""
         return self.stopping_s is None and self.stopped_s is None
+
+    @property
+    def must_move(self) -> bool:
+        """Whether its instance drains."""
+        return self.host is not None and self.host.draining
+
+    @property
+    def host_arn(self) -> str:
+        return self.host.arn if self.host else ""
 
     @property
     def healthy(self) -> bool:
@@ -202,6 +222,7 @@ class Task:
             "overrides": {"containerOverrides": [], "inferenceAcceleratorOverrides": []},
             "version": 1,
             **{name: text for name, text in texts.items() if text},
+            **({"containerInstanceArn": self.host_arn} if self.host else {}),
             **{name: round(epoch_s + at_s, 3) for name, at_s in times.items() if at_s is not None},
             **self.members,
         }
