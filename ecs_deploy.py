@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import re
@@ -533,10 +534,19 @@ def short_name(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
+_SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key", re.IGNORECASE)
+
+
 def secret_values(definition: JSON) -> set[str]:
-    """The values that must not be printed: every container's environment and secrets."""
-    entries = [e for c in containers_of(definition) for m in ("environment", "secrets") for e in c.get(m) or []]
-    return {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
+    """The values of a definition, or of RunTask's overrides, that must not be printed.
+
+    They are every container's environment and secrets, and its log options that are named like a secret.
+    """
+    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
+    entries = [e for c in containers for m in ("environment", "secrets") for e in c.get(m) or []]
+    options = [(c.get("logConfiguration") or {}).get("options") or {} for c in containers]
+    tokens = {str(value) for each in options for name, value in each.items() if _SECRET_NAME.search(name)}
+    return tokens | {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
 
 
 # --- Application file ------------------------------------------------------------ no I/O after the one read
@@ -1397,7 +1407,7 @@ class Masker:
 
     def hide(self, values: Iterable[str], *, always: bool = False) -> None:
         """Mask these from now on; short or boolean-like values only if `always`, they would hide everything."""
-        chosen = {value for value in values if value}
+        chosen = {part for value in values for part in (value, value.strip()) if part}  # errors may quote the line end
         if always:
             self._always |= chosen
         else:
@@ -1421,9 +1431,6 @@ class Masker:
         if isinstance(value, (list, tuple)):
             return [self.within(item) for item in value]
         return self.text(value) if isinstance(value, str) else value
-
-
-_SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key", re.IGNORECASE)
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -2400,17 +2407,17 @@ def register_once(ctx: Context, definition: JSON, current: str) -> str:
 
     The `current` one is never taken for it: where nothing changed it says the same, and it is in use.
     """
-    for last in (False, False, True):
+    for _ in range(2):
         try:
             return str(ctx.aws.register_task_definition(definition)["taskDefinitionArn"])
         except AwsError as error:
-            if not error.maybe_done or last:
+            if not error.maybe_done:
                 raise
         ctx.report.note("The answer of RegisterTaskDefinition was lost; looking whether it was carried out.")
         found = newest_equal(ctx, definition)
         if found and found != current:
             return found
-    raise AssertionError("unreachable")
+    return str(ctx.aws.register_task_definition(definition)["taskDefinitionArn"])
 
 
 def newest_equal(ctx: Context, definition: JSON) -> str:
@@ -3060,6 +3067,7 @@ def prune(ctx: Context, family: str, keep: int, in_use: Iterable[str]) -> None:
 def deploy_definition(ctx: Context, options: DeployOptions) -> int:
     """Register a new revision of a task definition, and run it if asked."""
     run = options.run
+    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
     draft = draft_definition(ctx, options, options.task_definition)
     if run and run.network_from_service:
         run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
@@ -3662,7 +3670,7 @@ def require_replaceable(run: Replacement) -> None:
     """Raises `DeployError` for what would leave an instance half replaced."""
     group, name, cluster = run.fleet.group, run.options.group, run.options.cluster
     present = [i for i in run.fleet.instances if i.detached or i.in_service]
-    if present and not any(instance.container for instance in present):
+    if not any(instance.container for instance in run.fleet.instances):
         hint = "Name the cluster that the group's instances join."
         raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
     absent = [i.id for i in present if not i.container and (i.detached or i.id in run.to_replace)]
@@ -3920,6 +3928,8 @@ class _Parser(argparse.ArgumentParser):
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """The parsed arguments; raises `UsageError`."""
+        if any("\udc80" <= letter <= "\udcff" for word in argv for letter in word):
+            self.error("an argument is not UTF-8 text")
         namespace, unknown = self.parse_known_args(self._normalised(argv))
         if unknown:
             names = [token.partition("=")[0] for token in unknown if token.startswith("-")]
@@ -5021,7 +5031,9 @@ def report_bug(report: Reporter) -> Exit:
 
 def command() -> NoReturn:
     """The console command."""
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # else Python walks through all of botocore once more on its way out (0.1 s)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
