@@ -15,6 +15,7 @@ task, and watches its own deployment until ECS has decided. Exit code 0 means th
 The map of this file, top to bottom; each section uses only those above it:
 
     Vocabulary              imports and type names
+    Records                 `Value`, `Record`: classes made of their fields
     Exit codes and errors   `Exit`, `DeployError` and its kinds
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
@@ -45,13 +46,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
-from typing import Any, NoReturn, Protocol, TextIO
+
+TYPE_CHECKING = False  # what is only for the type checker would cost every start some milliseconds
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Protocol, TextIO, TypeVar
+
+    from typing_extensions import dataclass_transform
+
+    JSON = dict[str, Any]
+    T = TypeVar("T", bound="_Fields")
+else:
+
+    def dataclass_transform(**_: object) -> Callable[[type], type]:
+        """Tells the type checker that subclasses are built from their annotations."""
+        return lambda base: base
+
 
 __version__ = "1.0.0"
-
-JSON = dict[str, Any]
 
 UNSEEN_GRACE_S = 15.0  # DescribeServices may not show a deployment right after the update that made it
 UNREACHABLE_S = 300.0  # with no time-out, so long without any answer ends the wait
@@ -61,6 +73,65 @@ LOG_LINES = 20
 LATE_LOG_S = 2.0
 
 _THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
+
+
+# --- Records ------------------------------------------------------------------------------ pure: no I/O
+
+
+class _Fields:
+    """A class whose annotated names are its fields: given by position or by name, or left at their default.
+
+    The standard `dataclasses` do this too, and take 30 ms of every start, twice what Python itself takes.
+    """
+
+    _names: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._names = (*cls._names, *cls.__annotations__)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        given = {**dict(zip(self._names, values, strict=False)), **named}
+        if len(given) < len(values) + len(named) or not given.keys() <= set(self._names):
+            raise TypeError(f"{type(self).__name__} takes each of {', '.join(self._names)} once")
+        for name in self._names:
+            value = given[name] if name in given else getattr(type(self), name)
+            object.__setattr__(self, name, value.make() if isinstance(value, _Fresh) else value)
+
+
+class _Fresh:
+    """A default that is made anew for each record."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """The default of a field that holds something mutable."""
+    return _Fresh(default_factory)
+
+
+@dataclass_transform(field_specifiers=(field,))
+class Record(_Fields):
+    """Named fields that may change."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Value(_Fields):
+    """Named fields that never change; equal if all of them are. Not shown by `repr`: some are secret."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} does not change")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+
+def replace(record: T, **changed: Any) -> T:
+    """A copy of the record with some fields changed."""
+    return type(record)(**{**vars(record), **changed})
 
 
 # --- Exit codes and errors ---------------------------------------------------------- may not print
@@ -157,20 +228,18 @@ class Interrupted(BaseException):
 # --- Options ----------------------------------------------------------- may not see an argparse Namespace
 
 
-@dataclass(frozen=True)
-class AwsOptions:
+class AwsOptions(Value):
     """Where the credentials and the region come from; empty means boto3's usual chain."""
 
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
+    access_key: str = ""
+    secret_key: str = ""
     region: str = ""
     profile: str = ""
     instance_profile: bool = False
     assume_role_arn: str = ""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Value):
     """The definition to start from; with all empty, the one in use (or the one that -d names)."""
 
     file: JSON | None = None
@@ -178,18 +247,16 @@ class Source:
     latest: bool = False
 
 
-@dataclass(frozen=True)
-class VariableEdit:
+class VariableEdit(Value):
     """One environment variable or secret of one container; an empty value unsets it."""
 
     container: str
     name: str
-    value: str = field(repr=False)
+    value: str
     secret: bool = False
 
 
-@dataclass(frozen=True)
-class Edits:
+class Edits(Value):
     """What changes in the definition, applied in the order of these fields."""
 
     tag: str = ""
@@ -203,8 +270,7 @@ class Edits:
         return bool(self.tag or self.image or self.images or self.variables)
 
 
-@dataclass(frozen=True)
-class ServiceOptions:
+class ServiceOptions(Value):
     """What changes in the service; None means that it is not sent."""
 
     desired_count: int | None = None
@@ -213,8 +279,7 @@ class ServiceOptions:
     force_new_deployment: bool = False
 
 
-@dataclass(frozen=True)
-class WaitOptions:
+class WaitOptions(Value):
     """How long to follow a deployment, and what to do when it goes wrong."""
 
     timeout_s: float = 90.0
@@ -225,8 +290,7 @@ class WaitOptions:
     in_total: bool = False  # the time-out holds for both waits together
 
 
-@dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Value):
     """How to run tasks; the JSON members have RunTask's shapes."""
 
     count: int = 1
@@ -243,8 +307,7 @@ class RunOptions:
     stop_on_interrupt: bool = False
 
 
-@dataclass(frozen=True)
-class OutputOptions:
+class OutputOptions(Value):
     """How to say it."""
 
     verbose: bool = False
@@ -252,8 +315,7 @@ class OutputOptions:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
-class DeployOptions:
+class DeployOptions(Value):
     """The classic command: deploy a service, or register a definition and perhaps run it."""
 
     aws: AwsOptions
@@ -271,8 +333,7 @@ class DeployOptions:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class AppOptions:
+class AppOptions(Value):
     """The command `app`; `tasks` holds "pre" and "post" as far as they are not skipped."""
 
     aws: AwsOptions
@@ -284,8 +345,7 @@ class AppOptions:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ReplaceInstancesOptions:
+class ReplaceInstancesOptions(Value):
     """Replace the out-of-date instances of one Auto Scaling group, `batch_count` or `batch_percent` at a time."""
 
     aws: AwsOptions
@@ -311,8 +371,7 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class ImageReference:
+class ImageReference(Value):
     """reference ::= name [":" tag] ["@" digest]; name ::= [host [":" port] "/"] component {"/" component}"""
 
     name: str
@@ -552,8 +611,7 @@ def secret_values(definition: JSON) -> set[str]:
 # --- Application file ------------------------------------------------------------ no I/O after the one read
 
 
-@dataclass(frozen=True)
-class AppTask:
+class AppTask(Value):
     """An entry of `tasks.pre` or `tasks.post`; `request` holds its share of RunTask's parameters."""
 
     family: str
@@ -562,8 +620,7 @@ class AppTask:
     request: JSON
 
 
-@dataclass(frozen=True)
-class AppService:
+class AppService(Value):
     """An entry of `services`."""
 
     name: str
@@ -572,8 +629,7 @@ class AppService:
     max_wait_s: float
 
 
-@dataclass(frozen=True)
-class Application:
+class Application(Value):
     """A whole application file, checked."""
 
     cluster: str
@@ -582,8 +638,7 @@ class Application:
     post: tuple[AppTask, ...]
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Value):
     """What a value of the file must be; `low` and `high` bound a number or the length of a list.
 
     `also` tells what is wrong between the members of a table that are right in themselves, as (path, message).
@@ -859,16 +914,14 @@ class State(Enum):
     TIMED_OUT = "timed out"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Value):
     """A state and why."""
 
     state: State
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Value):
     """What UpdateService answered: the deployment to watch, and what was there before it.
 
     `previous_definition` is empty where there is nothing to go back to (a forced redeploy).
@@ -879,8 +932,7 @@ class Target:
     previous_definition: str = ""
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(Value):
     """Task counts of our deployment and of the others together."""
 
     running: int = 0
@@ -1026,8 +1078,7 @@ def bake_time_s(configuration: JSON) -> float:
     return minutes * 60
 
 
-@dataclass(frozen=True)
-class TaskVerdict:
+class TaskVerdict(Value):
     """How a stopped task ended: `exit_code` is None where a deciding container never started."""
 
     ok: bool
@@ -1151,8 +1202,7 @@ REPLACING_TAG = "ecs-deploy:replacing"  # the group's name, on an instance whose
 CAPACITY_TAG = "ecs-deploy:return-to-capacity"  # the group's desired capacity before the instance was attached again
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(Value):
     """One EC2 instance, as its group (`member`) and the cluster (`container`) describe it; {} where it is in neither.
 
     `tasks` counts what keeps a detached one from being terminated, by the group of the task; daemons do not.
@@ -1214,8 +1264,7 @@ class Instance:
         return "it is protected from scale-in" if self.member.get("ProtectedFromScaleIn") else ""
 
 
-@dataclass(frozen=True)
-class Fleet:
+class Fleet(Value):
     """A group's instances, and those detached from it that are not terminated yet."""
 
     group: JSON
@@ -1249,8 +1298,7 @@ class Act(Enum):
     DONE = "done"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Value):
     """An act and the instances it is for; or what is waited for, one row for each instance or for the group."""
 
     act: Act
@@ -1447,7 +1495,7 @@ def masked(value: Any, name: str = "") -> Any:
 class Reporter:
     """Prints: results to stdout, everything else to stderr, and progress that redraws itself on a terminal."""
 
-    def __init__(self, out: TextIO, err: TextIO, output: OutputOptions = OutputOptions()) -> None:
+    def __init__(self, out: TextIO, err: TextIO, output: OutputOptions) -> None:
         self.out, self.err = out, err
         self.output = output
         self.mask = Masker()
@@ -1543,14 +1591,16 @@ def _terminal_size() -> tuple[int, int]:
 # --- Clock ------------------------------------------------------------------- the only place that reads time
 
 
-class Clock(Protocol):
-    """Time as a parameter: seconds that only grow, and a way to spend them."""
+if TYPE_CHECKING:
 
-    def now(self) -> float:
-        """Seconds since some fixed moment."""
+    class Clock(Protocol):
+        """Time as a parameter: seconds that only grow, and a way to spend them."""
 
-    def sleep(self, seconds: float) -> None:
-        """Let that many seconds pass."""
+        def now(self) -> float:
+            """Seconds since some fixed moment."""
+
+        def sleep(self, seconds: float) -> None:
+            """Let that many seconds pass."""
 
 
 class SystemClock:
@@ -1640,6 +1690,7 @@ def connect(
 ) -> Aws:
     """A connection with the asked-for credentials; raises `DeployError` 4 without boto3 and `AwsError` otherwise."""
     try:
+        import boto3
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
@@ -1654,7 +1705,7 @@ def connect(
         session = _with_credentials(session, options, region)
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise translated(error, "") from error
-    return Aws(session, region, clock, report, interrupts, read_only)
+    return Aws(boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -1984,7 +2035,7 @@ class Aws:
         from botocore.exceptions import BotoCoreError
         from botocore.retries import standard
 
-        variable = self._session.get_config_variable
+        variable = self._session._session.get_config_variable
         try:
             attempts = int(variable("max_attempts") or 5)
             mode: Any = "adaptive" if variable("retry_mode") == "adaptive" else "standard"
@@ -1996,7 +2047,7 @@ class Aws:
                 parameter_validation=service != "ecs",
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
-            client = self._session.create_client(service, region_name=region, config=config)
+            client = self._session.client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError) as error:
             raise translated(error, "") from error
         events, name = client.meta.events, client.meta.service_model.service_id.hyphenize()
@@ -2134,8 +2185,7 @@ def _answer_lost(error: Exception) -> bool:
 # --- Operations -------------------------------------------------------------- may not build API calls by hand
 
 
-@dataclass
-class Context:
+class Context(Record):
     """Everything impure, in one parameter."""
 
     aws: Aws
@@ -2149,8 +2199,7 @@ class Context:
             self.clock.sleep(seconds)
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Value):
     """A definition before and after the edits, ready to be registered. `current` is an ARN or empty."""
 
     current: str
@@ -2159,8 +2208,7 @@ class Draft:
     tags_required: bool = False
 
 
-@dataclass
-class Rollout:
+class Rollout(Record):
     """One service's deployment as this run follows it; after its start only `watch` changes it."""
 
     cluster: str
@@ -3165,8 +3213,7 @@ def failures_text(answer: JSON) -> str:
     return "; ".join(f"{count} × {reason}" for reason, count in reasons.items()) or "AWS gave no reason"
 
 
-@dataclass
-class WatchedTasks:
+class WatchedTasks(Record):
     """Tasks that this run started, with their definitions; `wait_for_tasks` fills the last four members."""
 
     cluster: str
@@ -3317,8 +3364,7 @@ def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str
 # Applications
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Value):
     """A service or a task of an application, with its definition before and after the new tag."""
 
     name: str
@@ -3330,14 +3376,12 @@ class Part:
         return self.draft.old != self.draft.new
 
 
-@dataclass(frozen=True)
 class TaskPart(Part):
     """A task to run before or after."""
 
     entry: AppTask
 
 
-@dataclass(frozen=True)
 class ServicePart(Part):
     """A service, as DescribeServices answered it."""
 
@@ -3350,8 +3394,7 @@ class ServicePart(Part):
         return self.changed or self.entry.force
 
 
-@dataclass(frozen=True)
-class AppPlan:
+class AppPlan(Value):
     """Everything that an application names, found; nothing changed yet."""
 
     cluster: str
@@ -3364,8 +3407,7 @@ class AppPlan:
         return (*self.pre, *self.services, *self.post)
 
 
-@dataclass
-class AppReport:
+class AppReport(Record):
     """What became of each part: "successful", "skipped", or why it failed; and its exit code."""
 
     results: dict[str, str] = field(default_factory=dict)
@@ -3436,8 +3478,7 @@ def plan_app(ctx: Context, options: AppOptions) -> AppPlan:
     return plan
 
 
-@dataclass
-class DefinitionReader:
+class DefinitionReader(Record):
     """Reads each definition once and puts the tag on the containers of a part."""
 
     ctx: Context
@@ -3606,8 +3647,7 @@ INSTANCE_POLL_S = 5.0
 _CHANGED_MEANWHILE = ("MISSING", "INACTIVE", "InvalidInstanceID.NotFound", "ResourceContention")
 
 
-@dataclass
-class Replacement:
+class Replacement(Record):
     """What one run of `replace_instances` is to do and has begun; all else is read from AWS before every step."""
 
     options: ReplaceInstancesOptions
