@@ -38,6 +38,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import io
 import json
 import os
 import re
@@ -1445,6 +1446,9 @@ def unsteady_reason(service: JSON) -> str:
 # --- Reporting --------------------------------------------------------------------- may not decide anything
 
 
+_HARMLESS = r".{1,3}|\d{1,5}|true|false|none|null"  # masking these would take every message apart
+
+
 class Masker:
     """Takes secret values out of text; words that the user gave as names (`public`) stay readable."""
 
@@ -1454,12 +1458,12 @@ class Masker:
         self._public: set[str] = set()
 
     def hide(self, values: Iterable[str], *, always: bool = False) -> None:
-        """Mask these from now on; short or boolean-like values only if `always`, they would hide everything."""
-        chosen = {part for value in values for part in (value, value.strip()) if part}  # errors may quote the line end
+        """Mask these from now on; values that are no secret by their looks only if `always`."""
+        chosen = {value for value in values if value}
         if always:
             self._always |= chosen
         else:
-            self._values |= {v for v in chosen if len(v) > 3 and v.lower() not in ("true", "false", "none", "null")}
+            self._values |= {value for value in chosen if not re.fullmatch(_HARMLESS, value, re.IGNORECASE)}
 
     def keep(self, words: Iterable[str]) -> None:
         """Names that may be printed even where a secret has the same text."""
@@ -3679,9 +3683,9 @@ def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
         return Exit.OK
     try:
         carry_on(ctx, run)
-    except (DeployError, Interrupted) as error:
+    except (DeployError, Interrupted):
         ctx.report.learn(verdict="failed", replaced=run.replaced)
-        put_back(ctx, run, error)
+        put_back(ctx, run)
         raise
     ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
     ctx.report.learn(verdict="completed", replaced=run.replaced)
@@ -3879,14 +3883,14 @@ def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
     return tuple(f"{name} is not steady: {reason}" for name, reason in run.unsteady.items())
 
 
-def put_back(ctx: Context, run: Replacement, stop: DeployError | Interrupted) -> None:
+def put_back(ctx: Context, run: Replacement) -> None:
     """Attach again and set ACTIVE what is detached but not drained; name what is left, and how to mend it."""
     try:
         fleet = settled_fleet(ctx, run)
     except AwsError:
         fleet = Fleet(run.fleet.group, tuple(replace(i, detached=i.id in run.begun) for i in run.fleet.instances))
     if fleet.detached:
-        ctx.report.note(f"{stop.name if isinstance(stop, Interrupted) else stop.message}; putting back what was begun.")
+        ctx.report.note("Putting back what was begun.")
     for instance in fleet.detached:
         try:
             if not instance.drained:
@@ -3963,7 +3967,8 @@ class _Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raises `UsageError`."""
+        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
         raise UsageError(message, hint=f"See {self.prog} --help.")
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
@@ -3972,7 +3977,7 @@ class _Parser(argparse.ArgumentParser):
             self.error("an argument is not UTF-8 text")
         namespace, unknown = self.parse_known_args(self._normalised(argv))
         if unknown:
-            names = [token.partition("=")[0] for token in unknown if token.startswith("-")]
+            names = [_option_name(token) for token in unknown if token.startswith("-")]
             self.error(f"unknown option: {', '.join(names)}" if names else "an argument belongs to no option")
         return namespace
 
@@ -3998,6 +4003,11 @@ class _Parser(argparse.ArgumentParser):
     @staticmethod
     def _two_dashes(token: str) -> str:
         return f"-{token}" if token.partition("=")[0] in {f"-{name}" for name in _LEGACY} else token
+
+
+def _option_name(token: str) -> str:
+    """The option without its value, which may be secret: what follows `=`, or is attached to one letter."""
+    return token.partition("=")[0] if token.startswith("--") else token[:2] + ("…" if token[2:] else "")
 
 
 class _Show(argparse.Action):
@@ -5007,7 +5017,8 @@ def main(
     environment = os.environ if env is None else env
     wants_json = "--output=json" in arguments or "--output json" in " ".join(arguments)
     clock = clock or SystemClock()
-    report = reporter_for(environment, out or sys.stdout, err or sys.stderr, wants_json, clock)
+    out, err = out or sys.stdout or io.StringIO(), err or sys.stderr or io.StringIO()  # closed ones are None
+    report = reporter_for(environment, out, err, wants_json, clock)
     interrupts = Interrupts()
     try:
         code = run(arguments, environment, report, interrupts, clock)
@@ -5070,7 +5081,9 @@ def report_bug(report: Reporter) -> Exit:
 
 
 def command() -> NoReturn:
-    """The console command."""
+    """The console command. CI passes empty AWS_* variables for what is not set; they would hide a profile's settings."""
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
+        del os.environ[name]
     code = main()
     gc.freeze()  # else Python walks through all of botocore once more on its way out (0.1 s)
     sys.exit(code)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 REACTION_S = 4.0
 """How long a group takes to notice that its capacity is not as desired."""
-DETACHING_S = 3.0
 ATTACHING_S = 2.0
 SHUTDOWN_S = 8.0
 GROUP_TAG = "aws:autoscaling:groupName"
@@ -70,7 +69,7 @@ class Group:
     def __init__(self, fleet: Instances, name: str, cluster: str, launch: Json, *, desired: int, maximum: int) -> None:
         self.fleet, self.name, self.cluster, self.launch = fleet, name, cluster, launch
         self.minimum, self.desired, self.maximum = 0, desired, maximum
-        self.boots_s, self.registers_s = 12.0, 6.0
+        self.boots_s, self.registers_s, self.detaches_s = 12.0, 6.0, 3.0
         self.suspended: list[str] = []
         self.protects_new = False
         self.launches = True
@@ -95,7 +94,7 @@ class Group:
             self.launch_one()
         surplus = [i for i in self.members if i.lifecycle == "InService" and not i.protected]
         while self.capacity > self.desired and surplus:
-            self.fleet.terminate(surplus.pop(0))
+            self.fleet.terminate(surplus.pop(0), by_call=False)
 
     def soon(self) -> None:
         self.fleet.world.timeline.after(REACTION_S, self.reconcile)
@@ -371,7 +370,7 @@ class AutoScalingApi:
             group.desired = lowered
         for instance in chosen:
             instance.lifecycle = "Detaching"
-            self.fleet.world.timeline.after(DETACHING_S, partial(self._detached, instance))
+            self.fleet.world.timeline.after(group.detaches_s, partial(self._detached, instance))
         group.soon()
         return {"Activities": []}
 

@@ -1,0 +1,444 @@
+"""Credentials, regions, errors of AWS in one sentence, and how often a call is tried."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ecs_deploy
+from tests.conftest import Cli, SimClock
+from tests.simulator import AwsError, Call, Fault, Simulator
+
+Json = dict[str, Any]
+DEPLOY = ("-c", "prod", "-n", "web", "-i", "app:2")
+ROLE = "arn:aws:iam::123456789012:role/deployer"
+NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+
+
+@pytest.fixture
+def web(sim: Simulator) -> Simulator:
+    """A service of one task."""
+    sim.service("prod", "web", image="app:1")
+    return sim
+
+
+def keys(calls: tuple[Call, ...], service: str = "ecs") -> set[str]:
+    """The access keys that the calls were signed with."""
+    return {call.access_key for call in calls if call.service == service}
+
+
+def write_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    """Have the AWS configuration file say that."""
+    file = tmp_path / "config"
+    file.write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+
+
+# --- Credentials
+
+
+def test_credentials_come_from_the_environment(web: Simulator, cli: Cli) -> None:
+    assert keys(cli(*DEPLOY).calls) == {"AKIASIMULATED"}
+
+
+def test_keys_that_are_given_win_over_the_environment(web: Simulator, cli: Cli) -> None:
+    result = cli(*DEPLOY, "-k", "AKIAGIVEN", "-s", "given-secret-canary", "-v")
+
+    assert result.code == 0
+    assert keys(result.calls) == {"AKIAGIVEN"}
+    assert "given-secret-canary" not in result.out + result.err
+
+
+def test_a_profile_of_the_configuration_file_is_used(
+    web: Simulator, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = "[profile staging]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = x\nregion = us-east-1\n"
+    write_config(monkeypatch, tmp_path, profile)
+
+    result = cli(*DEPLOY, "-p", "staging", env={**NO_KEYS, "AWS_DEFAULT_REGION": None})
+
+    assert result.code == 0
+    assert keys(result.calls) == {"AKIAPROFILE"}
+
+
+def test_a_profile_that_does_not_exist_is_an_error(cli: Cli) -> None:
+    result = cli(*DEPLOY, "-p", "nobody")
+
+    assert result.code == 24
+    assert "The config profile (nobody) could not be found" in result.err
+    assert "Check the profile, the credentials and the region." in result.err
+
+
+def test_only_the_role_of_the_instance_is_used_where_that_is_asked_for(web: Simulator, cli: Cli) -> None:
+    result = cli(*DEPLOY, "--aws-instance-profile", env=web.environment(metadata=True))
+
+    (key,) = keys(result.calls)
+    assert result.code == 0
+    assert key.startswith("ASIA")
+
+
+def test_the_role_of_a_container_is_used_too(web: Simulator, cli: Cli) -> None:
+    result = cli(
+        *DEPLOY, "--aws-instance-profile", env={"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{web.url}/v2/credentials/x"}
+    )
+
+    (key,) = keys(result.calls)
+    assert result.code == 0
+    assert key.startswith("ASIA")
+
+
+def test_without_a_role_the_environment_is_no_substitute(cli: Cli) -> None:
+    result = cli(*DEPLOY, "--aws-instance-profile")
+
+    assert result.code == 24
+    assert "ERROR: No AWS credentials were found" in result.err
+
+
+@pytest.mark.parametrize("role", [[], ["-a", ROLE]], ids=["plain", "with a role to assume"])
+def test_without_credentials_it_says_where_to_put_them(web: Simulator, cli: Cli, role: list[str]) -> None:
+    result = cli(*DEPLOY, *role, env=NO_KEYS)
+
+    assert result.code == 24
+    assert result.err.splitlines() == [
+        "ERROR: No AWS credentials were found",
+        "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.",
+    ]
+    assert result.calls == ()
+
+
+def test_half_a_key_in_the_environment_is_an_error(cli: Cli) -> None:
+    result = cli(*DEPLOY, env={"AWS_SECRET_ACCESS_KEY": ""})
+
+    assert result.code == 24
+    assert "ERROR: No AWS credentials were found" in result.err
+
+
+# --- Roles
+
+
+def test_a_role_is_assumed_first(web: Simulator, cli: Cli) -> None:
+    result = cli(*DEPLOY, "-a", ROLE)
+
+    (request,) = result.requests("AssumeRole")
+    assert result.code == 0
+    assert (request["RoleArn"], request["RoleSessionName"]) == (ROLE, "ecs-deploy")
+    assert keys(result.calls, "sts") == {"AKIASIMULATED"}
+    assert keys(result.calls) == {key for key in keys(result.calls) if key.startswith("ASIA")}
+
+
+def test_a_role_is_assumed_with_the_keys_that_are_given(web: Simulator, cli: Cli) -> None:
+    result = cli(*DEPLOY, "-a", ROLE, "-k", "AKIAGIVEN", "-s", "x")
+
+    assert result.code == 0
+    assert keys(result.calls, "sts") == {"AKIAGIVEN"}
+
+
+def test_a_role_is_assumed_by_a_profile(
+    web: Simulator, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(monkeypatch, tmp_path, "[profile ci]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = x\n")
+
+    result = cli(*DEPLOY, "-a", ROLE, "-p", "ci")
+
+    assert result.code == 0
+    assert keys(result.calls, "sts") == {"AKIAPROFILE"}
+
+
+def test_the_credentials_of_a_role_renew_themselves_during_the_wait(web: Simulator, cli: Cli) -> None:
+    """botocore compares their end with the wall clock: credentials that end in a minute are renewed at each call."""
+    web.world.credentials_life_s = 60
+    web.image("app:2").starts_after(40)
+
+    result = cli(*DEPLOY, "-a", ROLE)
+
+    assert result.code == 0
+    assert len(result.requests("AssumeRole")) > 1
+    assert not [call for call in result.calls if call.error_code]
+
+
+def test_a_role_that_may_not_be_assumed_is_an_error(web: Simulator, cli: Cli) -> None:
+    web.deny("sts:AssumeRole")
+
+    result = cli(*DEPLOY, "-a", ROLE)
+
+    assert result.code == 24
+    assert "ERROR: AWS denied AssumeRole: " in result.err
+    assert "Allow sts:AssumeRole in the IAM policy of these credentials." in result.err
+    assert result.operations == ["AssumeRole"]
+
+
+# --- Regions
+
+
+def test_a_region_that_is_given_wins(web: Simulator, cli: Cli) -> None:
+    result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", "-r", "eu-central-1")
+
+    assert "The cluster nowhere was not found in eu-central-1" in result.err
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_region_comes_from_the_environment(web: Simulator, cli: Cli, name: str) -> None:
+    result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", env={"AWS_DEFAULT_REGION": "", name: "eu-north-1"})
+
+    assert "The cluster nowhere was not found in eu-north-1" in result.err
+
+
+def test_without_a_region_it_says_how_to_give_one(cli: Cli) -> None:
+    result = cli(*DEPLOY, env={"AWS_DEFAULT_REGION": ""})
+
+    assert result.code == 24
+    assert result.err.splitlines() == [
+        "ERROR: No AWS region is set",
+        "Give -r REGION, or set AWS_DEFAULT_REGION.",
+    ]
+
+
+@pytest.mark.parametrize("region", ["us east 1", "us-east-1/../x"])
+def test_a_region_that_cannot_be_one_is_an_error(cli: Cli, region: str) -> None:
+    result = cli(*DEPLOY, "-r", region)
+
+    assert result.code == 24
+    assert "ERROR: AWS cannot be used with these settings" in result.err
+
+
+# --- Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        pytest.param(
+            AwsError("ExpiredTokenException", "The security token included in the request is expired"),
+            [
+                "ERROR: The AWS credentials have expired (DescribeServices)",
+                "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait.",
+            ],
+            id="expired",
+        ),
+        pytest.param(
+            AwsError("UnrecognizedClientException", "The security token included in the request is invalid."),
+            [
+                "ERROR: AWS does not accept these credentials (DescribeServices: The security token included in the"
+                " request is invalid.)",
+                "Check the access key, the secret key and the session token; they must belong together.",
+            ],
+            id="unknown key",
+        ),
+        pytest.param(
+            AwsError("SignatureDoesNotMatch", "no match", 403),
+            [
+                "ERROR: AWS does not accept these credentials (DescribeServices: no match)",
+                "Check the access key, the secret key and the session token; they must belong together.",
+            ],
+            id="wrong secret",
+        ),
+        pytest.param(
+            AwsError("AccessDeniedException", "explicit deny in a service control policy"),
+            [
+                "ERROR: AWS denied DescribeServices: explicit deny in a service control policy",
+                "Allow ecs:DescribeServices in the IAM policy of these credentials.",
+            ],
+            id="denied, no action named",
+        ),
+        pytest.param(
+            AwsError("AccessDeniedException", "User: x is not authorized to perform: kms:Decrypt on resource: y"),
+            [
+                "ERROR: AWS denied DescribeServices: User: x is not authorized to perform: kms:Decrypt on resource: y",
+                "Allow kms:Decrypt in the IAM policy of these credentials.",
+            ],
+            id="denied, another action named",
+        ),
+        pytest.param(
+            AwsError("InvalidParameterException", "Identifier is for 123. Your accountId is 456"),
+            [
+                "ERROR: AWS refused DescribeServices: Identifier is for 123. Your accountId is 456"
+                " (InvalidParameterException)"
+            ],
+            id="anything else",
+        ),
+    ],
+)
+def test_an_error_of_aws_is_one_sentence_and_what_to_do_next(
+    web: Simulator, cli: Cli, error: AwsError, lines: list[str]
+) -> None:
+    web.world.on_call = lambda index, operation, params: error
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert result.err.splitlines() == lines
+    assert result.operations == ["DescribeServices"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "hint"),
+    [
+        pytest.param(
+            Fault.THROTTLED, "AWS throttled DescribeServices again and again (Rate exceeded)",
+            "Other programs use the same account's budget of calls; try again in a minute.", id="throttled",
+        ),
+        pytest.param(
+            AwsError("RequestThrottled", "too fast"), "AWS throttled DescribeServices again and again (too fast)",
+            "Other programs use the same account's budget of calls; try again in a minute.", id="another throttle",
+        ),
+        pytest.param(
+            Fault.SERVER_ERROR, "AWS had an error of its own in DescribeServices: Service Unavailable", "Try again.",
+            id="an error of AWS",
+        ),
+        pytest.param(
+            Fault.DROP_BEFORE, "AWS was not reached (DescribeServices): Connection was closed before we received",
+            "Check the network, the proxy and the region's name, and try again.", id="a closed connection",
+        ),
+    ],
+)  # fmt: skip
+def test_what_may_pass_is_tried_five_times(
+    web: Simulator, cli: Cli, clock: SimClock, fault: Any, said: str, hint: str
+) -> None:
+    web.world.on_call = lambda index, operation, params: fault
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert result.operations == ["DescribeServices"] * (5 if not isinstance(fault, AwsError) else len(result.calls))
+    assert result.err.startswith(f"ERROR: {said}")
+    assert result.err.splitlines()[-1] == hint
+    assert len(clock.slept) == len(result.calls) - 1
+
+
+def test_what_passes_in_time_is_not_an_error(web: Simulator, cli: Cli) -> None:
+    web.world.on_call = lambda index, operation, params: Fault.THROTTLED if index < 4 else None
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert result.operations[:6] == ["DescribeServices"] * 5 + ["DescribeTaskDefinition"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param({"AWS_MAX_ATTEMPTS": "2"}, id="attempts"),
+        pytest.param({"AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "adaptive"}, id="adaptive"),
+        pytest.param({"AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "legacy"}, id="legacy"),
+    ],
+)
+def test_the_attempts_of_the_environment_are_kept(web: Simulator, cli: Cli, environment: dict[str, str]) -> None:
+    web.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR
+
+    result = cli(*DEPLOY, env=environment)
+
+    assert result.code == 24
+    assert result.operations == ["DescribeServices"] * 2
+
+
+def test_attempts_that_are_no_number_are_an_error(cli: Cli) -> None:
+    result = cli(*DEPLOY, env={"AWS_MAX_ATTEMPTS": "many"})
+
+    assert result.code == 24
+    assert "ERROR: AWS cannot be used with these settings" in result.err
+
+
+def test_a_long_list_is_read_to_its_end(sim: Simulator, cli: Cli) -> None:
+    for number in range(7):
+        sim.cluster(f"cluster-{number}")
+
+    result = cli(*DEPLOY)
+
+    assert result.operations == ["DescribeServices"] + ["ListClusters"] * 4
+    assert "cluster-0, cluster-1, cluster-2, cluster-3, cluster-4, cluster-5, cluster-6" in result.err
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+def test_an_address_that_nobody_answers_at_is_an_error(cli: Cli, clock: SimClock, silent_port: int) -> None:
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent_port}"})
+
+    assert result.code == 24
+    assert "ERROR: AWS was not reached (DescribeServices): Could not connect to the endpoint URL" in result.err
+    assert len(clock.slept) == 4
+
+
+def test_an_address_that_is_none_is_an_error(cli: Cli) -> None:
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": "not an address"})
+
+    assert result.code == 24
+    assert "Invalid endpoint: not an address" in result.err
+
+
+# --- Without boto3, and as a command
+
+
+def test_without_botocore_nothing_is_called(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.session", None)
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 4
+    assert "please install boto3" in result.err
+
+
+@pytest.mark.slow
+def test_without_boto3_it_says_how_to_install_it(tmp_path: Path) -> None:
+    for name in ("boto3", "botocore"):
+        (tmp_path / f"{name}.py").write_text(
+            f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')\n"
+        )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, ecs_deploy.__file__, *DEPLOY], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 4
+    assert "ERROR: Some of the required software is not installed: please install boto3" in done.stderr
+    assert "pip install boto3   (No module named 'boto" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_file_itself_is_the_command() -> None:
+    """In real time, against a local ECS of its own."""
+    with Simulator(real_time=True, rate=20) as simulator:
+        simulator.service("prod", "web", image="app:1")
+        environment = {"PATH": os.environ["PATH"], **simulator.environment()}
+        done = subprocess.run(
+            [sys.executable, ecs_deploy.__file__, *DEPLOY], env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Service deployment successful.")
+
+
+def test_real_time_and_the_streams_of_the_process_are_the_defaults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Simulator(real_time=True, rate=100) as simulator:
+        simulator.service("prod", "web", image="app:1")
+        for name, value in simulator.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["ecs-deploy", *DEPLOY, "--skip-deployments-check"])
+        with pytest.raises(SystemExit) as ended:
+            ecs_deploy.command()
+
+    captured = capsys.readouterr()
+    assert ended.value.code == 0
+    assert captured.out.endswith("Service updated successfully, new task definition running.\n")
+    assert "new: 0 running" in captured.err
+
+
+def test_nothing_is_read_from_the_input(web: Simulator, cli: Cli) -> None:
+    assert cli(*DEPLOY, stdin="").code == 0
+    assert isinstance(sys.stdin, io.StringIO)
+    assert sys.stdin.tell() == 0

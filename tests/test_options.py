@@ -1,0 +1,386 @@
+"""Reading the command line: values, rules across options, what is only a warning, and the help."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecs_deploy import Exit, shorthand
+from tests.conftest import Cli
+from tests.simulator import Simulator
+
+SERVICE = ("-c", "prod", "-n", "web", "-i", "app:2")
+RUN = ("-c", "prod", "-d", "job", "-i", "app:2", "--run-task")
+
+
+# --- Help and version
+
+
+def test_help_names_every_exit_code_with_its_meaning(cli: Cli) -> None:
+    result = cli("--help")
+
+    assert (result.code, result.err) == (0, "")
+    for code in Exit:
+        assert re.search(rf"^ +{code.value}  {re.escape(code.meaning)}$", result.out, re.MULTILINE), code
+
+
+def test_no_arguments_print_the_help_and_are_a_usage_error(cli: Cli) -> None:
+    assert cli() == cli("", "")
+    assert cli().code == 3
+    assert cli().out == cli("--help").out
+
+
+def test_the_version_is_one_line(cli: Cli) -> None:
+    result = cli("--version")
+
+    assert result.code == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", result.out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param([], 3, id="no arguments"),
+        pytest.param(["--help"], 0, id="help"),
+        pytest.param(["--version"], 0, id="version"),
+        pytest.param(["-n", "web"], 7, id="a missing option"),
+        pytest.param(["-n", "web", "--nonsense"], 3, id="an unknown option"),
+        pytest.param(["-c", "prod", "-n", "web", "-i", "a b"], 13, id="an unreadable image"),
+    ],
+)
+def test_boto3_is_not_imported_where_nothing_is_called(arguments: list[str], code: int) -> None:
+    script = (
+        "import sys, ecs_deploy; code = ecs_deploy.main(sys.argv[1:]);"
+        " print(sorted({'boto3', 'botocore', 'yaml'} & set(sys.modules)), int(code))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == f"[] {code}"
+
+
+# --- Values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["-t", "1.5"], "'1.5' is not a whole number of 0 or more", id="a fraction of a second"),
+        pytest.param(["-t", "٣"], "'٣' is not a whole number of 0 or more", id="a digit of another script"),
+        pytest.param(["--max", "-1"], "'-1' is not a whole number of 0 or more", id="a negative percentage"),
+        pytest.param(["--fail-fast", "1e3"], "'1e3' is not a whole number of 1 or more", id="an exponent"),
+        pytest.param(["--task-definition-file", "/nowhere"], "/nowhere cannot be read: No such file", id="no file"),
+        pytest.param(["--env-file", "web=/nowhere"], "--env-file: /nowhere cannot be read", id="no env file"),
+        pytest.param(["--container", "web"], "--container limits --tag-only", id="containers without a tag"),
+        pytest.param(["-toc", "web"], "--container limits --tag-only", id="the same, comma-separated"),
+        pytest.param(
+            ["--taskdef", "a", "--use-latest-task-def"], "Only one of --task-definition-file", id="two starts"
+        ),
+        pytest.param(["--env-file", "web"], "--env-file expects NAME=PATH", id="an env file of no container"),
+        pytest.param(
+            ["--container-secret", "web=A"], "--container-secret expects NAME=VAR=VALUEFROM", id="half a secret"
+        ),
+        pytest.param(["--container-envvar", "web==x"], "--container-envvar expects NAME=VAR=VALUE", id="no name"),
+        pytest.param(["--container-envvar", "a b=X=1"], "--container-envvar expects NAME=VAR=VALUE", id="a bad name"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error_that_says_what_was_expected(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert result.code == 3
+    assert said in result.err
+    assert result.out == ""
+    assert result.calls == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--overrides", "[1]"], "expected a JSON object", id="overrides that are a list"),
+        pytest.param(["--overrides", "{"], "the value is not JSON (line 1 column 2)", id="half an object"),
+        pytest.param(["--overrides", "[" * 100_000], "the value is not JSON (nesting)", id="too deep"),
+        pytest.param(["--overrides", '{"containerOverrides": {}}'], "is not a list of objects", id="no list"),
+        pytest.param(["--overrides", '{"containerOverrides": [{}]}'], "objects with a name", id="no name"),
+        pytest.param(["--network-configuration", "subnets=[a]"], "expected awsvpcConfiguration=", id="no awsvpc"),
+        pytest.param(["--network-configuration", "awsvpcConfiguration=x"], "expected awsvpc", id="awsvpc of a word"),
+        pytest.param(["--network-configuration", "awsvpcConfiguration={subnets=[]}"], "expected aws", id="no subnets"),
+        pytest.param(["--network-configuration", "{]"], "the network configuration is not JSON", id="bad JSON"),
+        pytest.param(["--network-configuration", "[1]"], "expected awsvpcConfiguration=", id="a list"),
+        pytest.param(["--network-configuration", "file:///nowhere"], "/nowhere cannot be read", id="no file"),
+        pytest.param(["--capacity-provider-strategy", "weight=1"], "expected capacityProvider=NAME", id="no provider"),
+        pytest.param(["--capacity-provider-strategy", "[]"], "expected capacityProvider=NAME", id="no item"),
+        pytest.param(
+            ["--capacity-provider-strategy", "capacityProvider=A,weight=much"], "weight and base are whole numbers",
+            id="a weight that is no number",
+        ),
+        pytest.param(["--command", "job"], "--command expects NAME=COMMAND", id="a command of no container"),
+        pytest.param(["--command", "job=echo 'open"], "--command cannot be split as a shell would", id="an open quote"),
+        pytest.param(
+            ["--command", "job=a", "--command", "job=b"], "--command for job was given twice, with different values",
+            id="two commands",
+        ),
+        pytest.param(["--watch-container", "job"], "require --wait-for-success", id="a watched container, no wait"),
+        pytest.param(["--propagate-exit-code"], "require --wait-for-success", id="a propagated exit code, no wait"),
+        pytest.param(["--stop-on-interrupt"], "require --wait-for-success", id="stop on interrupt, no wait"),
+        pytest.param(
+            ["--launch-type", "EC2", "--capacity-provider-strategy", "capacityProvider=A"], "exclude each other",
+            id="a launch type and capacity providers",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_for_a_task_is_a_usage_error(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli(*RUN, *arguments)
+
+    assert result.code == 3
+    assert said in result.err
+    assert result.calls == ()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--count=2", "--capacity-provider-strategy=capacityProvider=A", "--network-from-service=web", "--overrides={}",
+        "--command=job=true", "--watch-container=job", "--propagate-exit-code", "--stop-on-interrupt",
+    ],
+)  # fmt: skip
+def test_options_of_tasks_need_run_task(cli: Cli, option: str) -> None:
+    result = cli(
+        "-d", "job", "-i", "app:2", *([option] if option != "--overrides={}" else ['--overrides={"cpu": "1"}'])
+    )
+
+    assert result.code == 3
+    assert f"{option.partition('=')[0]} requires --run-task" in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--container-image", "web=app:1", "-l", "web=app:2"], id="two images of one container"),
+        pytest.param(["--container-envvar", "web=A=1", "--container-envvar", "web=A=2"], id="two values"),
+        pytest.param(["--container-envvar", "web=A=1", "--container-secret", "web=A=1"], id="a variable and a secret"),
+        pytest.param(["--container-envvar", "web=A=1", "--container-envvar", "web=A="], id="set and unset"),
+    ],
+)
+def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+    result = cli("-c", "prod", "-n", "web", *arguments)
+
+    assert result.code == 3
+    assert "was given twice, with different values" in result.err
+
+
+def test_the_same_edit_given_twice_is_one(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(
+        "-c", "prod", "-n", "web", "-l", "web=app:2", "-l", "web=app:2", *["--container-envvar", "web=A=1"] * 2
+    )
+
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent["containerDefinitions"][0]["image"] == "app:2"
+    assert sent["containerDefinitions"][0]["environment"] == [{"name": "A", "value": "1"}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["-k", "AKIAHUNTER2"], id="half a key"),
+        pytest.param(["-s", "AKIAHUNTER2"], id="the other half"),
+        pytest.param(["--container-envvar", "AKIAHUNTER2"], id="no container"),
+        pytest.param(["--container-envvar", "web=PASSWORD AKIAHUNTER2"], id="no equals sign"),
+        pytest.param(["--container-secret", "we b=KEY=AKIAHUNTER2"], id="a bad name"),
+        pytest.param(["--container-envvar=web=A=AKIAHUNTER2", "--container-envvar=web=A=b"], id="a contradiction"),
+        pytest.param(["--container-envvar=web=A=b", "--container-secret=web=A=AKIAHUNTER2"], id="two kinds"),
+    ],
+)
+def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert result.code == 3
+    assert "AKIAHUNTER2" not in result.out + result.err
+
+
+# --- Files
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(b"{", "is not JSON (line 1 column 2)", id="not JSON"),
+        pytest.param(b"\xff\xfe\x00", "cannot be read: not UTF-8 text", id="not text"),
+        pytest.param(b"[]", "is not a task definition", id="a list"),
+        pytest.param(b'{"taskDefinition": []}', "is not a task definition", id="a definition that is a list"),
+        pytest.param(b'{"family": "web"}', "is not a task definition", id="no containers"),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": []}', "is not a task definition", id="zero containers"
+        ),
+        pytest.param(b'{"family": "web", "containerDefinitions": [{}]}', "is not a task definition", id="no name"),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web", "healthCheck": "curl"}]}',
+            "healthCheck is not an object",
+            id="a health check that is no object",
+        ),
+        pytest.param(b'{"containerDefinitions": [{"name": "web"}]}', "is not a task definition", id="no family"),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web"}], "tags": {"a": 1}}',
+            "tags is not a list",
+            id="tags that are no list",
+        ),
+    ],
+)
+def test_a_file_that_is_no_task_definition_is_a_usage_error(
+    cli: Cli, tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "definition.json"
+    file.write_bytes(content)
+
+    result = cli("-c", "prod", "-n", "web", "--task-definition-file", str(file))
+
+    assert result.code == 3
+    assert f"{file}" in result.err
+    assert said in result.err
+
+
+def test_a_file_of_another_family_than_the_one_that_is_named_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "definition.json"
+    file.write_text(json.dumps({"family": "other", "containerDefinitions": [{"name": "web", "image": "app:1"}]}))
+
+    result = cli("-d", "job:3", "--task-definition-file", str(file))
+
+    assert result.code == 3
+    assert "-d is job, but the file's family is other" in result.err
+
+
+def test_a_home_directory_and_a_byte_order_mark_in_a_file_are_read(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
+    definition = {"family": "job", "containerDefinitions": [{"name": "job", "image": "app:1", "memory": 64}]}
+    (tmp_path / "definition.json").write_text("\ufeff" + json.dumps(definition), encoding="utf-8")
+
+    result = cli("-d", "job", "--task-definition-file", "~/definition.json")
+
+    assert result.code == 0
+    assert result.requests("RegisterTaskDefinition") == [definition]
+
+
+def test_an_empty_file_is_no_network_configuration(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "network"
+    file.write_text("\n")
+
+    result = cli(*RUN, "--network-configuration", f"file://{file}")
+
+    assert result.code == 3
+    assert "expected key=value,key={…},key=[…] or JSON" in result.err
+
+
+@pytest.mark.parametrize("line", ["export A=1", "A", "A B=1", "1A=x", "=x"])
+def test_a_line_of_an_env_file_that_is_not_plain_is_a_usage_error(cli: Cli, tmp_path: Path, line: str) -> None:
+    file = tmp_path / "web.env"
+    file.write_text(f"# variables\n\nOK=1\n{line}\n")
+
+    result = cli("-c", "prod", "-n", "web", "--env-file", f"web={file}")
+
+    assert result.code == 3
+    assert f"--env-file: {file} line 4 is not KEY=VALUE" in result.err
+
+
+# --- Warnings
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--desired-count=2", "--min=50", "--max=200", "--force-new-deployment", "--enable-rollback",
+     "--skip-deployments-check", "--fail-fast=2"],
+)  # fmt: skip
+def test_what_has_no_effect_on_a_definition_is_only_a_warning(sim: Simulator, cli: Cli, option: str) -> None:
+    sim.task_definition("job", "app:1")
+
+    result = cli("-d", "job", "-i", "app:2", option)
+
+    assert result.code == 0
+    assert f"Warning: {option.partition('=')[0]} has no effect without a service (-n)." in result.err
+    assert result.operations == ["DescribeTaskDefinition", "RegisterTaskDefinition"]
+
+
+def test_a_tag_from_the_environment_beside_tag_only_is_a_warning(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", "app:1")
+
+    result = cli("-d", "job", "-to", "3", "-e", "RELEASE")
+
+    assert result.code == 0
+    assert "Warning: --tag-env-var has no effect: --tag-only gives the tag." in result.err
+    assert result.lines[0] == "Using image name: 3"
+
+
+# --- The AWS CLI's shorthand
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        pytest.param("a=1", {"a": "1"}, id="a word"),
+        pytest.param("a=1,b=2", {"a": "1", "b": "2"}, id="two words"),
+        pytest.param("a=1,2,b=3", {"a": ["1", "2"], "b": "3"}, id="a list without brackets"),
+        pytest.param("a=[1,2],b=[]", {"a": ["1", "2"], "b": []}, id="lists"),
+        pytest.param("a=[1,2,]", {"a": ["1", "2"]}, id="a comma after the last item"),
+        pytest.param("a={b={c=1}}", {"a": {"b": {"c": "1"}}}, id="structures"),
+        pytest.param("a=[{b=1},{b=2}]", {"a": [{"b": "1"}, {"b": "2"}]}, id="structures in a list"),
+        pytest.param("a='1,2',b=\"x y\"", {"a": "1,2", "b": "x y"}, id="quotes"),
+        pytest.param(" a = [ 1 , 2 ] ", {"a": ["1", "2"]}, id="blanks"),
+        pytest.param("a='' ", {"a": ""}, id="an empty word"),
+    ],
+)
+def test_shorthand_is_read_as_the_aws_cli_reads_it(text: str, value: Any) -> None:
+    assert shorthand(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a=", "=1", "a={b=1", "a=[1", "a=1}", "a=1,,b=2", "a=[,]", "a='1", "{a=1}", "a=[b=1]", "a={b=1]"]
+)
+def test_what_is_not_shorthand_is_a_usage_error(cli: Cli, text: str) -> None:
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", f"--network-configuration={text or '='}")
+
+    assert result.code == 3
+    assert "--network-configuration" in result.err
+
+
+WORDS = st.text("abcXYZ019-_./:", min_size=1, max_size=8)
+VALUES = st.recursive(
+    WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, min_size=1, max_size=3),
+    max_leaves=12,
+)
+
+
+def in_shorthand(value: Any) -> str:
+    """The value as the AWS CLI's shorthand spells it."""
+    if isinstance(value, dict):
+        return "{" + in_pairs(value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(in_shorthand, value)) + "]"
+    return str(value)
+
+
+def in_pairs(value: dict[str, Any]) -> str:
+    """The members of a structure, as shorthand."""
+    return ",".join(f"{name}={in_shorthand(inner)}" for name, inner in value.items())
+
+
+@given(st.dictionaries(WORDS, VALUES, min_size=1, max_size=4))
+def test_shorthand_says_what_the_same_value_says_in_json(value: dict[str, Any]) -> None:
+    assert shorthand(in_pairs(value)) == json.loads(json.dumps(value))
+
+
+@given(st.text("ab=,{}[] '\"", max_size=12))
+def test_any_text_is_shorthand_or_a_usage_error(text: str) -> None:
+    try:
+        found = shorthand(text)
+    except ArgumentTypeError:
+        found = None
+    assert found is None or (isinstance(found, dict) and found)
