@@ -5081,7 +5081,7 @@ def report_bug(report: Reporter) -> Exit:
 
 
 def command() -> NoReturn:
-    """The console command. CI passes empty AWS_* variables for what is not set; they would hide a profile's settings."""
+    """The console command. Empty AWS_* variables, as CI passes them, would hide what a profile says."""
     for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
         del os.environ[name]
     code = main()

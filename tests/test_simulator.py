@@ -35,8 +35,12 @@ def client(sim: Simulator, _session: botocore.session.Session) -> Callable[..., 
 
     def make(service: str = "ecs", access_key: str = "AKIATEST") -> Client:
         return _session.create_client(
-            service, region_name="us-east-1", endpoint_url=sim.url, aws_access_key_id=access_key,
-            aws_secret_access_key="secret", config=Config(retries={"total_max_attempts": 1}),
+            service,
+            region_name="us-east-1",
+            endpoint_url=sim.url,
+            aws_access_key_id=access_key,
+            aws_secret_access_key="secret",
+            config=Config(retries={"total_max_attempts": 1}),
         )
 
     return make
@@ -95,7 +99,8 @@ def test_a_rolling_deployment_goes_from_in_progress_to_completed(sim: Simulator,
     assert sim.running("prod", "web") == {"app:2": 2}
     assert sim.steady("prod", "web")
     assert messages(ecs)[:2] == [
-        "(service web) has reached a steady state.", f"(service web) (deployment {ours}) deployment completed.",
+        "(service web) has reached a steady state.",
+        f"(service web) (deployment {ours}) deployment completed.",
     ]
 
 
@@ -184,7 +189,8 @@ def test_a_given_deployment_configuration_replaces_the_whole_of_it(sim: Simulato
 
     assert web(ecs)["deploymentConfiguration"] == {
         "deploymentCircuitBreaker": {"enable": False, "rollback": False},
-        "maximumPercent": 150, "minimumHealthyPercent": 100,
+        "maximumPercent": 150,
+        "minimumHealthyPercent": 100,
     }
 
 
@@ -347,11 +353,17 @@ def test_what_does_not_exist_is_named_as_aws_names_it(sim: Simulator, ecs: Clien
 
     assert answer["failures"] == [{"arn": "arn:aws:ecs:us-east-1:123456789012:service/prod/web", "reason": "MISSING"}]
     assert refusal(ecs.describe_services, cluster="no", services=["web"]) == (
-        "ClusterNotFoundException", "Cluster not found.")
+        "ClusterNotFoundException",
+        "Cluster not found.",
+    )
     assert refusal(ecs.update_service, cluster="prod", service="web") == (
-        "ServiceNotFoundException", "Service not found.")
+        "ServiceNotFoundException",
+        "Service not found.",
+    )
     assert refusal(ecs.describe_task_definition, taskDefinition="web") == (
-        "ClientException", "Unable to describe task definition.")
+        "ClientException",
+        "Unable to describe task definition.",
+    )
 
 
 def test_lists_come_in_pages_of_two(sim: Simulator, ecs: Client) -> None:
@@ -377,8 +389,10 @@ def test_batches_have_limits(sim: Simulator, ecs: Client) -> None:
 def test_definitions_are_kept_as_they_came_and_checked(sim: Simulator, ecs: Client) -> None:
     web = {"name": "web", "image": "app:1", "newMember": 1}
     raw = {"family": "web", "containerDefinitions": [web]}
-    ecs.meta.events.register("before-call.ecs.RegisterTaskDefinition", lambda params, **_: params.update(
-        body=params["body"].replace(b'"app:1"', b'"app:1", "newMember": 1')))
+    ecs.meta.events.register(
+        "before-call.ecs.RegisterTaskDefinition",
+        lambda params, **_: params.update(body=params["body"].replace(b'"app:1"', b'"app:1", "newMember": 1')),
+    )
     plain = {"family": "web", "containerDefinitions": [{"name": "web", "image": "app:1"}]}
 
     assert "newMember" in refusal(ecs.register_task_definition, **plain)[1]
@@ -388,15 +402,28 @@ def test_definitions_are_kept_as_they_came_and_checked(sim: Simulator, ecs: Clie
     assert sim.definitions.find("web").raw == raw
 
 
-@pytest.mark.parametrize(("member", "message"), [
-    pytest.param({"tags": []}, "Tags can not be empty.", id="empty tags"),
-    pytest.param({"tags": [{"key": "aws:x", "value": "1"}]}, "reserved prefix", id="aws: tags"),
-    pytest.param({"networkMode": "overlay"}, "'overlay' is not one of", id="unknown value"),
-    pytest.param({"containerDefinitions": [{
-        "name": "a", "image": "b", "environment": [{"name": "X", "value": "1"}],
-        "secrets": [{"name": "X", "valueFrom": "arn"}],
-    }]}, "secret name must be unique", id="one name twice"),
-])
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        pytest.param({"tags": []}, "Tags can not be empty.", id="empty tags"),
+        pytest.param({"tags": [{"key": "aws:x", "value": "1"}]}, "reserved prefix", id="aws: tags"),
+        pytest.param({"networkMode": "overlay"}, "'overlay' is not one of", id="unknown value"),
+        pytest.param(
+            {
+                "containerDefinitions": [
+                    {
+                        "name": "a",
+                        "image": "b",
+                        "environment": [{"name": "X", "value": "1"}],
+                        "secrets": [{"name": "X", "valueFrom": "arn"}],
+                    }
+                ]
+            },
+            "secret name must be unique",
+            id="one name twice",
+        ),
+    ],
+)
 def test_bad_definitions_are_refused(ecs: Client, member: dict[str, Any], message: str) -> None:
     good = {"family": "web", "containerDefinitions": [{"name": "web", "image": "app:1"}]}
     assert message in refusal(ecs.register_task_definition, **{**good, **member})[1]
@@ -531,8 +558,16 @@ def test_blue_green_goes_through_its_stages_and_bakes(sim: Simulator, ecs: Clien
         sim.advance(20 if state[1] == "BAKE_TIME" else 0.5)
 
     assert [stage for _, stage, _ in seen if stage] == [
-        "RECONCILE_SERVICE", "PRE_SCALE_UP", "SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT",
-        "POST_TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME", "CLEAN_UP",
+        "RECONCILE_SERVICE",
+        "PRE_SCALE_UP",
+        "SCALE_UP",
+        "POST_SCALE_UP",
+        "TEST_TRAFFIC_SHIFT",
+        "POST_TEST_TRAFFIC_SHIFT",
+        "PRODUCTION_TRAFFIC_SHIFT",
+        "POST_PRODUCTION_TRAFFIC_SHIFT",
+        "BAKE_TIME",
+        "CLEAN_UP",
     ]
     assert {status: weight for status, _, weight in seen} == {"PENDING": 0, "IN_PROGRESS": 100, "SUCCESSFUL": 100}
     assert 300 < sim.now_s < 360
@@ -557,10 +592,13 @@ def test_canary_shifts_a_part_first(sim: Simulator, ecs: Client) -> None:
 
 
 @needs_native_strategies
-@pytest.mark.parametrize(("action", "status", "image"), [
-    pytest.param("CONTINUE", "SUCCESSFUL", "app:2", id="continue"),
-    pytest.param("ROLLBACK", "ROLLBACK_SUCCESSFUL", "app:1", id="rollback"),
-])
+@pytest.mark.parametrize(
+    ("action", "status", "image"),
+    [
+        pytest.param("CONTINUE", "SUCCESSFUL", "app:2", id="continue"),
+        pytest.param("ROLLBACK", "ROLLBACK_SUCCESSFUL", "app:1", id="rollback"),
+    ],
+)
 def test_a_pause_hook_awaits_an_action(sim: Simulator, ecs: Client, action: str, status: str, image: str) -> None:
     hook = {"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}
     configuration = {"strategy": "BLUE_GREEN", "lifecycleHooks": [hook]}
@@ -579,9 +617,13 @@ def test_a_pause_hook_awaits_an_action(sim: Simulator, ecs: Client, action: str,
     assert sim.running("prod", "web") == {image: 1}
 
 
-@pytest.mark.parametrize("configuration", [
-    pytest.param({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 60}, id="blue/green"), pytest.param({}, id="rolling"),
-])
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        pytest.param({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 60}, id="blue/green"),
+        pytest.param({}, id="rolling"),
+    ],
+)
 def test_a_service_deployment_can_be_stopped(sim: Simulator, ecs: Client, configuration: dict[str, Any]) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=configuration, drain_s=90)
     deploy(sim, ecs, "app:2")
@@ -604,12 +646,15 @@ def test_a_service_deployment_can_be_stopped(sim: Simulator, ecs: Client, config
 # --- Faults
 
 
-@pytest.mark.parametrize(("fault", "code"), [
-    pytest.param(Fault.THROTTLED, "ThrottlingException", id="throttled"),
-    pytest.param(Fault.SERVER_ERROR, "ServerException", id="500"),
-    pytest.param(Fault.EXPIRED, "ExpiredTokenException", id="expired"),
-    pytest.param(AwsError("BlockedException", "no"), "BlockedException", id="any error"),
-])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param(Fault.THROTTLED, "ThrottlingException", id="throttled"),
+        pytest.param(Fault.SERVER_ERROR, "ServerException", id="500"),
+        pytest.param(Fault.EXPIRED, "ExpiredTokenException", id="expired"),
+        pytest.param(AwsError("BlockedException", "no"), "BlockedException", id="any error"),
+    ],
+)
 def test_a_call_can_fail(sim: Simulator, ecs: Client, fault: Fault | AwsError, code: str) -> None:
     sim.on_call = lambda index, operation, params: fault if index == 1 else None
 
@@ -642,8 +687,11 @@ def test_reads_after_an_update_can_be_stale(sim: Simulator, ecs: Client) -> None
 def test_throttles_let_a_burst_through_and_refill_in_the_worlds_time(sim: Simulator, ecs: Client) -> None:
     sim.throttles = True
     for _ in range(20):
-        sim.handle("ecs", "RegisterTaskDefinition", {
-            "family": "web", "containerDefinitions": [{"name": "web", "image": "app:1"}]})
+        sim.handle(
+            "ecs",
+            "RegisterTaskDefinition",
+            {"family": "web", "containerDefinitions": [{"name": "web", "image": "app:1"}]},
+        )
 
     assert refusal(ecs.deregister_task_definition, taskDefinition="web:1") == ("ThrottlingException", "Rate exceeded")
     sim.advance(1)

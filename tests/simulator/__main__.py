@@ -1,7 +1,7 @@
 """Serve a small ready world in real time, or run one command inside of it.
 
-    python -m tests.simulator [--port N]      print the environment to use, serve until Ctrl-C
-    python -m tests.simulator -- COMMAND…     run the command against it, end with its exit code
+python -m tests.simulator [--port N]      print the environment to use, serve until Ctrl-C
+python -m tests.simulator -- COMMAND…     run the command against it, end with its exit code
 """
 
 from __future__ import annotations
@@ -42,21 +42,36 @@ def furnish(world: World) -> None:
     world.image(f"{REGISTRY}/doorman:unhealthy").never_healthy()
     doorman = _container("doorman", f"{REGISTRY}/doorman:17")
     doorman["healthCheck"] = {"command": ["CMD-SHELL", "exit 0"], "interval": 5, "retries": 2}
-    world.service(CLUSTER, "doorman-service", containers=[doorman], desired_count=2, deploymentConfiguration={
-        "deploymentCircuitBreaker": {"enable": False, "rollback": False},
-    })
+    world.service(
+        CLUSTER,
+        "doorman-service",
+        containers=[doorman],
+        desired_count=2,
+        deploymentConfiguration={
+            "deploymentCircuitBreaker": {"enable": False, "rollback": False},
+        },
+    )
     api = [_container("api", f"{REGISTRY}/api:3"), _container("proxy", f"{REGISTRY}/proxy:1")]
     world.service(CLUSTER, "api-service", containers=api, desired_count=2)
-    world.service(CLUSTER, "green-service", f"{REGISTRY}/green:1", deploymentConfiguration={
-        "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0,
-    })
+    world.service(
+        CLUSTER,
+        "green-service",
+        f"{REGISTRY}/green:1",
+        deploymentConfiguration={
+            "strategy": "BLUE_GREEN",
+            "bakeTimeInMinutes": 0,
+        },
+    )
     world.task_definition("open-door-task", containers=[_container("open-door", f"{REGISTRY}/doorman:16")])
 
 
 def _container(name: str, image: str) -> dict[str, object]:
     logs = {"awslogs-group": f"/ecs/{name}", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "ecs"}
     return {
-        "name": name, "image": image, "memory": 128, "essential": True,
+        "name": name,
+        "image": image,
+        "memory": 128,
+        "essential": True,
         "environment": [{"name": "GREETING", "value": "good evening"}],
         "logConfiguration": {"logDriver": "awslogs", "options": logs},
     }
@@ -96,8 +111,12 @@ def run(simulator: Simulator, command: list[str]) -> int:
 
 def main(argv: list[str]) -> int:
     own, separator, command = _split(argv)
-    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulator",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: a free one)")
     parser.add_argument("--rate", type=float, default=1.0, help="how fast the world's time runs (default: 1)")
     options = parser.parse_args(own)

@@ -113,8 +113,10 @@ def refuse_bad_definition(raw: Json) -> None:
             raise client_error("Container.image should not be null or empty.")
         variables = {entry.get("name") for entry in container.get("environment", [])}
         if twice := variables & {entry["name"] for entry in container.get("secrets", [])}:
-            raise client_error(f"The secret name must be unique and not shared with any new or existing environment "
-                               f"variables set on the container, such as '{sorted(map(str, twice))[0]}'.")
+            raise client_error(
+                f"The secret name must be unique and not shared with any new or existing environment "
+                f"variables set on the container, such as '{sorted(map(str, twice))[0]}'."
+            )
 
 
 def refuse_bad_tags(params: Json) -> None:

@@ -18,13 +18,23 @@ if TYPE_CHECKING:
     from tests.simulator.model import World
 
 REDEPLOYING_MEMBERS = (
-    "networkConfiguration", "platformVersion", "capacityProviderStrategy", "loadBalancers", "serviceRegistries",
-    "serviceConnectConfiguration", "volumeConfigurations",
+    "networkConfiguration",
+    "platformVersion",
+    "capacityProviderStrategy",
+    "loadBalancers",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
 )
 """Members of UpdateService that begin a new deployment when they change."""
 PLAIN_MEMBERS = (
-    "healthCheckGracePeriodSeconds", "enableExecuteCommand", "enableECSManagedTags", "propagateTags",
-    "placementConstraints", "placementStrategy", "availabilityZoneRebalancing",
+    "healthCheckGracePeriodSeconds",
+    "enableExecuteCommand",
+    "enableECSManagedTags",
+    "propagateTags",
+    "placementConstraints",
+    "placementStrategy",
+    "availabilityZoneRebalancing",
 )
 CONTROLLED_ELSEWHERE = {
     "CODE_DEPLOY": "Unable to update task definition on services with a CODE_DEPLOY deployment controller. "
@@ -167,8 +177,10 @@ class EcsApi:
             if definition is None or definition.status == "ACTIVE":
                 reason = "The specified task definition does not exist."
                 if definition:
-                    reason = ("The specified task definition is still in ACTIVE status. "
-                              "Please deregister the target and try again.")
+                    reason = (
+                        "The specified task definition is still in ACTIVE status. "
+                        "Please deregister the target and try again."
+                    )
                 answer["failures"].append({"arn": reference, "reason": reason})
                 continue
             definition.status, definition.delete_requested_s = "DELETE_IN_PROGRESS", self.world.now_s
@@ -185,7 +197,8 @@ class EcsApi:
     def list_task_definition_families(self, params: Json) -> Json:
         prefix, status = params.get("familyPrefix", ""), params.get("status", "ALL")
         found = [
-            family for family in sorted(self.world.definitions.families)
+            family
+            for family in sorted(self.world.definitions.families)
             if family.startswith(prefix) and status in ("ALL", self._family_status(family))
         ]
         return self._page("ListTaskDefinitionFamilies", "families", found, params)
@@ -205,8 +218,10 @@ class EcsApi:
         group = f"service:{self._service(cluster, params['serviceName']).name}" if "serviceName" in params else None
         stopped = params.get("desiredStatus", "RUNNING") == "STOPPED"
         arns = [
-            task.arn for task in self.world.tasks_of(cluster)
-            if task.stays != stopped and params.get("desiredStatus") != "PENDING"
+            task.arn
+            for task in self.world.tasks_of(cluster)
+            if task.stays != stopped
+            and params.get("desiredStatus") != "PENDING"
             and group in (None, task.group)
             and params.get("startedBy", task.started_by) == task.started_by
             and params.get("containerInstance", task.host_arn) == task.host_arn
@@ -268,8 +283,10 @@ class EcsApi:
         if not 1 <= params.get("count", 1) <= 10:
             raise invalid("Count must be between 1 and 10.")
         if "capacityProviderStrategy" in params and "launchType" in params:
-            raise invalid("Specifying both a launch type and capacity provider strategy is not supported. "
-                          "Remove one and try again.")
+            raise invalid(
+                "Specifying both a launch type and capacity provider strategy is not supported. "
+                "Remove one and try again."
+            )
         awsvpc = definition.raw.get("networkMode") == "awsvpc"
         if awsvpc and "networkConfiguration" not in params:
             raise invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
@@ -324,7 +341,8 @@ class EcsApi:
         service = self._service(self._cluster(params), params["service"])
         created, statuses = params.get("createdAt", {}), params.get("status")
         found = [
-            release.brief() for release in service.releases
+            release.brief()
+            for release in service.releases
             if (not statuses or release.status in statuses)
             and created.get("after", 0) <= self.world.stamp(release.created_s) <= created.get("before", float("inf"))
         ]

@@ -114,8 +114,14 @@ class World:
         return self.cluster_arn(name)
 
     def task_definition(
-        self, family: str, image: str = "app:1", *, containers: list[Json] | None = None, health_check: bool = False,
-        tags: list[Json] | None = None, **members: Any,
+        self,
+        family: str,
+        image: str = "app:1",
+        *,
+        containers: list[Json] | None = None,
+        health_check: bool = False,
+        tags: list[Json] | None = None,
+        **members: Any,
     ) -> Definition:
         """Register a revision: of one container named after the family, or of the raw `containers`."""
         if containers is None:
@@ -126,9 +132,18 @@ class World:
         return self.register({**raw, "tags": tags} if tags else raw)
 
     def service(
-        self, cluster: str, name: str, image: str = "app:1", *, containers: list[Json] | None = None,
-        task_definition: Json | Definition | None = None, desired_count: int = 1, family: str | None = None,
-        health_check: bool = False, drain_s: float = 1.0, **members: Any,
+        self,
+        cluster: str,
+        name: str,
+        image: str = "app:1",
+        *,
+        containers: list[Json] | None = None,
+        task_definition: Json | Definition | None = None,
+        desired_count: int = 1,
+        family: str | None = None,
+        health_check: bool = False,
+        drain_s: float = 1.0,
+        **members: Any,
     ) -> Service:
         """A service that has long been steady; its cluster is made if need be. `members` are those of CreateService."""
         self.cluster(cluster)
@@ -309,7 +324,13 @@ class World:
         return definition
 
     def new_task(
-        self, cluster: str, definition: Definition, *, started_by: str, owner: Service | None = None, group: str = "",
+        self,
+        cluster: str,
+        definition: Definition,
+        *,
+        started_by: str,
+        owner: Service | None = None,
+        group: str = "",
         members: Json | None = None,
     ) -> Task:
         """A task that is not launched yet."""
@@ -319,8 +340,15 @@ class World:
             members = {name: owner.members[name] for name in ("launchType", "platformVersion") if name in owner.members}
         arn = self.task_arn(cluster, self.new_hex())
         task = Task(
-            self.timeline, arn, self.cluster_arn(cluster), definition, runs,
-            group=group, started_by=started_by, owner=owner, members=members,
+            self.timeline,
+            arn,
+            self.cluster_arn(cluster),
+            definition,
+            runs,
+            group=group,
+            started_by=started_by,
+            owner=owner,
+            members=members,
         )
         if task.members.get("launchType") != "FARGATE":
             task.host = self.instances.host_for(cluster)
@@ -361,7 +389,8 @@ class World:
         arn = self.cluster_arn(cluster)
         oldest_s = self.now_s - RETENTION_S
         return [
-            task for task in self.tasks.values()
+            task
+            for task in self.tasks.values()
             if task.cluster_arn == arn and (task.stopped_s is None or task.stopped_s > oldest_s)
         ]
 
@@ -389,5 +418,3 @@ def _fault_error(fault: Fault) -> AwsError:
 
 def _snake_case(operation: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-
-

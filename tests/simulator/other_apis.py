@@ -82,8 +82,10 @@ class LogsApi:
         pattern = params.get("filterPattern", "").strip('"')
         found: list[Json] = [
             {**event, "logStreamName": name, "eventId": f"{event['timestamp']}{index:04}"}
-            for name, events in streams.items() if name in (wanted or streams) and name.startswith(prefix)
-            for index, event in enumerate(events) if pattern in event["message"]
+            for name, events in streams.items()
+            if name in (wanted or streams) and name.startswith(prefix)
+            for index, event in enumerate(events)
+            if pattern in event["message"]
         ]
         start = int(params.get("nextToken", "0"))
         end = start + params.get("limit", 10000)
@@ -106,8 +108,10 @@ class LogsApi:
 
     def _events(self, lines: tuple[str, ...], at_s: float) -> list[Json]:
         at_ms = int((self.world.epoch_s + at_s) * 1000)
-        return [{"timestamp": at_ms + index, "ingestionTime": at_ms + index, "message": line}
-                for index, line in enumerate(lines)]
+        return [
+            {"timestamp": at_ms + index, "ingestionTime": at_ms + index, "message": line}
+            for index, line in enumerate(lines)
+        ]
 
 
 ROLE_NAME = "simulated-instance-role"

@@ -274,8 +274,11 @@ class Release:
     def _dates(self, *names: str) -> Json:
         stopped = self.status == "STOPPED"
         dates = {
-            "createdAt": self.created_s, "startedAt": self.started_s, "updatedAt": self.updated_s,
-            "finishedAt": self.ended_s, "stoppedAt": self.ended_s if stopped else None,
+            "createdAt": self.created_s,
+            "startedAt": self.started_s,
+            "updatedAt": self.updated_s,
+            "finishedAt": self.ended_s,
+            "stoppedAt": self.ended_s if stopped else None,
         }
         return {name: self.service.world.stamp(at_s) for name in names if (at_s := dates[name]) is not None}
 

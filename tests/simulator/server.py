@@ -32,9 +32,7 @@ class Simulator:
     `latency_s`: how long each call really takes, for benchmarks; calls wait side by side.
     """
 
-    def __init__(
-        self, *, port: int = 0, real_time: bool = False, rate: float = 1.0, latency_s: float = 0.0
-    ) -> None:
+    def __init__(self, *, port: int = 0, real_time: bool = False, rate: float = 1.0, latency_s: float = 0.0) -> None:
         self.lock = threading.RLock()
         self.real_time, self.rate, self.latency_s = real_time, rate, latency_s
         self.is_open = True

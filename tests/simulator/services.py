@@ -92,7 +92,14 @@ class Service:
     """A service and its scheduler; scripts may change its public attributes at any time."""
 
     def __init__(
-        self, world: World, cluster: str, name: str, definition: Definition, desired_count: int, members: Json, *,
+        self,
+        world: World,
+        cluster: str,
+        name: str,
+        definition: Definition,
+        desired_count: int,
+        members: Json,
+        *,
         drain_s: float,
     ) -> None:
         self.world, self.cluster, self.name, self.desired_count = world, cluster, name, desired_count
@@ -389,7 +396,8 @@ class Service:
     def _stop(self, tasks: list[Task]) -> None:
         for task in tasks:
             task.stop(
-                "ServiceSchedulerInitiated", f"Scaling activity initiated by (deployment {self.primary.id})",
+                "ServiceSchedulerInitiated",
+                f"Scaling activity initiated by (deployment {self.primary.id})",
                 drain_s=self.drain_s,
             )
         if tasks:

@@ -53,15 +53,22 @@ class Task:
     """A task lives by the timeline: `launch` puts its start, its exits and its health into it."""
 
     def __init__(
-        self, timeline: Timeline, arn: str, cluster_arn: str, definition: Definition, runs: list[ContainerRun], *,
-        group: str, started_by: str, owner: TaskOwner | None = None, members: Json | None = None,
+        self,
+        timeline: Timeline,
+        arn: str,
+        cluster_arn: str,
+        definition: Definition,
+        runs: list[ContainerRun],
+        *,
+        group: str,
+        started_by: str,
+        owner: TaskOwner | None = None,
+        members: Json | None = None,
     ) -> None:
         self.timeline, self.arn, self.cluster_arn, self.definition = timeline, arn, cluster_arn, definition
         self.group, self.started_by, self.owner, self.members = group, started_by, owner, members or {}
         self.id = arn.rpartition("/")[2]
-        self.containers = [
-            _container(raw, run, self.id) for raw, run in zip(definition.containers, runs, strict=True)
-        ]
+        self.containers = [_container(raw, run, self.id) for raw, run in zip(definition.containers, runs, strict=True)]
         self.host: Host | None = None
         self.created_s = timeline.now_s
         self.start_s = max(container.run.start_s for container in self.containers)
@@ -206,8 +213,11 @@ class Task:
     def described(self, epoch_s: float) -> Json:
         """The Task of an answer."""
         times = {
-            "createdAt": self.created_s, "startedAt": self.running_s, "stoppingAt": self.stopping_s,
-            "stoppedAt": self.stopped_s, "executionStoppedAt": self.stopped_s if self.running_s is not None else None,
+            "createdAt": self.created_s,
+            "startedAt": self.running_s,
+            "stoppingAt": self.stopping_s,
+            "stoppedAt": self.stopped_s,
+            "executionStoppedAt": self.stopped_s if self.running_s is not None else None,
         }
         texts = {"startedBy": self.started_by, "stopCode": self.stop_code, "stoppedReason": self.stopped_reason}
         return {
