@@ -1440,7 +1440,7 @@ def unsteady_reason(service: JSON) -> str:
         return ""
     if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
         return "its deployment is not completed"
-    return "" if running >= desired and not service.get("pendingCount") else f"{running} of {desired} running"
+    return "" if running >= desired else f"{running} of {desired} running"
 
 
 # --- Reporting --------------------------------------------------------------------- may not decide anything
@@ -1720,7 +1720,8 @@ def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service mod
         class Loader(botocore.loaders.Loader):
             def list_available_services(self, type_name: str) -> list[str]:
                 """Every folder there is; botocore's own looks into all 400 of them, twice (40 ms)."""
-                return sorted({name for path in self.search_paths if os.path.isdir(path) for name in os.listdir(path)})
+                folders = dict.fromkeys(path for path in self.search_paths if os.path.isdir(path))
+                return sorted({name for path in folders for name in os.listdir(path)})
 
         cache.append(Loader())
     return cache[0]
@@ -3035,9 +3036,10 @@ def send_rollback(ctx: Context, rollout: Rollout) -> Rollout | None:
     if find_deployment(service, target.deployment_id) is not None and primary.get("id") != target.deployment_id:
         ctx.report.note(f"Not rolled back: {primary.get('id')} is the service's PRIMARY deployment now.")
         return None
-    if primary.get("id") != target.deployment_id and primary.get("taskDefinition") != target.previous_definition:
-        ctx.report.note("Not rolled back: our deployment is not the service's PRIMARY any more.")
-        return None
+    for latest in (primary, primary_of(rollout.last)):  # the new answer may still be one from before the update
+        if latest.get("id") != target.deployment_id and latest.get("taskDefinition") != target.previous_definition:
+            ctx.report.note("Not rolled back: our deployment is not the service's PRIMARY any more.")
+            return None
     ctx.report.line(f"Rolling back to {target.previous_definition}")
     if rollout.native not in ("", "-") and stopped_natively(ctx, rollout):
         undo_the_rest(ctx, rollout)
@@ -3887,7 +3889,7 @@ def put_back(ctx: Context, run: Replacement) -> None:
     """Attach again and set ACTIVE what is detached but not drained; name what is left, and how to mend it."""
     try:
         fleet = settled_fleet(ctx, run)
-    except AwsError:
+    except (AwsError, Interrupted):
         fleet = Fleet(run.fleet.group, tuple(replace(i, detached=i.id in run.begun) for i in run.fleet.instances))
     if fleet.detached:
         ctx.report.note("Putting back what was begun.")
@@ -3897,8 +3899,8 @@ def put_back(ctx: Context, run: Replacement) -> None:
                 attach_again(ctx, run, instance, int(fleet.group["DesiredCapacity"]))
                 continue
             problem = "it is drained"
-        except AwsError as error:
-            problem = error.message
+        except (AwsError, Interrupted) as error:
+            problem = error.message if isinstance(error, AwsError) else "interrupted"
         ctx.report.note(left_over(run.options, instance, problem))
 
 

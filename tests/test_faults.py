@@ -1,0 +1,74 @@
+"""Safety under every fault, and success when the faults are gone: 1,000 seeds here, any number by hand.
+
+    python -m tests.test_faults --seeds 1000000 [--first N] [--jobs 2]
+
+A failure prints its seed; `python -m tests.test_faults --first SEED --seeds 1` plays that one alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from tests.faults import Deployments, environment, scenario
+from tests.simulator import Simulator
+
+CHUNK = 50
+SEEDS = 1000
+
+
+@pytest.fixture
+def deployments(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployments]:
+    for name, value in environment(sim).items():
+        monkeypatch.setenv(name, value)
+    yield Deployments(sim)
+    sim.reset()
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_no_fault_makes_it_lie_or_leave_a_mess(deployments: Deployments, first: int) -> None:
+    wrong = list(filter(None, (deployments.check(scenario(seed)) for seed in range(first, first + CHUNK))))
+
+    assert wrong == [], "\n\n".join(wrong)
+
+
+def play(first: int, count: int) -> list[str]:
+    """What is wrong with these seeds, in a process of its own."""
+    with tempfile.TemporaryDirectory() as home, Simulator() as sim:
+        for name in [name for name in os.environ if name.startswith(("AWS_", "BOTO", "GITHUB_", "INPUT_"))]:
+            del os.environ[name]
+        files = {"HOME": home, "AWS_CONFIG_FILE": f"{home}/none", "AWS_SHARED_CREDENTIALS_FILE": f"{home}/none"}
+        os.environ.update({**environment(sim), **files})
+        deployments = Deployments(sim)
+        return [wrong for seed in range(first, first + count) if (wrong := deployments.check(scenario(seed)))]
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.test_faults", description="Play seeds; print what is wrong.")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="the first one (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="how many processes (default: %(default)s)")
+    options = parser.parse_args(argv)
+    starts = range(options.first, options.first + options.seeds, CHUNK)
+    counts = [min(CHUNK, options.first + options.seeds - start) for start in starts]
+    begun_s, wrong = time.monotonic(), 0
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for done, found in enumerate(pool.map(play, starts, counts), 1):
+            wrong += len(found)
+            print(*found, sep="\n\n", end="\n\n" if found else "", flush=True)
+            if sys.stderr.isatty():
+                print(f"\r{sum(counts[:done])} seeds, {wrong} wrong", end="", file=sys.stderr, flush=True)
+    spent_s = time.monotonic() - begun_s
+    print(f"{options.seeds} seeds in {spent_s:.0f} s ({options.seeds / spent_s:.0f} a second), {wrong} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
