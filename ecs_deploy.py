@@ -69,6 +69,7 @@ __version__ = "1.0.0"
 UNSEEN_GRACE_S = 15.0  # DescribeServices may not show a deployment right after the update that made it
 UNREACHABLE_S = 300.0  # with no time-out, so long without any answer ends the wait
 PACED_S = 600.0  # a call that ECS throttles hard is repeated for so long
+INFINITE_S = float("inf")
 FOREVER_S = 86_400.0  # "as long as ECS takes" still ends after a day
 LOG_LINES = 20
 LATE_LOG_S = 2.0
@@ -925,12 +926,14 @@ class Verdict(Value):
 class Target(Value):
     """What UpdateService answered: the deployment to watch, and what was there before it.
 
-    `previous_definition` is empty where there is nothing to go back to (a forced redeploy).
+    `previous_definition` is empty where there is nothing to go back to (a forced redeploy); `created_s` is in AWS's
+    time, and infinite where it was not told.
     """
 
     deployment_id: str
     definition: str
     previous_definition: str = ""
+    created_s: float = INFINITE_S
 
 
 class Counts(Value):
@@ -967,8 +970,13 @@ def is_older(service: JSON, last: JSON) -> bool:
 
 
 def _newest_event_s(service: JSON) -> float:
-    stamps = [event.get("createdAt") for event in service.get("events") or []]
-    return max((float(stamp) for stamp in stamps if isinstance(stamp, (int, float))), default=0.0)
+    return max((stamp_s(event) for event in service.get("events") or []), default=0.0)
+
+
+def stamp_s(made: JSON, default_s: float = 0.0) -> float:
+    """When something was created, in AWS's seconds; the default if that is not told, or not as AWS tells it."""
+    created = made.get("createdAt")
+    return float(created) if isinstance(created, (int, float)) else default_s
 
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
@@ -997,7 +1005,8 @@ def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: flo
     ours = find_deployment(service, target.deployment_id)
     primary = primary_of(service)
     failed = told_to_have_failed(service, target.deployment_id)
-    if ours is None and not failed and since_update_s < UNSEEN_GRACE_S:
+    newer = stamp_s(primary) > target.created_s
+    if ours is None and not failed and not newer and since_update_s < UNSEEN_GRACE_S:
         return Verdict(State.WAITING, "not visible yet")  # even if it was: an answer can be older than the last one
     if ours is not None and ours.get("rolloutState") == "FAILED":
         return _failed(ours, primary)
@@ -1024,10 +1033,8 @@ def told_to_have_failed(service: JSON, deployment_id: str) -> bool:
 def _displaced(primary: JSON, target: Target, failed: bool) -> Verdict:
     definition = str(primary.get("taskDefinition") or "")
     reason = str(primary.get("rolloutStateReason") or "")
-    before = target.previous_definition or (
-        target.definition if failed else ""
-    )  # a forced redeploy goes back to itself
-    went_back = definition == before and bool(definition)
+    goes_back_to = target.definition if failed else ""  # what a forced redeploy goes back to: itself
+    went_back = definition == (target.previous_definition or goes_back_to) and bool(definition)
     if went_back or "rolling back" in reason.lower():
         why = reason or "the previous task definition is back as PRIMARY"
         done = primary.get("rolloutState", "COMPLETED") == "COMPLETED"
@@ -1821,8 +1828,8 @@ class Aws:
         """The ARN of the service's newest service deployment, or an empty string if none is as young as `since_s`."""
         params = {"cluster": cluster, "service": service}
         listed = self._ecs_pages("ListServiceDeployments", "serviceDeployments", params)
-        young = [brief for brief in listed if float(brief.get("createdAt") or 0) >= since_s]
-        newest: JSON = max(young, key=lambda brief: float(brief["createdAt"]), default={})
+        young = [brief for brief in listed if stamp_s(brief) >= since_s]
+        newest: JSON = max(young, key=stamp_s, default={})
         return str(newest.get("serviceDeploymentArn") or "")
 
     def stop_service_deployment(self, arn: str) -> None:
@@ -2531,7 +2538,9 @@ def rollout_of(
     return Rollout(
         cluster=update["cluster"],
         service=update["service"],
-        target=Target(str(started.get("id", "")), arn or str(answer["taskDefinition"]), before),
+        target=Target(
+            str(started.get("id", "")), arn or str(answer["taskDefinition"]), before, stamp_s(started, INFINITE_S)
+        ),
         wait=wait,
         definition=definition,
         started_s=now_s,
@@ -2794,7 +2803,7 @@ def find_service_deployment(ctx: Context, rollout: Rollout, service: JSON) -> No
         return  # the service deployment of this answer would be somebody else's
     current = str(service.get("currentServiceDeployment") or "")
     if not current:
-        since_s = float(ours.get("createdAt") or 0) - 1
+        since_s = stamp_s(ours) - 1
         current = ctx.aws.newest_service_deployment(rollout.cluster, rollout.service, since_s)
     if current != rollout.native_before:
         rollout.native = current
@@ -3011,7 +3020,11 @@ def end_rollback(ctx: Context, rollout: Rollout, back: Rollout | Exit) -> int:
     ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
     used = {d.get("taskDefinition") for d in back.last.get("deployments") or []}
     failed = rollout.target.definition
-    if not rollout.wait.keep_failed_revision and rollout.target.previous_definition and failed not in used:
+    if rollout.wait.keep_failed_revision or not rollout.target.previous_definition:
+        return Exit.ROLLED_BACK
+    if failed in used:
+        ctx.report.note(f"{rollout.label}{failed} is left ACTIVE: a deployment of the service still uses it.")
+    else:
         discard(ctx, failed, "that failed")
     return Exit.ROLLED_BACK
 
@@ -4158,7 +4171,9 @@ def _add_run(group: Any) -> None:
     group.add_argument(
         "--network-from-service", metavar="SERVICE", help="network, launch type and platform as this service has"
     )
-    group.add_argument("--overrides", metavar="JSON", type=_json_object, help="RunTask's overrides, JSON or file://…")
+    group.add_argument(
+        "--overrides", metavar="JSON", type=_task_overrides, help="RunTask's overrides, JSON or file://…"
+    )
     group.add_argument(
         "--command", metavar="NAME=COMMAND", action="append", default=[], help="the command of a container"
     )
@@ -4243,15 +4258,15 @@ def _definition_file(path: str) -> JSON:
     return found
 
 
-def _require_kinds(path: str, place: JSON, *, lists: Iterable[str] = (), tables: Iterable[str] = ()) -> None:
+def _require_kinds(where: str, place: JSON, *, lists: Iterable[str] = (), tables: Iterable[str] = ()) -> None:
     """Raises `ArgumentTypeError` if one of these members is not a list of objects, or not an object."""
     for name in lists:
-        items = place.get(name) or []
+        items = [] if place.get(name) is None else place[name]
         if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
-            raise argparse.ArgumentTypeError(f"{path}: {name} is not a list of objects")
+            raise argparse.ArgumentTypeError(f"{where}: {name} is not a list of objects")
     for name in tables:
-        if not isinstance(place.get(name) or {}, dict):
-            raise argparse.ArgumentTypeError(f"{path}: {name} is not an object")
+        if not isinstance({} if place.get(name) is None else place[name], dict):
+            raise argparse.ArgumentTypeError(f"{where}: {name} is not an object")
 
 
 def _structure(text: str, what: str) -> Any:
@@ -4288,13 +4303,15 @@ def _strategy(text: str) -> list[JSON]:
         raise argparse.ArgumentTypeError("weight and base are whole numbers") from error
 
 
-def _json_object(text: str) -> JSON:
+def _task_overrides(text: str) -> JSON:
     value = _structure(text, "the value")
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("expected a JSON object")
-    overrides = value.get("containerOverrides", [])
-    if not isinstance(overrides, list) or not all(isinstance(o, dict) and o.get("name") for o in overrides):
-        raise argparse.ArgumentTypeError("containerOverrides is not a list of objects with a name")
+    _require_kinds("the value", value, lists=("containerOverrides",))
+    for override in value.get("containerOverrides") or []:
+        if not isinstance(override.get("name"), str):
+            raise argparse.ArgumentTypeError("containerOverrides is not a list of objects with a name")
+        _require_kinds("containerOverrides", override, lists=("environment",))
     return value
 
 
@@ -5051,8 +5068,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     parse, act = _COMMANDS.get(arguments[0], (parse_classic, deploy))
     options = parse(arguments[1:] if arguments[0] in _COMMANDS else arguments, env)
     report.output = options.output
-    report.mask.hide([options.aws.secret_key, env.get("AWS_SECRET_ACCESS_KEY", "")], always=True)
-    report.mask.hide([env.get("AWS_SESSION_TOKEN", "")], always=True)
+    secrets = [options.aws.secret_key, env.get("AWS_SECRET_ACCESS_KEY", ""), env.get("AWS_SESSION_TOKEN", "")]
+    report.mask.hide([*secrets, *(secret.strip() for secret in secrets)], always=True)
     for warning in options.warnings:
         report.warning(warning)
     with interrupts.installed():
