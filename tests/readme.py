@@ -17,10 +17,15 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *rows])
 
 
-def options(parser: argparse.ArgumentParser) -> str:
-    """The parser's options by task, a table each."""
+SHARED = ("credentials", "output")
+
+
+def options(parser: argparse.ArgumentParser, *, shared: bool) -> str:
+    """The parser's options by task, a table each; with or without those that all commands share."""
     tables = []
     for group in parser._action_groups:
+        if not shared and str(group.title).startswith(SHARED):
+            continue
         rows = [f"| {_spelling(action)} | {_escaped(action.help or '')} |" for action in group._group_actions]
         if rows:
             title = (group.title or "").capitalize()
@@ -40,8 +45,9 @@ def _escaped(text: str) -> str:
 def blocks() -> dict[str, str]:
     """The text of each block, by the name in its marker."""
     return {
-        "options": options(ecs_deploy.classic_parser()),
-        "app options": options(ecs_deploy.app_parser()),
+        "options": options(ecs_deploy.classic_parser(), shared=True),
+        "app options": options(ecs_deploy.app_parser(), shared=False),
+        "replace-instances options": options(ecs_deploy.replace_instances_parser(), shared=False),
         "exit codes": exit_codes(),
     }
 

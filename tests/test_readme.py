@@ -15,6 +15,7 @@ from ecs_deploy import Exit
 from tests.conftest import Cli
 from tests.readme import README, written
 from tests.simulator import Simulator
+from tests.test_replace_instances import workers
 
 TEXT = README.read_text(encoding="utf-8")
 ROOT = README.parent
@@ -97,6 +98,19 @@ def test_the_policy_names_exactly_the_actions_that_are_called(sim: Simulator, cl
     ecs, passing = policy["Statement"]
     assert ecs["Action"] == sorted(sim.actions_used())
     assert passing["Action"] == "iam:PassRole"
+
+
+def test_the_policy_for_instances_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli) -> None:
+    group = workers(sim)
+    replace = ("replace-instances", "--cluster", "prod", "--asg", "workers")
+    sim.instances.new_version("workers")
+    assert cli(*replace).code == Exit.OK
+    sim.instances.new_version("workers")
+    group.launches = False
+    assert cli(*replace, "-t", "20").code == Exit.TIMED_OUT
+
+    (statement,) = json.loads(block("replace-instances policy"))["Statement"]
+    assert statement["Action"] == sorted(sim.actions_used())
 
 
 def interrupt() -> None:
