@@ -127,9 +127,6 @@ class Value(_Fields):
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
 
-    def __hash__(self) -> int:
-        return hash(tuple(vars(self).values()))
-
 
 def replace(record: T, **changed: Any) -> T:
     """A copy of the record with some fields changed."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -498,3 +501,47 @@ def test_the_cluster_of_the_command_line_wins(sim: Simulator, cli: Cli) -> None:
     missing = cli("app", "-t", "3", "--skip-tasks")
     assert missing.code == Exit.AWS
     assert "The cluster elsewhere was not found in us-east-1\nThe clusters in us-east-1: shop" in missing.err
+
+
+@pytest.mark.parametrize(("name", "module", "said"), [
+    (".ecs-deploy.yml", "yaml", "pip install 'ecs-deploy-script[yaml]'"),
+    (".ecs-deploy.toml", "tomllib", "To read TOML, Python 3.11 is needed"),
+])  # fmt: skip
+def test_a_reader_that_is_not_installed_is_named(
+    sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, module: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    Path(name).write_text("")
+
+    result = cli("app", "-t", "2")
+
+    assert result.code == Exit.REQUIREMENT
+    assert said in result.err
+
+
+def test_the_table_is_no_longer_than_the_screen(sim: Simulator, cli: Cli) -> None:
+    names = [f"s{number}" for number in range(9)]
+    for name in names:
+        sim.service("shop", name, containers=[container("app", "shop/app:1")])
+    services = [{"name": name, "containers": ["app"]} for name in names]
+    Path("app.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "services": services}))
+
+    result = cli("app", "-t", "2", "-f", "app.json", tty=True, env={"LINES": "6", "COLUMNS": "100"})
+
+    assert result.code == Exit.OK
+    assert "… and 6 more" in result.err
+    assert "s3: new: 0 running" not in result.err
+
+
+def test_interrupted_it_names_what_goes_on_and_not_what_is_done(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").starts_after(500)
+    sim.world.at(sim.world.now_s + 60, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    result = cli("app", "-t", "2", "--skip-tasks")
+
+    assert result.code == Exit.SIGTERM
+    assert "SIGTERM: deployment" in result.err
+    assert "of service worker goes on" in result.err
+    assert "of service web goes on" not in result.err

@@ -442,3 +442,21 @@ def test_nothing_is_read_from_the_input(web: Simulator, cli: Cli) -> None:
     assert cli(*DEPLOY, stdin="").code == 0
     assert isinstance(sys.stdin, io.StringIO)
     assert sys.stdin.tell() == 0
+
+
+def test_the_command_ignores_empty_variables_that_would_hide_a_profiles_settings(
+    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sim.service("prod", "web")
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = us-east-1\n")
+    settings = {**sim.environment(), "AWS_CONFIG_FILE": str(config), "AWS_DEFAULT_REGION": "", "AWS_PROFILE": ""}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["ecs-deploy", "-c", "prod", "-n", "web", "-i", "app:2", "--dry-run"])
+
+    with pytest.raises(SystemExit) as ended:
+        ecs_deploy.command()
+
+    assert ended.value.code == 0
+    assert "Dry run: nothing was changed." in capsys.readouterr().out

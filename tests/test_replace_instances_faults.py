@@ -20,7 +20,7 @@ from tests.simulator import AwsError, Fault, Simulator
 from tests.simulator.instances import Group, Instance
 from tests.test_replace_instances import REPLACE, assert_replaced, policy, workers
 
-SEEDS = int(os.environ.get("REPLACEMENT_SEEDS", "30"))
+SEEDS = int(os.environ.get("REPLACEMENT_SEEDS", "20"))
 CHUNK = 5
 EXPIRED = AwsError("ExpiredTokenException", "The security token included in the request is expired")
 CHANGING = ("CreateTags", "DetachInstances", "UpdateContainerInstancesState", "TerminateInstances")
@@ -91,7 +91,9 @@ def assert_survives(sim: Simulator, cli: Cli, launch: Launch, killer: Callable[[
     return killed.struck
 
 
-@pytest.mark.parametrize("launch", LAUNCHES)
+@pytest.mark.parametrize(
+    "launch", [by_template, *(pytest.param(other, marks=pytest.mark.long) for other in (by_configuration, by_policy))]
+)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_a_call_that_changes_something(sim: Simulator, cli: Cli, launch: Launch, after: bool) -> None:
     at = 0
