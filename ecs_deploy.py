@@ -164,9 +164,9 @@ class Exit(IntEnum):
     NO_CONTAINER = 14, "no container matches"
     ROLLED_BACK = 20, "failed, and rolled back"
     ROLLBACK_FAILED = 21, "failed, and the rollback failed too"
-    TIMED_OUT = 22, "timed out, undecided"
+    TIMED_OUT = 22, "timed out, undecided (with --enable-rollback: 20 or 21)"
     SUPERSEDED = 23, "superseded by another deployment"
-    AWS = 24, "AWS refused or was not reached; the outcome is unknown if a deployment had begun"
+    AWS = 24, "AWS refused, was not reached, or does not have what was named; a deployment that had begun goes on"
     BUG = 70, "a bug in ecs-deploy"
     SIGINT = 130, "interrupted (SIGINT)"
     SIGTERM = 143, "interrupted (SIGTERM)"
@@ -1182,7 +1182,7 @@ def likely_cause(evidence: Iterable[str]) -> tuple[str, str]:
         if re.search(pattern, text, re.IGNORECASE):
             return cause, advice
     return (
-        "ECS gave no reason",
+        "unknown, ECS gave no reason so far",
         "Look at the service's events, and give a longer time-out (-t) if the tasks only start slowly.",
     )
 
@@ -2230,6 +2230,7 @@ class Rollout(Record):
     strategy: str = "ROLLING"
     label: str = ""
     silent: bool = False
+    touched: bool = True
     undo: JSON = field(default_factory=dict)
     seen: bool = False
     running: bool = False
@@ -2283,14 +2284,17 @@ def deploy_service(ctx: Context, options: DeployOptions) -> int:
     """Register the edited definition, update the service and follow the deployment to its end."""
     service = require_service(ctx, options.cluster, options.service)
     wants_definition = bool(options.edits or options.source.file or options.source.taskdef)
-    draft = draft_definition(ctx, options, str(service.get("taskDefinition"))) if wants_definition else None
     update = service_update(options.cluster, options.service, options.change, service)
+    current = str(service.get("taskDefinition"))
+    draft = draft_definition(ctx, options, current, service, update) if wants_definition else None
     warn_of_bake_time(ctx, options.wait, service)
     if options.output.dry_run:
         return show_dry_run(ctx, draft, "UpdateService", update)
     definition = draft.new if draft else service_definition(ctx, service)
     if draft is None:
         ctx.report.line("Force a new deployment of the service")
+        images = ", ".join(str(container.get("image")) for container in containers_of(definition))
+        ctx.report.note(f"Redeploying {short_name(current)}: {images}")
     arn = register(ctx, draft) if draft else ""
     try:
         answer = send_update(ctx, update, arn)
@@ -2352,8 +2356,13 @@ def existing(names: Callable[[], list[str]], what: str) -> str:
     return f"The {what}: {', '.join(found[:20])}{more}" if found else f"There are no {what}."
 
 
-def draft_definition(ctx: Context, options: DeployOptions, current: str) -> Draft:
-    """The definition to start from, copied and edited; prints the image and the current ARN; registers nothing."""
+def draft_definition(
+    ctx: Context, options: DeployOptions, current: str, service: JSON | None = None, update: JSON | None = None
+) -> Draft:
+    """The definition to start from, copied and edited; prints the image, the current ARN and what changes.
+
+    Registers nothing. `service` and `update` are the service and what is to be sent for it.
+    """
     source, edits = options.source, options.edits
     for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
         if image:
@@ -2376,7 +2385,8 @@ def draft_definition(ctx: Context, options: DeployOptions, current: str) -> Draf
         start["family"] = family_of(options.task_definition)
     old, new = registrable(live, output_only, tags), edited(start, edits)
     ctx.report.learn(previous_task_definition=current, images=image_changes(old, new))
-    ctx.report.block("Changes:", changes(old, new) or ["no member changes"])
+    lines = [*changes(old, new), *service_changes(service or {}, update or {})]
+    ctx.report.block("Changes:", lines or ["nothing changes; the same definition is registered again"])
     return Draft(current, old, new, options.tags_required)
 
 
@@ -2419,6 +2429,15 @@ def service_update(cluster: str, name: str, change: ServiceOptions, service: JSO
     if change.force_new_deployment:
         update["forceNewDeployment"] = True
     return update
+
+
+def service_changes(service: JSON, update: JSON) -> list[str]:
+    """One line per member of the service that the update changes."""
+    before = {**service, **(service.get("deploymentConfiguration") or {})}
+    after = {**update, **update.get("deploymentConfiguration", {})}
+    names = ("desiredCount", "minimumHealthyPercent", "maximumPercent")
+    changed = [name for name in names if name in after and before.get(name) != after[name]]
+    return [f"~ service: {name} {before.get(name)} -> {after[name]}" for name in changed]
 
 
 def warn_of_bake_time(ctx: Context, wait: WaitOptions, service: JSON) -> None:
@@ -2701,7 +2720,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     if rollout.wait.fail_fast and len(rollout.stopped) >= rollout.wait.fail_fast and rollout.verdict is None:
         rollout.verdict = Verdict(State.FAILED, f"{len(rollout.stopped)} of its tasks stopped (--fail-fast)")
     if rollout.verdict is not None and rollout.verdict.state is State.COMPLETED:
-        rollout.say(ctx.report, "Service deployment successful.")
+        rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
 
 
 def first_wait(ctx: Context, rollout: Rollout, verdict: Verdict, now_s: float) -> None:
@@ -2718,7 +2737,7 @@ def first_wait(ctx: Context, rollout: Rollout, verdict: Verdict, now_s: float) -
     rollout.running_after_s = round(now_s - rollout.started_s, 1)
     if rollout.wait.skip_deployments_check:
         rollout.verdict = Verdict(State.RUNNING, "the deployment itself was not waited for")
-    else:
+    elif rollout.touched:
         rollout.say(ctx.report, "Waiting for service deployment to complete...")
 
 
@@ -2740,15 +2759,17 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
         reason = f"the deployment was not complete within {timeout_s} seconds"
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
-        reason = f"no task of the new deployment was running within {timeout_s} seconds"
+        state = "healthy" if rollout.counts.running else "running"
+        reason = f"no task of the new deployment was {state} within {timeout_s} seconds"
     rollout.verdict = Verdict(State.TIMED_OUT, reason)
 
 
 def progress_of(rollout: Rollout) -> str:
     """Counts of the new and the old, and the stage where a strategy has stages."""
     counts = rollout.counts
-    text = f"{rollout.label}new: {counts.running} running, {counts.pending} pending of {counts.desired}"
-    text += f"; old: {counts.old_running} running" if counts.old_running else "; old: none left"
+    new, old = ("back", "failed") if rollout.silent else ("new", "old")
+    text = f"{rollout.label}{new}: {counts.running} running, {counts.pending} pending of {counts.desired}"
+    text += f"; {old}: {counts.old_running} running" if counts.old_running else f"; {old}: none left"
     text += f"; {sum(rollout.reasons.values())} stopped" if rollout.reasons else ""
     stage = rollout.native_state.get("lifecycleStage")
     weight = (rollout.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
@@ -2877,7 +2898,11 @@ def ending_of(rollout: Rollout, rollback: int | None) -> tuple[int, str]:
     """How a failure ends: the exit code, and the words for it; `rollback` is the rollback's code, if there was one."""
     state = rollout.verdict.state if rollout.verdict else State.WAITING
     if rollback is not None:
-        return rollback, "failed"
+        said: dict[int, str] = {
+            Exit.ROLLED_BACK: "failed and was rolled back",
+            Exit.ROLLBACK_FAILED: "failed, and so did its rollback",
+        }
+        return rollback, said.get(rollback, "failed")
     endings = {
         State.SUPERSEDED: (Exit.SUPERSEDED, "was superseded"),
         State.GONE: (Exit.FAILED, "cannot complete"),
@@ -2898,11 +2923,7 @@ def say_ending(ctx: Context, rollout: Rollout, ending: str, evidence: Sequence[s
         advice = "Somebody else deployed in the meantime; their deployment was left alone."
     elif verdict.state is State.GONE:
         advice = "Create the service again, or deploy to another one."
-    elif (
-        verdict.state in (State.FAILED, State.TIMED_OUT)
-        and not rollout.wait.rollback
-        and rollout.target.previous_definition
-    ):
+    elif verdict.state not in _BY_ECS and "rolled back" not in ending and rollout.target.previous_definition:
         advice += f"\nThe service still points at {rollout.target.definition}. To go back:\n  {rollout.command()}"
     what = f"{rollout.label}The deployment {rollout.target.deployment_id} of service {rollout.service} {ending}"
     ctx.report.error(f"{what}: {verdict.reason}.", advice)
@@ -3146,7 +3167,8 @@ def deploy_definition(ctx: Context, options: DeployOptions) -> int:
         ctx.report.line("Task definition updated successfully")
     if code == Exit.OK and options.max_definitions:
         prune(ctx, family_of(arn), options.max_definitions, [arn])
-    ctx.report.learn(verdict="completed" if code == Exit.OK else "failed")
+    started = bool(run and not run.wait_for_success)
+    ctx.report.learn(verdict="failed" if code else "started" if started else "completed")
     return code
 
 
@@ -3188,8 +3210,12 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
 def run_tasks(ctx: Context, options: DeployOptions, run: RunOptions, request: JSON, definition: JSON) -> int:
     """Start the tasks, and wait for them if asked; the exit code."""
     ctx.report.line(f"Run task: {request['taskDefinition']}")
-    with explained(ctx, options.cluster):
-        arns = start_tasks(ctx, request, run.count)
+    try:
+        with explained(ctx, options.cluster):
+            arns = start_tasks(ctx, request, run.count)
+    except DeployError:
+        ctx.report.note(f"The new revision {short_name(str(request['taskDefinition']))} stays registered.")
+        raise
     ctx.report.learn(tasks=arns)
     if not run.wait_for_success:
         ctx.report.note("The end of the task is not waited for (--wait-for-success does).")
@@ -3277,7 +3303,7 @@ def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
             answered_s, backoff_s = ctx.clock.now(), 0.0
             require_seen(tasks, found, answered_s - begun_s)
             said = note_tasks(ctx, tasks, found)
-            ctx.report.progress({"tasks": said}, answered_s - begun_s)
+            ctx.report.progress({"tasks": f"tasks: {said}"}, answered_s - begun_s)
             moved_s, shown = (answered_s, said) if said != shown else (moved_s, shown)
         except AwsError as error:
             if not error.transient or ctx.clock.now() - answered_s > UNREACHABLE_S:
@@ -3362,7 +3388,7 @@ def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str
         verdict = tasks.verdict(arn)
         codes[arn] = Exit.OK if verdict.ok else Exit.FAILED
         if verdict.ok:
-            ctx.report.note(f"Task {short_name(arn)} stopped: {stop_reason(task)}")
+            ctx.report.note(f"Task {short_name(arn)} ended well: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
         else:
             cause, advice = likely_cause([verdict.reason])
@@ -3535,7 +3561,7 @@ def show_app_dry_run(ctx: Context, plan: AppPlan) -> int:
         verb = "update" if isinstance(part, ServicePart) and part.touched else "leave"
         verb = "run" if isinstance(part, TaskPart) else verb
         ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
-        for line in lines or ["no member changes"]:
+        for line in lines or ["nothing changes"]:
             ctx.report.line(f"  {line}")
     ctx.report.line("Dry run: nothing was changed.")
     ctx.report.learn(verdict="dry run")
@@ -3590,7 +3616,8 @@ def run_app_tasks(
         except DeployError as error:
             ctx.report.error(f"{part.name}: {error.message}", error.hint)
             report.add(part, error.message, error.exit_code)
-    watch_tasks(ctx, tasks, 0)
+    if tasks.definitions:
+        watch_tasks(ctx, tasks, 0)
     codes = judge_tasks(ctx, tasks, 0)
     for part in parts:
         failed = [task for task, owner in owners.items() if owner is part and codes[task]]
@@ -3636,7 +3663,7 @@ def update_part(ctx: Context, options: AppOptions, plan: AppPlan, part: ServiceP
     answer = send_update(ctx, update, new_arn) if part.touched else part.service
     wait = replace(options.wait, timeout_s=part.entry.max_wait_s, in_total=True)
     rollout = rollout_of(ctx, part.service, answer, new_arn, update, part.draft.new, wait)
-    return replace(rollout, label=f"{part.name}: ")
+    return replace(rollout, label=f"{part.name}: ", touched=part.touched)
 
 
 def report_app(ctx: Context, plan: AppPlan, report: AppReport) -> int:
@@ -3954,7 +3981,11 @@ def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str
 _LEGACY: tuple[str, ...] = ("cluster", "service", "profile", "region", "taskdef", "desired-count")
 _LEGACY += ("container-image", "container-envvar", "container-secret")
 
-_EXAMPLES = """examples:
+_EXAMPLES = """other commands:
+  ecs-deploy app --help                 deploy an application file
+  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
+
+examples:
   deploy a service:
     ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
   only a new tag, on every image of the definition, and back if it fails:
@@ -3990,7 +4021,9 @@ class _Parser(argparse.ArgumentParser):
         namespace, unknown = self.parse_known_args(self._normalised(argv))
         if unknown:
             names = [_option_name(token) for token in unknown if token.startswith("-")]
-            self.error(f"unknown option: {', '.join(names)}" if names else "an argument belongs to no option")
+            if not names:
+                self.error(f"argument {list(argv).index(unknown[0]) + 1} belongs to no option")
+            self.error(f"unknown option: {', '.join(names)}")
         return namespace
 
     def _normalised(self, argv: Sequence[str]) -> list[str]:

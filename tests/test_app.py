@@ -308,7 +308,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(sim: Simulator, c
         "  ~ app: image shop/tool:1 -> shop/tool:2",
         "Dry run: nothing was changed.",
     ]
-    assert "no member changes" in cli("app", "--image-tag", "1", "--dry-run").out
+    assert "nothing changes" in cli("app", "--image-tag", "1", "--dry-run").out
 
 
 def test_the_json_document_lists_every_part(sim: Simulator, cli: Cli) -> None:

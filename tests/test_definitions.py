@@ -429,7 +429,7 @@ def test_a_redeployed_file_without_a_change_says_so(sim: Simulator, cli: Cli, tm
 
     result = cli("-c", "prod", "-n", "web", "--task-definition-file", str(file))
 
-    assert diff(result) == ["no member changes"]
+    assert diff(result) == ["nothing changes; the same definition is registered again"]
 
 
 def diff(result: Result) -> list[str]:

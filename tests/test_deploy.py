@@ -1739,3 +1739,53 @@ def test_a_registration_waits_while_others_use_up_the_budget_of_the_account(
     assert result.requests("UpdateService")[0]["taskDefinition"] == f"{PREFIX}/web:2"
     assert sim.active_revisions("web") == [1, 2]
     assert clock.now() > 40
+
+
+# --- What is said before anything is sent
+
+
+def test_the_changes_of_the_service_are_printed_too(sim: Simulator, cli: Cli) -> None:
+    configuration = {"minimumHealthyPercent": 100, "maximumPercent": 200}
+    sim.service("prod", "web", desired_count=2, deploymentConfiguration=configuration)
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-D", "4", "-m", "50", "-M", "200")
+
+    assert result.code == 0
+    changed = result.err.partition("Changes:\n")[2].splitlines()[:3]
+    assert changed == [
+        "  ~ web: image app:1 -> app:2",
+        "  ~ service: desiredCount 2 -> 4",
+        "  ~ service: minimumHealthyPercent 100 -> 50",
+    ]
+
+
+def test_tasks_that_run_but_are_not_healthy_are_told_apart_from_none_running(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", health_check=True)
+    sim.image("app:2").never_healthy()
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-t", "8")
+
+    assert result.code == 22
+    assert "no task of the new deployment was healthy within 8 seconds" in result.err
+
+
+def test_a_rollback_that_fails_ends_with_the_command_that_goes_back(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=2)
+    sim.image("app:1").starts_after(500)
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    last = result.err.rpartition("ERROR: ")[2]
+    assert "failed, and so did its rollback" in last
+    assert "aws ecs update-service --cluster prod --service web --task-definition" in last
+
+
+def test_a_forced_redeploy_says_what_it_redeploys(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli("-c", "prod", "-n", "web", "--force-new-deployment")
+
+    assert result.code == 0
+    assert "Redeploying web:1: app:1" in result.err

@@ -310,7 +310,7 @@ def test_a_task_that_ends_well_is_a_success(world: Simulator, cli: Cli) -> None:
 
     assert result.code == 0
     assert result.lines[-1] == f"Task {world.tasks_of('prod')[0].arn} executed successfully!"
-    assert "stopped: EssentialContainerExited: Essential container in task exited" in result.err
+    assert "ended well: EssentialContainerExited: Essential container in task exited" in result.err
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_a_task_may_not_be_visible_at_once(world: Simulator, cli: Cli) -> None:
     result = cli(*WAIT)
 
     assert result.code == 0
-    assert "[   0 s] not visible yet" in result.err
+    assert "[   0 s] tasks: not visible yet" in result.err
 
 
 def test_a_task_that_never_becomes_visible_is_an_error(world: Simulator, cli: Cli, clock: SimClock) -> None:

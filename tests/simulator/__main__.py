@@ -25,9 +25,9 @@ HINTS = """\
 # Cluster production1 has doorman-service (two tasks of docker.repo.com/doorman:17), api-service, green-service.
 # doorman:18 works, :crash ends after 3 s, :missing cannot be pulled, :slow takes 20 s, :unhealthy is never healthy.
 # Paste the lines above into another shell, and try there:
-#   python ecs_deploy.py -c production1 -n doorman-service -i docker.repo.com/doorman:18
-#   python ecs_deploy.py -c production1 -n doorman-service -i docker.repo.com/doorman:crash -t 30 --enable-rollback
-#   python ecs_deploy.py -c production1 -d open-door-task -i docker.repo.com/doorman:18 --run-task --wait-for-success
+#   ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+#   ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:crash -t 30 --enable-rollback
+#   ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:18 --run-task --wait-for-success
 """
 
 
