@@ -454,7 +454,22 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     require_containers(known, named)
     if edits.image:
         _require_match(definition, edits.image)
+    for container in containers_of(definition):
+        _require_agreement(container, edits)
     return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+
+
+def _require_agreement(container: JSON, edits: Edits) -> None:
+    """Raises `UsageError` if two edits give the container different images."""
+    image = dict(edits.images).get(str(container.get("name")))
+    if image is None:
+        return
+    covered = edits.tag and (not edits.tag_containers or container.get("name") in edits.tag_containers)
+    other_tag = covered and ImageReference.parse(image).tag != edits.tag
+    other_image = edits.image and _same_repository(container, edits.image) and image != str(edits.image)
+    if other_tag or other_image:
+        option = f"--tag-only {edits.tag}" if other_tag else f"--image {edits.image}"
+        raise UsageError(f"{option} and --container-image give container {container.get('name')} different images")
 
 
 def require_containers(known: Sequence[str], named: Iterable[str]) -> None:
@@ -640,7 +655,7 @@ class Application(Value):
 class Rule(Value):
     """What a value of the file must be; `low` and `high` bound a number or the length of a list.
 
-    `also` tells what is wrong between the members of a table that are right in themselves, as (path, message).
+    `also` tells what is wrong between the members of a table, as (path, message).
     """
 
     kind: type
@@ -657,7 +672,7 @@ Path = tuple[str | int, ...]
 
 
 def _task_pairs(task: JSON) -> Iterator[tuple[Path, str]]:
-    strategies = task.get("capacity_provider_strategies") or []
+    strategies = _tables(task.get("capacity_provider_strategies"))
     path: Path = ("capacity_provider_strategies",)
     if strategies and task.get("launch_type"):
         yield path, "not together with launch_type"
@@ -666,10 +681,16 @@ def _task_pairs(task: JSON) -> Iterator[tuple[Path, str]]:
 
 
 def _service_pairs(application: JSON) -> Iterator[tuple[Path, str]]:
-    names = [service["name"] for service in application.get("services") or []]
+    names = [service.get("name") for service in _tables(application.get("services"))]
     for index, name in enumerate(names):
-        if name in names[:index]:
+        if name is not None and name in names[:index]:
             yield ("services", index, "name"), f"{name} is there twice"
+
+
+def _tables(value: Any) -> list[JSON]:
+    """The items of a list of tables; none where it is not one, which is a problem of its own."""
+    items = value if isinstance(value, list) else []
+    return items if all(isinstance(item, dict) for item in items) else []
 
 
 _TEXT, _NEEDED_TEXT = Rule(str, low=1), Rule(str, low=1, required=True)
@@ -718,6 +739,7 @@ def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
     if not problems and not (cluster or value.get("cluster")):
         problems.append((("cluster",), "missing; name it here or with --cluster"))
     if problems:
+        problems.sort(key=lambda problem: _line_of(problem[0], lines))
         raise UsageError("The application file is wrong:\n" + "\n".join(f"  {_at(p, lines)}" for p in problems))
     tasks = value.get("tasks") or {}
     return Application(
@@ -764,13 +786,14 @@ def _problems(value: Any, rule: Rule, path: Path) -> Iterator[tuple[Path, str]]:
     elif rule.choices and value.lower() not in rule.choices:
         yield path, f"{value} is not {' or '.join(rule.choices)}"
     elif not rule.low <= size <= rule.high:
-        yield path, f"{size if rule.kind is int else f'a length of {size}'} is not {_bounds(rule)}"
+        units: dict[type, str] = {list: " entries", str: " characters"}
+        yield path, f"{size}{units.get(rule.kind, '')} where there should be {_bounds(rule)}"
     elif rule.items is not None:
         for index, item in enumerate(value):
             yield from _problems(item, rule.items, (*path, index))
     elif rule.kind is dict:
-        found = list(_member_problems(value, rule.members, path))
-        yield from found or (((*path, *place), message) for place, message in rule.also(value))
+        yield from _member_problems(value, rule.members, path)
+        yield from (((*path, *place), message) for place, message in rule.also(value))
 
 
 def _bounds(rule: Rule) -> str:
@@ -791,8 +814,12 @@ def _member_problems(value: JSON, members: Mapping[str, Rule], path: Path) -> It
 def _at(problem: tuple[Path, str], lines: Mapping[Path, int]) -> str:
     path, message = problem
     spelled = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    known = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
-    return f"{spelled or 'the file'}: {message} (line {known})"
+    return f"{spelled or 'the file'}: {message} (line {_line_of(path, lines)})"
+
+
+def _line_of(path: Path, lines: Mapping[Path, int]) -> int:
+    """Where that value stands, or the nearest one around it that is known."""
+    return next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
 
 
 def _read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
@@ -995,6 +1022,8 @@ def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: flo
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
+    if service is None and since_update_s < UNSEEN_GRACE_S:
+        return Verdict(State.WAITING, "not visible")
     if service is None or service.get("status") == "INACTIVE":
         return Verdict(State.GONE, "the service was deleted")
     if service.get("status") == "DRAINING":
@@ -1017,7 +1046,7 @@ def _failed(ours: JSON, primary: JSON) -> Verdict:
     if primary and primary.get("id") != ours.get("id"):
         note = f"ECS is rolling back to {short_name(str(primary.get('taskDefinition')))}"
         done = primary.get("rolloutState") == "COMPLETED"
-        return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{reason} {note}")
+        return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{reason.rstrip('.')}; {note}")
     return Verdict(State.FAILED, reason)
 
 
@@ -1032,8 +1061,10 @@ def _displaced(primary: JSON, target: Target, failed: bool) -> Verdict:
     reason = str(primary.get("rolloutStateReason") or "")
     goes_back_to = target.definition if failed else ""  # what a forced redeploy goes back to: itself
     went_back = definition == (target.previous_definition or goes_back_to) and bool(definition)
-    if went_back or "rolling back" in reason.lower():
-        why = reason or "the previous task definition is back as PRIMARY"
+    by_ecs = "rolling back" in reason.lower()
+    if went_back or by_ecs:
+        why = f"{primary.get('id')} made the previous task definition PRIMARY again"
+        why = reason.rstrip(".") if by_ecs else "ECS said that the deployment failed" if failed else why
         done = primary.get("rolloutState", "COMPLETED") == "COMPLETED"
         return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{why} ({short_name(definition)})")
     by = f"{primary.get('id', 'another deployment')} ({short_name(definition)})" if primary else "another deployment"
@@ -1126,6 +1157,21 @@ def counts_as_failure(task: JSON) -> bool:
 
 _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
+        r"alarm",
+        "a CloudWatch alarm of the service went off",
+        "Look at the alarm and the metric behind it.",
+    ),
+    (
+        r"AWAITING_ACTION",
+        "a pause hook waits for somebody",
+        "Continue it with the command above, or give a longer time-out.",
+    ),
+    (
+        r"stage BAKE_TIME",
+        "the bake time is longer than the time-out",
+        "Give a time-out that is longer than the bake time.",
+    ),
+    (
         r"CannotPull|pull image|manifest unknown|ImagePull",
         "the image cannot be pulled",
         "Check that the tag was pushed to that registry, that the execution role may pull it,"
@@ -1183,7 +1229,8 @@ def likely_cause(evidence: Iterable[str]) -> tuple[str, str]:
             return cause, advice
     return (
         "unknown, ECS gave no reason so far",
-        "Look at the service's events, and give a longer time-out (-t) if the tasks only start slowly.",
+        "Look at the service's events, and give a longer time-out (-t; in an application file max_wait)"
+        " if it only takes long.",
     )
 
 
@@ -1705,7 +1752,8 @@ def connect(
         message = "Some of the required software is not installed: please install boto3"
         raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
     try:
-        session = botocore.session.Session(profile=options.profile or None)
+        no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
+        session = botocore.session.Session(no_profile, profile=options.profile or None)
         session.register_component("data_loader", _model_loader())
         region = options.region or env.get("AWS_REGION", "") or session.get_config_variable("region")
         if not region:
@@ -2000,7 +2048,11 @@ class Aws:
     def _ecs(self, operation: str, params: JSON, *, retries: bool = True) -> JSON:
         self._request = json.dumps(params).encode()
         self._call("ecs", operation, params, retries=retries)
-        answer: JSON = json.loads(self._answer)
+        try:
+            answer: JSON = json.loads(self._answer)
+        except ValueError as error:
+            said = f"The answer of {operation} cannot be read; something between here and AWS may have replaced it"
+            raise AwsError(said, code="UnreadableAnswer", transient=True, maybe_done=True) from error
         return answer
 
     def _call(self, service: str, operation: str, params: JSON, *, region: str = "", retries: bool = True) -> JSON:
@@ -2147,19 +2199,19 @@ def _refused(error: Any, operation: str) -> AwsError:
     code, message = str(details.get("Code", "")), str(details.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     what = error.operation_name or operation
+    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
     if code in _EXPIRED:
         hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
         return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
     if code in _UNKNOWN_KEY or "Signature" in code:
         hint = "Check the access key, the secret key and the session token; they must belong together."
         return AwsError(f"AWS does not accept these credentials ({what}: {message})", code=code, hint=hint)
-    if code in _DENIED:
-        action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
+    if code in _DENIED or action:
         hint = f"Allow {action[1] if action else 'ecs:' + what} in the IAM policy of these credentials."
         return AwsError(f"AWS denied {what}: {message}", code=code, hint=hint)
     if code in _THROTTLED or "Throttl" in code or status == 429:
         hint = "Other programs use the same account's budget of calls; try again in a minute."
-        return AwsError(f"AWS throttled {what} again and again ({message})", code=code, hint=hint, transient=True)
+        return AwsError(f"AWS throttled {what} ({message})", code=code, hint=hint, transient=True)
     if status >= 500:
         said = f"AWS had an error of its own in {what}: {message} ({code})"
         return AwsError(said, code=code, hint="Try again.", transient=True, maybe_done=True)
@@ -2264,10 +2316,18 @@ class Rollout(Record):
         if not self.silent:
             report.line(f"{self.label}{text}")
 
-    def command(self) -> str:
-        """The AWS CLI command that points the service back at what it ran before."""
+    def command(self, region: str) -> str:
+        """The AWS CLI command that takes the service back to what it was before."""
+        if self.native not in ("", "-"):
+            stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.native} --stop-type ROLLBACK"
+            return f"{stop} --region {region}"
         parts = ["aws ecs update-service", f"--cluster {self.cluster}", f"--service {self.service}"]
-        return " ".join([*parts, f"--task-definition {self.target.previous_definition}"])
+        parts.append(f"--task-definition {self.target.previous_definition}")
+        if "desiredCount" in self.undo:
+            parts.append(f"--desired-count {self.undo['desiredCount']}")
+        if "deploymentConfiguration" in self.undo:
+            parts.append(f"--deployment-configuration '{json.dumps(self.undo['deploymentConfiguration'])}'")
+        return " ".join([*parts, f"--region {region}"])
 
 
 # Deploying
@@ -2296,6 +2356,7 @@ def deploy_service(ctx: Context, options: DeployOptions) -> int:
         images = ", ".join(str(container.get("image")) for container in containers_of(definition))
         ctx.report.note(f"Redeploying {short_name(current)}: {images}")
     arn = register(ctx, draft) if draft else ""
+    ctx.report.learn(new_task_definition=arn or None)
     try:
         answer = send_update(ctx, update, arn)
     except (AwsError, Interrupted) as error:
@@ -2446,7 +2507,7 @@ def warn_of_bake_time(ctx: Context, wait: WaitOptions, service: JSON) -> None:
     if wait.timeout_s and baking_s > wait.timeout_s and not wait.skip_deployments_check:
         ctx.report.warning(
             f"The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
-            f" {wait.timeout_s:.0f} s (-t); the wait will end undecided."
+            f" {wait.timeout_s:.0f} s (-t); the wait may end undecided."
         )
 
 
@@ -2458,7 +2519,8 @@ def show_dry_run(ctx: Context, draft: Draft | None, operation: str, request: JSO
     if request:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
     ctx.report.line("Dry run: nothing was changed.")
-    ctx.report.learn(verdict="dry run")
+    registered = masked(draft.new) if draft else None
+    ctx.report.learn(verdict="dry run", would_register=registered, would_send={operation: masked(request)})
     return Exit.OK
 
 
@@ -2474,7 +2536,6 @@ def register(ctx: Context, draft: Draft) -> str:
         arn = register_once(ctx, untagged, draft.current)
     ctx.report.mask.keep([arn])
     ctx.report.line(f"New task definition: {arn}")
-    ctx.report.learn(new_task_definition=arn)
     return arn
 
 
@@ -2616,13 +2677,13 @@ def watch_updates(ctx: Context, rollouts: Sequence[Rollout]) -> None:
         watch(ctx, rollouts)
     except Interrupted as stop:
         for rollout in rollouts:
-            if not succeeded(rollout):
-                leave_in_flight(ctx, rollout, stop)
+            leave_in_flight(ctx, rollout, stop)
         raise
     except AwsError as error:
         flying = [r for r in rollouts if r.verdict is None]
         what = ", ".join(f"deployment {r.target.deployment_id} of service {r.service}" for r in flying)
         said = f"{error.message}. The outcome is unknown: {what} was in progress"
+        said += ", and was not rolled back" if any(r.wait.rollback for r in flying) else ""
         raise AwsError(said, code=error.code, hint=error.hint) from error
 
 
@@ -2745,8 +2806,16 @@ def healthy(ctx: Context, rollout: Rollout) -> bool:
     """True if the definition has no health check, or a task of our deployment passes it."""
     if not has_health_check(rollout.definition):
         return True
-    arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "RUNNING", first_page=True)
-    tasks = ctx.aws.describe_tasks(rollout.cluster, arns, retries=False) if arns else []
+    try:
+        arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "RUNNING", first_page=True)
+        tasks = ctx.aws.describe_tasks(rollout.cluster, arns, retries=False) if arns else []
+    except AwsError as error:
+        if error.code not in _DENIED or rollout.wait.skip_deployments_check:
+            raise
+        ctx.report.note(
+            f"{rollout.label}The tasks' health cannot be read, so only the deployment counts. {error.message}"
+        )
+        return True
     return any(task.get("healthStatus") == "HEALTHY" for task in tasks)
 
 
@@ -2771,6 +2840,8 @@ def progress_of(rollout: Rollout) -> str:
     text = f"{rollout.label}{new}: {counts.running} running, {counts.pending} pending of {counts.desired}"
     text += f"; {old}: {counts.old_running} running" if counts.old_running else f"; {old}: none left"
     text += f"; {sum(rollout.reasons.values())} stopped" if rollout.reasons else ""
+    unhealthy = counts.running and not rollout.running and has_health_check(rollout.definition)
+    text += "; none healthy yet" if unhealthy else ""
     stage = rollout.native_state.get("lifecycleStage")
     weight = (rollout.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
     text += f"; stage {stage}" if stage else ""
@@ -2907,8 +2978,8 @@ def ending_of(rollout: Rollout, rollback: int | None) -> tuple[int, str]:
         State.SUPERSEDED: (Exit.SUPERSEDED, "was superseded"),
         State.GONE: (Exit.FAILED, "cannot complete"),
         State.TIMED_OUT: (Exit.TIMED_OUT, "timed out"),
-        State.ROLLING_BACK: (Exit.FAILED, "failed, and ECS is rolling it back"),
-        State.ROLLED_BACK: (Exit.FAILED, "failed, and ECS rolled it back"),
+        State.ROLLING_BACK: (Exit.FAILED, "failed, and the service is going back"),
+        State.ROLLED_BACK: (Exit.FAILED, "failed, and the service went back"),
         State.ROLLBACK_FAILED: (Exit.ROLLBACK_FAILED, "failed, and so did ECS's rollback"),
     }
     return endings.get(state, (Exit.FAILED, "failed"))
@@ -2924,26 +2995,28 @@ def say_ending(ctx: Context, rollout: Rollout, ending: str, evidence: Sequence[s
     elif verdict.state is State.GONE:
         advice = "Create the service again, or deploy to another one."
     elif verdict.state not in _BY_ECS and "rolled back" not in ending and rollout.target.previous_definition:
-        advice += f"\nThe service still points at {rollout.target.definition}. To go back:\n  {rollout.command()}"
+        command = rollout.command(ctx.aws.region)
+        advice += f"\nThe service still points at {rollout.target.definition}. To go back:\n  {command}"
     what = f"{rollout.label}The deployment {rollout.target.deployment_id} of service {rollout.service} {ending}"
-    ctx.report.error(f"{what}: {verdict.reason}.", advice)
+    ctx.report.error(f"{what}: {verdict.reason.rstrip('.')}.", advice)
 
 
 def explain(ctx: Context, rollout: Rollout) -> list[str]:
     """Print why tasks stopped, counted, and the last log lines of one container per reason; the evidence."""
     diagnose(ctx, rollout)
-    evidence = [*rollout.bad_events]
+    waiting = [hook for hook in rollout.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
+    evidence = [*rollout.bad_events, *map(str, waiting), progress_of(rollout)]
     for reason, count in rollout.reasons.most_common():
         ctx.report.note(f"{rollout.label}{count} × {reason}")
         evidence.append(reason)
     for reason in list(rollout.reasons)[:5]:
-        if lines := show_log(ctx, rollout.definition, rollout.samples[reason]):
+        if lines := show_log(ctx, rollout.label, rollout.definition, rollout.samples[reason]):
             rollout.logs.append({"title": reason, "lines": lines})
             evidence += lines
     return evidence
 
 
-def show_log(ctx: Context, definition: JSON, task: JSON) -> list[str]:
+def show_log(ctx: Context, label: str, definition: JSON, task: JSON) -> list[str]:
     """Print the last lines that a stopped task's first bad container wrote to CloudWatch Logs; the lines."""
     ended = sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode"))
     for container in ended:
@@ -2958,7 +3031,7 @@ def show_log(ctx: Context, definition: JSON, task: JSON) -> list[str]:
             return []
         lines = [str(event.get("message", "")) for event in events]
         if lines:
-            title = f"Last log lines of container {container.get('name')} ({group} {stream}):"
+            title = f"{label}Last log lines of container {container.get('name')} ({group} {stream}):"
             ctx.report.block(title, [f"| {line}" for line in lines])
         return lines
     return []
@@ -2982,8 +3055,10 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
 
 
 def leave_in_flight(ctx: Context, rollout: Rollout, stop: Interrupted) -> None:
-    """Interrupted: send the rollback if it was asked for, without waiting; else say what goes on and how to undo it."""
+    """Interrupted: send the rollback if that was asked for, without waiting; else say how it stands, how to undo it."""
     what = f"deployment {rollout.target.deployment_id} of service {rollout.service}"
+    if not rollout.touched:
+        return
     if rollout.wait.rollback and rollout.target.previous_definition:
         try:
             if send_rollback(ctx, rollout) is not None:
@@ -2991,9 +3066,10 @@ def leave_in_flight(ctx: Context, rollout: Rollout, stop: Interrupted) -> None:
                 return
         except AwsError as error:
             ctx.report.note(f"{stop.name}: the rollback could not be sent. {error.message}")
-    ctx.report.note(f"{stop.name}: {what} goes on, to {rollout.target.definition}.")
+    state = "is complete, on" if succeeded(rollout) else "goes on, to"
+    ctx.report.note(f"{stop.name}: {what} {state} {rollout.target.definition}.")
     if rollout.target.previous_definition:
-        ctx.report.note(f"To undo it:\n  {rollout.command()}")
+        ctx.report.note(f"To undo it:\n  {rollout.command(ctx.aws.region)}")
 
 
 def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, int]:
@@ -3048,10 +3124,13 @@ def end_rollback(ctx: Context, rollout: Rollout, back: Rollout | Exit) -> int:
 
 
 def rollback_in_progress(ctx: Context, rollout: Rollout) -> Rollout:
-    """The rollback that ECS began by itself, to be waited for."""
-    primary = primary_of(rollout.last)
-    ctx.report.note("ECS rolls back by itself; waiting for that.")
+    """The way back that began without us, to be waited for."""
+    ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
     undo_the_rest(ctx, rollout)
+    if rollout.native_state:
+        target = rollout.target
+        return returning(ctx, rollout, target.deployment_id, target.previous_definition, rollout.last, rollout.native)
+    primary = primary_of(rollout.last)
     return returning(ctx, rollout, str(primary.get("id", "")), str(primary.get("taskDefinition", "")), rollout.last)
 
 
@@ -3160,13 +3239,12 @@ def deploy_definition(ctx: Context, options: DeployOptions) -> int:
     if options.output.dry_run:
         return show_dry_run(ctx, draft, "RunTask", request)
     arn = register(ctx, draft)
+    ctx.report.learn(new_task_definition=arn)
     code: int = Exit.OK
     if run:
         code = run_tasks(ctx, options, run, {**request, "taskDefinition": arn}, draft.new)
     else:
         ctx.report.line("Task definition updated successfully")
-    if code == Exit.OK and options.max_definitions:
-        prune(ctx, family_of(arn), options.max_definitions, [arn])
     started = bool(run and not run.wait_for_success)
     ctx.report.learn(verdict="failed" if code else "started" if started else "completed")
     return code
@@ -3239,11 +3317,10 @@ def start_tasks(ctx: Context, request: JSON, count: int) -> list[str]:
             ctx.report.line(f"Executed task: {arn}")
         arns += started
         if answer.get("failures") or len(started) < wanted:
-            raise DeployError(f"{len(arns)} of {count} tasks were started: {failures_text(answer)}", hint=_PLACE_HINT)
+            started_hint = "Those that were started go on. " if arns else ""
+            hint = f"{started_hint}Check the cluster's capacity, the launch type and the network."
+            raise DeployError(f"{len(arns)} of {count} tasks were started: {failures_text(answer)}", hint=hint)
     return arns
-
-
-_PLACE_HINT = "Tasks that were started go on. Check the cluster's capacity, the launch type and the network."
 
 
 def failures_text(answer: JSON) -> str:
@@ -3381,6 +3458,14 @@ def leave_tasks(ctx: Context, tasks: WatchedTasks, stop: Interrupted, stop_them:
             ctx.report.note(f"{stop.name}: the task {arn} goes on. {error.message}")
 
 
+def task_advice(verdict: TaskVerdict) -> str:
+    """What to do about a task that was to end, and ended badly: its own exit code is no riddle, the rest may be."""
+    if verdict.exit_code is not None and "OutOfMemory" not in verdict.reason:
+        return "A container that decides ended with a code other than 0; --watch-container NAME lets only one decide."
+    cause, advice = likely_cause([verdict.reason])
+    return f"Likeliest cause: {cause}. {advice}"
+
+
 def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str, int]:
     """Say how each task ended; its exit code by ARN: 0, 1, or 22 where it did not stop in time."""
     codes: dict[str, int] = {}
@@ -3391,14 +3476,14 @@ def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str
             ctx.report.note(f"Task {short_name(arn)} ended well: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
         else:
-            cause, advice = likely_cause([verdict.reason])
-            ctx.report.error(f"Task {arn} failed: {verdict.reason}.", f"Likeliest cause: {cause}. {advice}")
+            of = short_name(str(task.get("taskDefinitionArn")))
+            ctx.report.error(f"Task {arn} of {of} failed: {verdict.reason.rstrip('.')}.", task_advice(verdict))
     for arn in tasks.running():
         codes[arn] = Exit.TIMED_OUT
         hint = f"It goes on. To stop it:\n  aws ecs stop-task --cluster {tasks.cluster} --task {arn}"
         ctx.report.error(f"Task {arn} did not stop within {timeout_s:g} seconds.", hint)
     failed = [arn for arn in tasks.ended if codes[arn]]
-    ctx.report.learn(failed_tasks=[stop_reason(tasks.ended[arn]) for arn in failed])
+    ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
     ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
     return codes
 
@@ -3475,6 +3560,8 @@ def deploy_app(ctx: Context, options: AppOptions) -> int:
     application = options.application
     ctx.report.mask.keep((application.cluster, options.tag, *(s.name for s in application.services)))
     plan = plan_app(ctx, options)
+    if not plan.parts():
+        raise UsageError("The application has no services, and no tasks that are not skipped", Exit.NOTHING_TO_DO)
     if options.output.dry_run:
         return show_app_dry_run(ctx, plan)
     report = AppReport()
@@ -3516,7 +3603,8 @@ def plan_app(ctx: Context, options: AppOptions) -> AppPlan:
         listed = "\n".join(f"  {problem.message}" for problem in problems)
         codes = {problem.exit_code for problem in problems}
         code = codes.pop() if len(codes) == 1 else Exit.FAILED
-        raise DeployError(f"Nothing was changed, because not everything is there:\n{listed}", code, problems[0].hint)
+        hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
+        raise DeployError(f"Nothing was changed:\n{listed}", code, hints)
     return plan
 
 
@@ -3671,8 +3759,10 @@ def report_app(ctx: Context, plan: AppPlan, report: AppReport) -> int:
     for title, parts in (("tasks before", plan.pre), ("services", plan.services), ("tasks after", plan.post)):
         results = [report.results.get(part.name, "not begun") for part in parts]
         successful, skipped = results.count("successful"), results.count("skipped")
-        failed = sum(bool(report.codes.get(part.name)) for part in parts)
-        untouched = f", not begun: {results.count('not begun')}" if "not begun" in results else ""
+        back = results.count("rolled back")
+        failed = sum(bool(report.codes.get(part.name)) for part in parts) - back
+        untouched = f", rolled back: {back}" if back else ""
+        untouched += f", not begun: {results.count('not begun')}" if "not begun" in results else ""
         if parts:
             totals = f"total: {len(parts)}, successful: {successful}, skipped: {skipped}, failed: {failed}{untouched}"
             ctx.report.line(f"Report on {title}: {totals}")
@@ -4526,9 +4616,12 @@ def _unused(given: argparse.Namespace) -> Iterator[str]:
             "--enable-rollback": given.enable_rollback,
             "--skip-deployments-check": given.skip_deployments_check,
             "--fail-fast": given.fail_fast is not None,
+            "--max-definitions": given.max_definitions is not None,
         }
         for option in (name for name, present in service_only.items() if present):
             yield f"{option} has no effect without a service (-n)."
+    if given.tag_only and given.image not in (None, "ignore"):
+        yield f"--image {given.image} is not used: --tag-only changes the tag of every image (or of each --container)."
     if given.tag_only and given.tag_env_var:
         yield "--tag-env-var has no effect: --tag-only gives the tag."
 
@@ -4634,7 +4727,7 @@ def _check_tag(tag: str) -> None:
 
 def _image(given: argparse.Namespace, env: Mapping[str, str]) -> ImageReference | None:
     """The image of -i with the tag of -e; None with -to, where -i is only a placeholder."""
-    if not given.image:
+    if not given.image or given.tag_only:
         return None
     text = _evaluated(given.image, env) if given.eval_image else given.image
     if not given.eval_image and ("`" in text or "$(" in text):
@@ -4644,11 +4737,6 @@ def _image(given: argparse.Namespace, env: Mapping[str, str]) -> ImageReference 
             f'Let your shell run it, in double quotes: -i "{text}"; or give --eval-image.',
         )
     image = ImageReference.parse(text)
-    if given.tag_only:
-        if "/" in image.name:
-            hint = "Leave -i out; to limit -to to some containers, name them with --container."
-            raise UsageError(f"--tag-only changes every image, so -i {text} is not used", Exit.BAD_IMAGE, hint)
-        return None
     if given.tag_env_var:
         tag = env.get(given.tag_env_var, "")
         if not tag:
@@ -5075,7 +5163,7 @@ def main(
         report.line(str(shown).rstrip("\n"))
         return Exit.OK
     except DeployError as error:
-        report.learn(error=error.message)
+        report.learn(verdict="error", error=error.message, hint=error.hint)
         report.error(error.message, error.hint)
         code = error.exit_code
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -5134,6 +5222,12 @@ def command() -> NoReturn:
     for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
         del os.environ[name]
     code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed by the reader; Python would end with 120 for that
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     gc.freeze()  # else Python walks through all of botocore once more on its way out (0.1 s)
     sys.exit(code)
 

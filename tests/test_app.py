@@ -235,7 +235,7 @@ def test_with_rollback_one_failure_takes_every_changed_service_back(sim: Simulat
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.running("shop", "worker") == {"shop/job:1": 1}
     assert sim.active_revisions("web") == [1]
-    assert "Report on services: total: 2, successful: 0, skipped: 0, failed: 2" in result.lines
+    assert "Report on services: total: 2, successful: 0, skipped: 0, failed: 1, rolled back: 1" in result.lines
 
 
 def test_an_update_that_is_refused_takes_the_others_back_too(sim: Simulator, cli: Cli) -> None:
@@ -401,13 +401,13 @@ def test_every_mistake_in_the_file_is_reported_at_once_with_path_and_line(sim: S
     assert result.err.splitlines() == [
         "ERROR: The application file is wrong:",
         "  version: v2 is not v1 (line 1)",
+        "  tasks.pre[0].count: 0 where there should be between 1 and 10 (line 6)",
+        "  tasks.pre[0].containers: expected a list, got text (line 7)",
         "  tasks.pre[0].colour: unknown key; the known ones are family, count, containers, launch_type,"
         " capacity_provider_strategies, network_configuration (line 10)",
-        "  tasks.pre[0].count: 0 is not between 1 and 10 (line 6)",
-        "  tasks.pre[0].containers: expected a list, got text (line 7)",
         "  tasks.pre[1].capacity_provider_strategies: not together with launch_type (line 15)",
         "  tasks.pre[1].capacity_provider_strategies: only one capacity provider may have a base (line 15)",
-        "  services[0].containers: a length of 0 is not 1 or more (line 20)",
+        "  services[0].containers: 0 entries where there should be 1 or more (line 20)",
         "  services[1].name: missing (line 21)",
         "  services[1].force: expected true or false, got a whole number (line 22)",
     ]
@@ -467,9 +467,9 @@ def test_toml_is_read_and_its_mistakes_have_lines(sim: Simulator, cli: Cli) -> N
 
     assert result.code == Exit.USAGE
     assert result.err.splitlines()[1:] == [
-        "  tasks.pre[0].count: 11 is not between 1 and 10 (line 10)",
+        "  tasks.pre[0].count: 11 where there should be between 1 and 10 (line 10)",
         "  tasks.pre[0].network_configuration.vpc_configuration.subnets:"
-        " a length of 0 is not between 1 and 16 (line 14)",
+        " 0 entries where there should be between 1 and 16 (line 14)",
     ]
     Path("a.toml").write_text("version = ")
     assert "not TOML" in cli("app", "-t", "2", "-f", "a.toml").err
@@ -544,4 +544,39 @@ def test_interrupted_it_names_what_goes_on_and_not_what_is_done(sim: Simulator, 
     assert result.code == Exit.SIGTERM
     assert "SIGTERM: deployment" in result.err
     assert "of service worker goes on" in result.err
-    assert "of service web goes on" not in result.err
+    assert "of service web is complete, on" in result.err
+
+
+def test_an_application_without_parts_is_a_usage_error(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("shop")
+    Path("a.yml").write_text("version: v1\ncluster: shop\nservices: []\n")
+
+    result = cli("app", "-t", "2", "-f", "a.yml")
+
+    assert result.code == Exit.NOTHING_TO_DO
+    assert "The application has no services" in result.err
+
+
+def test_interrupted_with_rollback_it_takes_back_what_is_complete_as_well(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").starts_after(500)
+    sim.world.at(sim.world.now_s + 60, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    result = cli("app", "-t", "2", "--skip-tasks", "--enable-rollback")
+
+    assert result.code == Exit.SIGTERM
+    assert "web: Service deployment successful." in result.lines
+    assert [r["service"] for r in result.requests("UpdateService")] == ["web", "worker", "web", "worker"]
+    sim.advance(100)
+    assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
+    assert sim.running("shop", "worker") == {"shop/job:1": 1}
+
+
+def test_the_reasons_of_several_missing_things_come_with_all_their_hints(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("family: migrate", "family: migrant").replace("name: worker", "name: walker"))
+
+    result = cli("app", "--image-tag", "2")
+
+    assert "Give a family with an ACTIVE revision" in result.err
+    assert "The services of the cluster: web, worker" in result.err

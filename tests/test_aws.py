@@ -282,11 +282,11 @@ def test_an_error_of_aws_is_one_sentence_and_what_to_do_next(
     ("fault", "said", "hint"),
     [
         pytest.param(
-            Fault.THROTTLED, "AWS throttled DescribeServices again and again (Rate exceeded)",
+            Fault.THROTTLED, "AWS throttled DescribeServices (Rate exceeded)",
             "Other programs use the same account's budget of calls; try again in a minute.", id="throttled",
         ),
         pytest.param(
-            AwsError("RequestThrottled", "too fast"), "AWS throttled DescribeServices again and again (too fast)",
+            AwsError("RequestThrottled", "too fast"), "AWS throttled DescribeServices (too fast)",
             "Other programs use the same account's budget of calls; try again in a minute.", id="another throttle",
         ),
         pytest.param(
@@ -460,3 +460,22 @@ def test_the_command_ignores_empty_variables_that_would_hide_a_profiles_settings
 
     assert ended.value.code == 0
     assert "Dry run: nothing was changed." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_early_does_not_change_the_exit_code(sim: Simulator) -> None:
+    env = {"PATH": os.environ["PATH"], **sim.environment()}
+    command = f"{sys.executable} {Path(ecs_deploy.__file__)} --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_instances_role_is_not_looked_for_in_a_profile(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web")
+    env = {**sim.environment(metadata=True, keys=False), "AWS_PROFILE": "nope", "AWS_ACCESS_KEY_ID": None}
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "--aws-instance-profile", env=env)
+
+    assert result.code == 0

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -357,7 +358,7 @@ def test_on_a_throttle_it_backs_off_to_fifteen_seconds_and_recovers(sim: Simulat
     assert result.code == 0
     assert clock.slept[3:9] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     assert set(clock.slept[9:]) <= {1.0, 2.0}
-    assert "AWS throttled DescribeServices again and again (Rate exceeded); looking again." in result.err
+    assert "AWS throttled DescribeServices (Rate exceeded); looking again." in result.err
 
 
 @pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.DROP_BEFORE, Fault.DROP_AFTER, Fault.THROTTLED])
@@ -454,7 +455,7 @@ def test_a_rollback_of_the_circuit_breaker_is_a_failure(sim: Simulator, cli: Cli
 
     assert result.code == 1
     assert "Service deployment successful." not in result.out
-    assert "failed, and ECS is rolling it back: " in last_paragraph(result)[0]
+    assert "failed, and the service is going back: " in last_paragraph(result)[0]
     assert "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/" in last_paragraph(result)[0]
     assert "3 × EssentialContainerExited: Essential container in task exited" in result.err
 
@@ -471,7 +472,7 @@ def test_a_rollback_that_ended_between_two_looks_is_a_failure(sim: Simulator, cl
     result = cli(*DEPLOY, "-t", "600")
 
     assert result.code == 1
-    assert "failed, and ECS rolled it back: " in last_paragraph(result)[0]
+    assert "failed, and the service went back: " in last_paragraph(result)[0]
     assert sim.running("prod", "web") == {"app:1": 1}
 
 
@@ -482,7 +483,8 @@ def test_an_alarm_that_rolls_back_is_a_failure(sim: Simulator, cli: Cli) -> None
     result = cli(*DEPLOY)
 
     assert result.code == 1
-    assert "alarm detected." in last_paragraph(result)[0]
+    assert "alarm detected; ECS is rolling back" in last_paragraph(result)[0]
+    assert "Likeliest cause: a CloudWatch alarm of the service went off." in last_paragraph(result)[1]
 
 
 def test_a_newer_deployment_of_somebody_else_is_superseding_and_left_alone(sim: Simulator, cli: Cli) -> None:
@@ -587,7 +589,7 @@ def test_a_rollback_that_ecs_began_is_waited_for(sim: Simulator, cli: Cli) -> No
     result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
 
     assert result.code == 20
-    assert "ECS rolls back by itself; waiting for that." in result.err
+    assert "The service is going back already; waiting for that." in result.err
     assert result.changes == ["RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition"]
     assert sim.steady("prod", "web")
 
@@ -1789,3 +1791,140 @@ def test_a_forced_redeploy_says_what_it_redeploys(sim: Simulator, cli: Cli) -> N
 
     assert result.code == 0
     assert "Redeploying web:1: app:1" in result.err
+
+
+# --- Answers that are not what they seem
+
+
+def test_a_rollback_of_ecs_is_followed_by_its_service_deployment(sim: Simulator, cli: Cli) -> None:
+    configuration = {
+        "strategy": "BLUE_GREEN",
+        "bakeTimeInMinutes": 1,
+        "alarms": {"alarmNames": ["errors"], "enable": True, "rollback": True},
+    }
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=configuration).alarm_fires(at_s=30)
+
+    result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
+
+    assert result.code == 20
+    assert sim.running("prod", "web") == {"app:1": 1}
+    assert sim.steady("prod", "web")
+    assert "StopServiceDeployment" not in result.operations
+
+
+def test_a_service_that_is_missing_for_a_moment_is_not_taken_for_deleted(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    looks = iter(range(100))
+    hidden = sim.world.services.copy()
+
+    def hide(_index: int, operation: str, _params: Json) -> None:
+        sim.world.services.update(hidden)
+        if operation == "DescribeServices" and next(looks) == 2:
+            sim.world.services.clear()
+
+    sim.on_call = hide
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+
+
+@pytest.fixture
+def proxied(sim: Simulator) -> Iterator[tuple[str, list[int]]]:
+    """A proxy before the local ECS that answers the calls with these numbers with a page of its own, and 200."""
+    import http.server
+    import threading
+    import urllib.request
+
+    broken: list[int] = []
+    seen = iter(range(1000))
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if next(seen) in broken:
+                answer = b"<html>Please log in</html>"
+            else:
+                request = urllib.request.Request(sim.url, body, dict(self.headers.items()))
+                answer = urllib.request.urlopen(request).read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", broken
+        server.shutdown()
+
+
+def test_a_look_that_is_answered_by_somebody_else_is_repeated(
+    sim: Simulator, cli: Cli, proxied: tuple[str, list[int]]
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    url, broken = proxied
+    broken += [5, 6]
+
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
+
+    assert result.code == 0
+    assert "The answer of DescribeServices cannot be read" in result.err
+
+
+def test_a_first_answer_that_cannot_be_read_ends_the_run(
+    sim: Simulator, cli: Cli, proxied: tuple[str, list[int]]
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    url, broken = proxied
+    broken += [0]
+
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
+
+    assert result.code == 24
+    assert result.changes == []
+
+
+def test_where_the_health_may_not_be_read_the_deployment_decides(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True)
+    sim.deny("ecs:ListTasks")
+
+    assert cli(*DEPLOY).code == 0
+    skipping = cli("-c", "prod", "-n", "web", "-i", "app:3", "--skip-deployments-check")
+    assert skipping.code == 24
+    assert "Allow ecs:ListTasks" in skipping.err
+
+
+def test_the_command_that_undoes_it_undoes_all_of_it(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration={"minimumHealthyPercent": 100})
+    sim.image("app:2").starts_after(500)
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-D", "5", "-m", "50", "-t", "10")
+
+    undo = result.err.rpartition("To go back:\n")[2]
+    assert "--desired-count 1 " in undo
+    assert "--deployment-configuration '{" in undo
+    assert undo.rstrip().endswith("--region us-east-1")
+
+
+def test_a_native_deployment_is_undone_by_stopping_it(sim: Simulator, cli: Cli) -> None:
+    configuration = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 9}
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=configuration)
+
+    result = cli(*DEPLOY, "-t", "60")
+
+    assert result.code == 22
+    assert "aws ecs stop-service-deployment --service-deployment-arn " in last_paragraph(result)[-1]
+    assert "the bake time is longer than the time-out" in last_paragraph(result)[1]
+
+
+def test_expired_credentials_say_that_nothing_was_rolled_back(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.on_call = lambda index, operation, params: Fault.EXPIRED if index > 5 else None
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 24
+    assert "was in progress, and was not rolled back" in result.err

@@ -92,11 +92,28 @@ def test_an_unknown_container_is_an_error_that_lists_the_ones_there_are(
 def test_edits_are_applied_from_the_widest_to_the_narrowest(site: Simulator, cli: Cli) -> None:
     site.task_definition("job", containers=[{"name": n, "image": f"{n}:1", "memory": 64} for n in "abc"])
 
-    wide = cli("-d", "job", "-to", "2", "-l", "c=c:4")
+    wide = cli("-d", "job", "-to", "2", "--container", "a", "--container", "b", "-l", "c=c:4")
     narrow = cli("-d", "job:1", "-i", "b:3", "-l", "c=c:4")
 
     assert [c["image"] for c in containers(wide)] == ["a:2", "b:2", "c:4"]
     assert [c["image"] for c in containers(narrow)] == ["a:1", "b:3", "c:4"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        pytest.param(["-to", "2"], "--tag-only 2", id="another tag"),
+        pytest.param(["-i", "c:3"], "--image c:3", id="another image"),
+    ],
+)
+def test_two_images_for_one_container_are_a_usage_error(site: Simulator, cli: Cli, edits: list[str], said: str) -> None:
+    site.task_definition("job", containers=[{"name": "c", "image": "c:1", "memory": 64}])
+
+    result = cli("-d", "job", *edits, "-l", "c=c:4")
+
+    assert result.code == 3
+    assert f"{said} and --container-image give container c different images" in result.err
+    assert result.changes == []
 
 
 # --- Variables and secrets
@@ -256,11 +273,12 @@ def changes(draw: st.DrawFn) -> tuple[Json, Edits]:
     image = draw(st.none() | live.map(lambda found: ImageReference.parse(found).with_tag("3")))
     moved = [] if image else [each["name"] for each in definition["containerDefinitions"]]
     variable = st.builds(VariableEdit, names, NAMES, st.sampled_from(["", "1", "ü\n"]), st.booleans())
+    tag = draw(st.sampled_from(["", "2"]))
     edits = Edits(
-        tag=draw(st.sampled_from(["", "2"])),
+        tag=tag,
         tag_containers=tuple(draw(st.lists(names, unique=True, max_size=2))),
         image=image,
-        images=tuple((name, "other:4") for name in moved if draw(st.booleans())),
+        images=tuple((name, f"other:{tag or 4}") for name in moved if draw(st.booleans())),
         variables=tuple(draw(st.lists(variable, max_size=4, unique_by=lambda each: (each.container, each.name)))),
     )
     return definition, edits

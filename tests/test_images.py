@@ -244,11 +244,15 @@ def test_a_tag_alone_cannot_be_put_on_an_image_that_cannot_be_read(sim: Simulato
     assert result.changes == []
 
 
-def test_a_full_image_beside_a_tag_alone_is_refused(cli: Cli) -> None:
-    result = cli("-d", "job", "-to", "2", "-i", "registry.example/shop/web:1")
+@pytest.mark.parametrize("image", ["registry.example/shop/web:1", "web", "no image at all!"])
+def test_an_image_beside_a_tag_alone_is_not_used_and_that_is_said(sim: Simulator, cli: Cli, image: str) -> None:
+    sim.task_definition("job", "shop/job:1")
 
-    assert result.code == 13
-    assert "--tag-only changes every image, so -i registry.example/shop/web:1 is not used" in result.err
+    result = cli("-d", "job", "-to", "2", "-i", image)
+
+    assert result.code == 0
+    assert sim.definitions.find("job").images == ["shop/job:2"]
+    assert f"Warning: --image {image} is not used: --tag-only changes the tag of every image" in result.err
 
 
 # --- --eval-image, with the real bash

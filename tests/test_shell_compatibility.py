@@ -167,10 +167,10 @@ def test_the_line_of_a_service_without_tasks_is_printed_word_for_word(shop: Simu
 
 
 def test_the_line_of_a_pruned_revision_is_printed_word_for_word(shop: Simulator, cli: Cli) -> None:
-    result = cli("-d", "job", "-i", f"{JOB}:2", "--max-definitions", "1")
+    result = cli("-c", "prod", "-n", "web", "-i", f"{WEB}:2", "--max-definitions", "1")
 
-    assert result.lines[-1] == f"Deregistering outdated task revision: {PREFIX}/job:1"
-    assert shop.active_revisions("job") == [2]
+    assert result.lines[-1] == f"Deregistering outdated task revision: {PREFIX}/web:1"
+    assert shop.active_revisions("web") == [2]
 
 
 def test_progress_goes_to_stderr_and_results_to_stdout(shop: Simulator, cli: Cli) -> None:
