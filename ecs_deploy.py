@@ -985,6 +985,12 @@ def primary_of(service: JSON) -> JSON:
     return next((d for d in service.get("deployments") or [] if d.get("status") == "PRIMARY"), {})
 
 
+def definitions_in_use(service: JSON) -> set[str]:
+    """The ARNs of the definitions of all deployments that still have a part in the service."""
+    deployments = [d for d in service.get("deployments") or [] if d.get("status") != "INACTIVE"]
+    return {str(deployment.get("taskDefinition")) for deployment in deployments}
+
+
 def is_older(service: JSON, last: JSON) -> bool:
     """True if a DescribeServices answer is older than the one before it: its newest event is, and events only grow.
 
@@ -2666,8 +2672,8 @@ def follow(ctx: Context, options: DeployOptions, rollout: Rollout) -> int:
     code = conclude(ctx, [rollout])[rollout.service]
     ctx.report.learn(**outcome_of(ctx, rollout))
     if code == Exit.OK and options.max_definitions:
-        in_use = [str(d.get("taskDefinition")) for d in rollout.last.get("deployments") or []]
-        prune(ctx, family_of(rollout.target.definition), options.max_definitions, [*in_use, rollout.target.definition])
+        used = definitions_in_use(rollout.last) | {rollout.target.definition}
+        prune(ctx, family_of(rollout.target.definition), options.max_definitions, used)
     return code
 
 
@@ -3112,7 +3118,7 @@ def end_rollback(ctx: Context, rollout: Rollout, back: Rollout | Exit) -> int:
         ctx.report.note(f"{rollout.label}The rollback to {back.target.definition} did not complete: {reason}.")
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
-    used = {d.get("taskDefinition") for d in back.last.get("deployments") or []}
+    used = definitions_in_use(back.last)
     failed = rollout.target.definition
     if rollout.wait.keep_failed_revision or not rollout.target.previous_definition:
         return Exit.ROLLED_BACK

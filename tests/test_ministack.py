@@ -126,12 +126,16 @@ def test_a_service_is_deployed(url: str, ecs: Any) -> None:
     assert (new["cpu"], new["memory"]) == ("256", "512")
 
 
-def test_old_revisions_are_deregistered(url: str, ecs: Any) -> None:
-    done = run(url, "-d", "web", "-to", "3", "--max-definitions", "1")
+def test_an_old_revision_that_no_deployment_uses_is_deregistered(url: str, ecs: Any) -> None:
+    """MiniStack lists every deployment that there ever was as ACTIVE, so their definitions count as in use."""
+    unused = run(url, "-d", "web", "-to", "9").stdout.partition("New task definition: ")[2].splitlines()[0]
+
+    done = run(url, "-c", "prod", "-n", "web", "-to", "3", "--max-definitions", "1")
 
     arns = ecs.list_task_definitions(familyPrefix="web", status="ACTIVE")["taskDefinitionArns"]
     assert done.returncode == 0
-    assert len(arns) == 1
+    assert f"Deregistering outdated task revision: {unused}" in done.stdout
+    assert unused not in arns
 
 
 def test_a_service_that_is_not_there_is_said(url: str, ecs: Any) -> None:

@@ -20,7 +20,7 @@ from tests.simulator import AwsError, Fault, Simulator
 from tests.simulator.instances import Group, Instance
 from tests.test_replace_instances import REPLACE, assert_replaced, policy, workers
 
-SEEDS = int(os.environ.get("REPLACEMENT_SEEDS", "20"))
+SEEDS = int(os.environ.get("REPLACEMENT_SEEDS", "10"))
 CHUNK = 5
 EXPIRED = AwsError("ExpiredTokenException", "The security token included in the request is expired")
 CHANGING = ("CreateTags", "DetachInstances", "UpdateContainerInstancesState", "TerminateInstances")
