@@ -25,7 +25,9 @@ The map of this file, top to bottom; each section uses only those above it:
     Reporting               `Reporter`: every line that is printed; masking
     Clock                   the only place that reads or spends time
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
-    Operations              `deploy`, `watch`, `diagnose`, `roll_back`, `run_tasks`, `replace_instances`: the story
+    Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
+                            Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
+                            (`run_tasks`), Applications (`deploy_app`), Replacing instances (`replace_instances`)
     Command line            parsers, cross-option rules, legacy spellings
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
