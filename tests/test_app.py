@@ -580,3 +580,17 @@ def test_the_reasons_of_several_missing_things_come_with_all_their_hints(sim: Si
 
     assert "Give a family with an ACTIVE revision" in result.err
     assert "The services of the cluster: web, worker" in result.err
+
+
+def test_interrupted_it_says_nothing_of_what_it_left_alone(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:2")])
+    sim.image("shop/app:2").starts_after(500)
+    sim.world.at(sim.world.now_s + 60, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    result = cli("app", "-t", "2", "--skip-tasks")
+
+    assert result.code == Exit.SIGTERM
+    assert "worker: unchanged, and stable" in result.lines
+    assert "of service web goes on" in result.err
+    assert "of service worker" not in result.err

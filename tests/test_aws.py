@@ -479,3 +479,17 @@ def test_the_instances_role_is_not_looked_for_in_a_profile(sim: Simulator, cli: 
     result = cli("-c", "prod", "-n", "web", "-i", "app:2", "--aws-instance-profile", env=env)
 
     assert result.code == 0
+
+
+def test_a_stream_that_is_closed_does_not_change_the_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    closed = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stdout", closed)
+    monkeypatch.setattr(sys, "argv", ["ecs-deploy", "--version"])
+
+    with pytest.raises(SystemExit) as ended:
+        ecs_deploy.command()
+
+    assert ended.value.code == 0
+    closed.close()
