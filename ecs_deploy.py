@@ -2844,7 +2844,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
 def progress_of(rollout: Rollout) -> str:
     """Counts of the new and the old, and the stage where a strategy has stages."""
     counts = rollout.counts
-    new, old = ("back", "failed") if rollout.silent else ("new", "old")
+    new, old = ("back", "others") if rollout.silent else ("new", "old")
     text = f"{rollout.label}{new}: {counts.running} running, {counts.pending} pending of {counts.desired}"
     text += f"; {old}: {counts.old_running} running" if counts.old_running else f"; {old}: none left"
     text += f"; {sum(rollout.reasons.values())} stopped" if rollout.reasons else ""
