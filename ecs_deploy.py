@@ -3727,18 +3727,7 @@ def roll_out_services(
     ctx: Context, options: AppOptions, plan: AppPlan, arns: dict[str, str], report: AppReport
 ) -> None:
     """Update all services, follow them in one loop, and take all back if one fails and that was asked for."""
-    registered = register_parts(ctx, plan.services, arns)
-    rollouts: dict[str, Rollout] = {}
-    for part in plan.services:
-        try:
-            rollouts[part.name] = update_part(ctx, options, plan, part, arn_of(part, arns))
-        except AwsError as error:
-            ctx.report.error(f"{part.name}: {error.message}", error.hint)
-            report.add(part, error.message, error.exit_code)
-    in_use = {rollout.target.definition for rollout in rollouts.values()}
-    for arn in registered:
-        if arn not in in_use:
-            discard(ctx, arn, "that no service uses")
+    rollouts = update_services(ctx, options, plan, arns, report)
     followed = list(rollouts.values())
     watch_updates(ctx, followed)
     codes = conclude(ctx, followed, all_back=True, failed_elsewhere=report.failed)
@@ -3749,6 +3738,33 @@ def roll_out_services(
             result = (fine if not codes[part.name] else "rolled back") if succeeded(rollout) else verdict.reason
             outcome = {"new_task_definition": rollout.target.definition, **outcome_of(ctx, rollout)}
             report.add(part, result, codes[part.name], **outcome)
+
+
+def update_services(
+    ctx: Context, options: AppOptions, plan: AppPlan, arns: dict[str, str], report: AppReport
+) -> dict[str, Rollout]:
+    """Update each service; the roll-outs to watch. A refusal goes to `report`, and what no service got is discarded."""
+    registered = register_parts(ctx, plan.services, arns)
+    rollouts: dict[str, Rollout] = {}
+    in_use: set[str] = set()
+    try:
+        for part in plan.services:
+            try:
+                rollouts[part.name] = update_part(ctx, options, plan, part, arn_of(part, arns))
+                in_use.add(rollouts[part.name].target.definition)
+            except AwsError as error:
+                in_use |= {arn_of(part, arns)} if error.maybe_done else set()
+                ctx.report.error(f"{part.name}: {error.message}", error.hint)
+                report.add(part, error.message, error.exit_code)
+    except Interrupted as stop:
+        for rollout in rollouts.values():
+            leave_in_flight(ctx, rollout, stop)
+        raise
+    finally:
+        for arn in registered:
+            if arn not in in_use:
+                discard(ctx, arn, "that no service uses")
+    return rollouts
 
 
 def update_part(ctx: Context, options: AppOptions, plan: AppPlan, part: ServicePart, arn: str) -> Rollout:

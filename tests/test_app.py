@@ -14,7 +14,7 @@ import pytest
 from ecs_deploy import Exit
 from tests.conftest import Cli
 from tests.simulator import Simulator
-from tests.simulator.errors import AwsError, Json
+from tests.simulator.errors import AwsError, Fault, Json
 
 SHOP = """\
 version: v1
@@ -594,3 +594,37 @@ def test_interrupted_it_says_nothing_of_what_it_left_alone(sim: Simulator, cli: 
     assert "worker: unchanged, and stable" in result.lines
     assert "of service web goes on" in result.err
     assert "of service worker" not in result.err
+
+
+def test_interrupted_between_two_updates_it_names_the_first_and_discards_the_rest(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    def stop(_index: int, operation: str, _params: Json) -> None:
+        if operation == "UpdateService":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sim.on_call = stop
+
+    result = cli("app", "-t", "2", "--skip-tasks")
+
+    assert result.code == Exit.SIGTERM
+    assert "of service web goes on" in result.err
+    assert result.changes.count("UpdateService") == 1
+    assert sim.active_revisions("worker") == [1]
+    assert sim.active_revisions("web") == [1, 2]
+
+
+def test_a_revision_is_kept_where_the_update_may_have_worked(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+
+    def lose(_index: int, operation: str, params: Json) -> Fault | None:
+        if operation == "UpdateService" and params["service"] == "worker":
+            return Fault.DROP_AFTER
+        return Fault.SERVER_ERROR if params.get("services") == ["worker"] else None
+
+    sim.on_call = lose
+
+    result = cli("app", "-t", "2", "--skip-tasks")
+
+    assert result.code == Exit.FAILED
+    assert sim.active_revisions("worker") == [1, 2]
