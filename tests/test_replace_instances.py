@@ -1053,3 +1053,16 @@ def test_progress_says_what_each_instance_of_the_batch_waits_for(
         f"{first} is DRAINING, tasks left: 1 × service:slow",
     ]
     assert any(row.startswith(second) for row in rows)
+
+
+def test_with_expired_credentials_it_names_what_it_cannot_put_back(sim: Simulator, cli: Cli) -> None:
+    group = workers(sim)
+    (first, _) = outdated(sim, group)
+    group.launches = False
+    sim.on_call = lambda index, operation, params: Fault.EXPIRED if sim.now_s > 30 else None
+
+    result = cli(*REPLACE)
+
+    assert result.code == Exit.AWS
+    assert f"{first.id} is left detached from workers and " in result.err
+    assert "aws autoscaling attach-instances --auto-scaling-group-name workers" in result.err
