@@ -466,7 +466,7 @@ def test_what_a_container_logs_cannot_command_the_runner(shop: Simulator, step: 
     assert done.masks == []
     assert done.annotations == []
     assert done.unknown_commands == []
-    assert "::set-output name=status::success" in done.log
+    assert "| ::set-output name=status::success" in done.log
     bare = re.sub(r"::stop-commands::(\w+)\n.*?::\1::\n", "", done.result.out, flags=re.DOTALL)
     assert "##[" not in bare
 

@@ -182,7 +182,7 @@ def test_an_unchanged_service_that_is_not_stable_is_a_failure(sim: Simulator, cl
     result = cli("app", "--image-tag", "9", "--skip-tasks")
 
     assert result.code == Exit.FAILED
-    assert "  worker: no task of the new deployment was running within 120 seconds" in result.lines
+    assert "  worker: not steady within 120 seconds: 0 of 1 running" in result.lines
 
 
 def test_force_redeploys_what_does_not_change(sim: Simulator, cli: Cli) -> None:
@@ -567,7 +567,7 @@ def test_interrupted_with_rollback_it_takes_back_what_is_complete_as_well(sim: S
 
     assert result.code == Exit.SIGTERM
     assert "web: Service deployment successful." in result.lines
-    assert [r["service"] for r in result.requests("UpdateService")] == ["web", "worker", "web", "worker"]
+    assert [r["service"] for r in result.requests("UpdateService")] == ["web", "worker", "worker", "web"]
     sim.advance(100)
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.running("shop", "worker") == {"shop/job:1": 1}

@@ -162,17 +162,29 @@ def test_a_service_that_something_else_deploys_is_refused_before_anything_change
 
 
 def test_a_service_that_is_not_found_is_followed_by_those_that_are(sim: Simulator, cli: Cli) -> None:
-    for number in range(23):
-        sim.service("prod", f"web-{number:02}", image="app:1")
+    for name in ("gate", "web", "worker"):
+        sim.service("prod", name, image="app:1")
 
-    result = cli("-c", "prod", "-n", "web", "-i", "app:2")
+    result = cli("-c", "prod", "-n", "wbe", "-i", "app:2")
 
-    names = ", ".join(f"web-{number:02}" for number in range(20))
     assert result.code == 24
     assert result.err.splitlines() == [
-        "ERROR: The service web was not found in cluster prod",
-        f"The services of the cluster: {names}, and 3 more",
+        "ERROR: The service wbe was not found in cluster prod",
+        "The services of the cluster: gate, web, worker",
     ]
+
+
+def test_among_many_services_the_nearest_names_are_said_and_few_calls_made(sim: Simulator, cli: Cli) -> None:
+    sim.page_size = 100
+    for number in range(250):
+        sim.service("prod", f"batch-{number:03}", image="app:1")
+    sim.service("prod", "doorman", image="app:1")
+
+    result = cli("-c", "prod", "-n", "dorman", "-i", "app:2")
+
+    assert result.code == 24
+    assert result.err.splitlines()[1] == "The services of the cluster: doorman, and 250 more"
+    assert result.operations.count("ListServices") == 3
 
 
 def test_where_there_is_nothing_to_list_that_is_said(sim: Simulator, cli: Cli) -> None:

@@ -108,7 +108,7 @@ def test_a_time_out_of_a_forced_redeploy_gives_no_way_back(sim: Simulator, cli: 
     assert "To go back:" not in result.err
 
 
-def test_a_rollback_that_fails_ends_with_the_command_that_goes_back(sim: Simulator, cli: Cli) -> None:
+def test_a_rollback_that_is_not_complete_in_time_says_where_the_service_is_by_then(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=2)
     sim.image("app:1").starts_after(500)
@@ -118,7 +118,9 @@ def test_a_rollback_that_fails_ends_with_the_command_that_goes_back(sim: Simulat
     assert result.code == 21
     last = result.err.rpartition("ERROR: ")[2]
     assert "failed, and so did its rollback" in last
-    assert "aws ecs update-service --cluster prod --service web --task-definition" in last
+    assert f"The service points at {PREFIX}/web:1 now" in last
+    assert "still points at" not in result.err
+    assert "aws ecs update-service" not in last
 
 
 def test_expired_credentials_say_that_nothing_was_rolled_back(sim: Simulator, cli: Cli) -> None:
@@ -128,7 +130,9 @@ def test_expired_credentials_say_that_nothing_was_rolled_back(sim: Simulator, cl
     result = cli(*DEPLOY, "--enable-rollback")
 
     assert result.code == 24
-    assert "was in progress, and was not rolled back" in result.err
+    assert "The rollback could not be sent. The AWS credentials have expired" in result.err
+    assert f"to {PREFIX}/web:2. Last seen" in result.err
+    assert "was in progress" in result.err
 
 
 # --- What comes between
