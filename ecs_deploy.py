@@ -1924,15 +1924,15 @@ class Begun:
 
         After a signal all of it is named first, in one write: whoever sent it may kill within seconds.
         """
-        keys = [key for key in reversed(list(self._unsettled)) if only is None or key in only]
-        left = [self._unsettled.pop(key) for key in keys]
+        left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
-        if signalled and (said := [text for each in left if (text := each.says(cause))]):
+        if signalled and (said := [text for each in left.values() if (text := each.says(cause))]):
             report.note("\n".join(said))
-        for each in left:
+        for key, each in left.items():
             undone = bool(each.undo and each.undo(cause))
             if not undone and not signalled and (text := each.says(cause)):
                 report.note(text)
+            self.settle(key)  # not before: a signal may come in between, and begins anew
 
 
 # --- AWS --------------------------------------------------------------------------- may not decide anything
