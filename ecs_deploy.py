@@ -745,8 +745,8 @@ def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
     if not problems and not (cluster or value.get("cluster")):
         problems.append((("cluster",), "missing; name it here or with --cluster"))
     if problems:
-        problems.sort(key=lambda problem: _line_of(problem[0], lines))
-        raise UsageError("The application file is wrong:\n" + "\n".join(f"  {_at(p, lines)}" for p in problems))
+        placed = sorted((_placed(problem, lines) for problem in problems), key=lambda at: at[0])
+        raise UsageError("\n".join(["The application file is wrong:", *(said for _, said in placed)]))
     tasks = value.get("tasks") or {}
     return Application(
         cluster=cluster or value["cluster"],
@@ -819,47 +819,30 @@ def _member_problems(value: JSON, members: Mapping[str, Rule], path: KeyPath) ->
             yield (*path, name), "missing"
 
 
-def _at(problem: tuple[KeyPath, str], lines: Mapping[KeyPath, int]) -> str:
+def _placed(problem: tuple[KeyPath, str], lines: Mapping[KeyPath, int]) -> tuple[int, str]:
+    """The line of that value, or of the nearest one around it that is known, and the problem in words."""
     path, message = problem
+    line = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 0)
     spelled = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return f"{spelled or 'the file'}: {message}" + (f" (line {_line_of(path, lines)})" if lines else "")
-
-
-def _line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int:
-    """Where that value stands, or the nearest one around it that is known."""
-    return next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
+    return line, f"  {spelled or 'the file'}: {message}" + (f" (line {line})" if line else "")
 
 
 def _read_application(text: str, suffix: str) -> tuple[Any, Mapping[KeyPath, int]]:
     """What the text says, and of YAML the line of each value; raises `UsageError`."""
-    kind, read = {".json": ("JSON", _read_json), ".toml": ("TOML", _read_toml)}.get(suffix, ("YAML", _read_yaml))
+    kind = {".json": "JSON", ".toml": "TOML"}.get(suffix, "YAML")
     try:
-        return read(text)
+        if kind == "YAML":
+            return _read_yaml(text)
+        return (json.loads(text) if kind == "JSON" else _read_toml(text)), {}
     except RecursionError as error:
         raise UsageError("The application file is nested too deeply") from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"The application file is not {kind}: {' '.join(str(error).split())}") from error
 
 
-def _read_json(text: str) -> tuple[Any, dict[KeyPath, int]]:
-    return json.loads(text), {}
-
-
-def _read_toml(text: str) -> tuple[Any, dict[KeyPath, int]]:
-    try:
-        import tomllib
-    except ImportError as error:
-        hint = "Write the file as .ecs-deploy.json, or as YAML."
-        raise UsageError("To read TOML, Python 3.11 is needed", Exit.REQUIREMENT, hint) from error
-    return tomllib.loads(text), {}
-
-
 def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
-    try:
-        import yaml
-    except ImportError as error:
-        hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
-        raise UsageError("To read YAML, PyYAML is needed, and it is not installed", Exit.REQUIREMENT, hint) from error
+    hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
+    yaml = _module("yaml", "To read YAML, PyYAML is needed, and it is not installed", hint)
     lines: dict[KeyPath, int] = {(): 1}
     try:
         loader = yaml.SafeLoader(text)
@@ -868,6 +851,18 @@ def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
         return (loader.construct_document(node) if node else None), lines
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def _read_toml(text: str) -> Any:
+    hint = "Write the file as .ecs-deploy.json, or as YAML."
+    return _module("tomllib", "To read TOML, Python 3.11 is needed", hint).loads(text)
+
+
+def _module(name: str, needed: str, hint: str) -> Any:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise UsageError(needed, Exit.REQUIREMENT, hint) from error
 
 
 def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:
@@ -882,7 +877,7 @@ def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:
         for key, value in node.value:
             place = (*path, str(key.value))
             if place in lines:
-                raise UsageError(f"The application file is wrong:\n  {_at((place, 'is there twice'), lines)}")
+                raise UsageError("The application file is wrong:\n" + _placed((place, "is there twice"), lines)[1])
             lines[place] = key.start_mark.line + 1
             _note_lines(value, place, lines)
 
@@ -4884,25 +4879,25 @@ class GitHubReporter(Reporter):
         self._errors: list[str] = []
         for name in _CREDENTIAL_INPUTS:
             for secret in env.get(_variable_of(name), "").split():
-                self._command("add-mask", secret)
+                self._tell("add-mask", secret)
                 self.mask.hide([secret], always=True)
 
     def warning(self, text: str) -> None:
         """An annotation."""
-        self._command("warning", self.mask.text(text))
+        self._tell("warning", self.mask.text(text))
 
     def error(self, text: str, hint: str = "") -> None:
         """An annotation; it is kept for the summary and the output `failure-reason`."""
         said = f"{text}\n{hint}" if hint else text
         self._errors.append(said)
-        self._command("error", self.mask.text(said))
+        self._tell("error", self.mask.text(said))
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A group that folds."""
-        self._command("group", self.mask.text(title))
+        self._tell("group", self.mask.text(title))
         for line in lines:
             self.note(f"  {line}")
-        self._command("endgroup")
+        self._tell("endgroup")
 
     def finish(self, exit_code: int) -> None:
         """The JSON document, the outputs and the summary."""
@@ -4911,7 +4906,7 @@ class GitHubReporter(Reporter):
         self._append("GITHUB_OUTPUT", output_lines(action_outputs(facts, errors)))
         self._append("GITHUB_STEP_SUMMARY", summary_of(facts, errors, self._clock.now() - self._started_s))
 
-    def _command(self, name: str, message: str = "") -> None:
+    def _tell(self, name: str, message: str = "") -> None:
         self._clear()
         super()._write(self.err, f"::{name}::{escaped(message)}\n")
 
@@ -4947,17 +4942,11 @@ def output_lines(outputs: Mapping[str, str]) -> str:
     return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in outputs.items())
 
 
-def deployed(facts: JSON) -> list[JSON]:
-    """What was deployed: the parts of an application, or the one service or definition of the classic command."""
-    parts: list[JSON] = facts.get("parts") or [facts]
-    return parts
-
-
 def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
     """The action's outputs; of an application's parts, one value a line."""
 
     def each(name: str) -> str:
-        return "\n".join(dict.fromkeys(str(item[name]) for item in deployed(facts) if item.get(name)))
+        return "\n".join(dict.fromkeys(str(item[name]) for item in facts.get("parts") or [facts] if item.get(name)))
 
     return {
         "status": status_of(facts),
@@ -4969,12 +4958,8 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
     }
 
 
-_STATUSES = {
-    Exit.ROLLED_BACK: "rolled-back",
-    Exit.ROLLBACK_FAILED: "rollback-failed",
-    Exit.TIMED_OUT: "timed-out",
-    Exit.SUPERSEDED: "superseded",
-}
+_KINDS_OF_FAILURE = (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED, Exit.TIMED_OUT, Exit.SUPERSEDED)
+_STATUSES = {kind: kind.name.lower().replace("_", "-") for kind in _KINDS_OF_FAILURE}
 
 
 def status_of(facts: JSON) -> str:
@@ -4992,7 +4977,7 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
-    rows = [_summary_row(item, facts, ending, duration_s) for item in deployed(facts)]
+    rows = [_summary_row(item, facts, ending, duration_s) for item in facts.get("parts") or [facts]]
     if any(row[0] for row in rows):
         head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
@@ -5007,13 +4992,16 @@ def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> lis
     short = list(dict.fromkeys(short_name(str(arn)) for arn in definitions if arn))
     images: list[JSON] = item.get("images") or []
     labels = [f"{image['container']}: " if len(images) > 1 else "" for image in images]
+    old, new = (
+        [_cell(f"{label}{i[side]}") for label, i in zip(labels, images, strict=True)] for side in ("old", "new")
+    )
     total_s = duration_s if item is facts else (item.get("durations") or {}).get("total_s")
     return [
         _cell(item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")),
         _cell(facts.get("cluster")),
         " → ".join(map(_cell, short)),
-        "<br>".join(_cell(f"{label}{image['old']}") for label, image in zip(labels, images, strict=True)),
-        "<br>".join(_cell(f"{label}{image['new']}") for label, image in zip(labels, images, strict=True)),
+        "<br>".join(old),
+        "<br>".join(new),
         "" if total_s is None else duration_text(total_s),
         _cell(item.get("result") or ending),
     ]
@@ -5033,9 +5021,10 @@ def _cell(value: object) -> str:
 
 def _details(item: JSON) -> Iterator[str]:
     reasons = item.get("failed_tasks") or []
-    counted = [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
     of = f" of {item['name']}" if "name" in item else ""
-    yield _folded(f"Why tasks stopped{of}", counted)
+    yield _folded(
+        f"Why tasks stopped{of}", [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
+    )
     yield _folded(f"Events{of}", item.get("events") or [])
     for log in item.get("logs") or []:
         yield _folded(f"Last log lines{of}: {log['title']}", log["lines"])
@@ -5045,9 +5034,10 @@ def _folded(title: str, lines: Sequence[str], *, opened: bool = False) -> str:
     """A part that folds; nothing without lines. Bounded, because the runner refuses a summary beyond 1 MiB."""
     import html
 
-    text = html.escape("\n".join(line[:1000] for line in lines[-50:]), quote=False)
+    text, title = (
+        html.escape(part, quote=False) for part in ("\n".join(line[:1000] for line in lines[-50:]), title[:200])
+    )
     tag = "<details open>" if opened else "<details>"
-    title = html.escape(title[:200], quote=False)
     return f"{tag}<summary>{title}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n" if lines else ""
 
 
