@@ -20,7 +20,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
-    Application file        `parse_application`: YAML, JSON or TOML, checked, errors with path and line
+    Application file        `parse_application`: YAML, JSON or TOML, checked, errors with their path
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
     Reporting               `Reporter`: every line that is printed; masking
     Clock                   the only place that reads or spends time; signals; patience
@@ -29,7 +29,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
                             (`run_tasks`), Applications (`deploy_app`), Replacing instances (`replace_instances`)
-    Command line            parsers, cross-option rules, legacy spellings
+    Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
 """
@@ -37,6 +37,12 @@ The map of this file, top to bottom; each section uses only those above it:
 # --- Vocabulary ------------------------------------------------------------------ may not import boto3
 
 from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - the bare file may be run by any Python
+    sys.stderr.write("ERROR: ecs-deploy needs Python 3.10 or newer; this is {}.{}\n".format(*sys.version_info))
+    sys.exit(4)
 
 import argparse
 import contextlib
@@ -46,7 +52,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -368,14 +373,13 @@ class AppOptions(Value):
 
 
 class ReplaceInstancesOptions(Value):
-    """Replace the out-of-date instances of one Auto Scaling group, `batch_count` or `batch_percent` at a time."""
+    """Replace the out-of-date instances of one Auto Scaling group, a batch at a time."""
 
     aws: AwsOptions
     output: OutputOptions
     cluster: str
     group: str
-    batch_count: int = 1
-    batch_percent: int = 0
+    batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
     warnings: tuple[str, ...] = ()
@@ -673,22 +677,22 @@ class Rule(Value):
     choices: tuple[str, ...] = ()
     items: Rule | None = None
     members: Mapping[str, Rule] = field(default_factory=dict)
-    also: Callable[[JSON], Iterable[tuple[Path, str]]] = lambda _: ()
+    also: Callable[[JSON], Iterable[tuple[KeyPath, str]]] = lambda _: ()
 
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
-def _task_pairs(task: JSON) -> Iterator[tuple[Path, str]]:
+def _task_pairs(task: JSON) -> Iterator[tuple[KeyPath, str]]:
     strategies = _tables(task.get("capacity_provider_strategies"))
-    path: Path = ("capacity_provider_strategies",)
+    path: KeyPath = ("capacity_provider_strategies",)
     if strategies and task.get("launch_type"):
         yield path, "not together with launch_type"
     if sum(bool(item.get("base")) for item in strategies) > 1:
         yield path, "only one capacity provider may have a base"
 
 
-def _service_pairs(application: JSON) -> Iterator[tuple[Path, str]]:
+def _service_pairs(application: JSON) -> Iterator[tuple[KeyPath, str]]:
     names = [service.get("name") for service in _tables(application.get("services"))]
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
@@ -740,15 +744,15 @@ _KINDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
     """The application of a YAML, JSON or TOML text (by suffix); `cluster` wins over the file's.
 
-    Raises `UsageError` that lists all that is wrong, each with its path and line.
+    Raises `UsageError` that lists all that is wrong, each with its path (and in YAML its line).
     """
-    value, lines = _READERS.get(suffix, _read_yaml)(text)
+    value, lines = _read_application(text, suffix)
     problems = list(_problems(value, _APPLICATION, ()))
     if not problems and not (cluster or value.get("cluster")):
         problems.append((("cluster",), "missing; name it here or with --cluster"))
     if problems:
-        problems.sort(key=lambda problem: _line_of(problem[0], lines))
-        raise UsageError("The application file is wrong:\n" + "\n".join(f"  {_at(p, lines)}" for p in problems))
+        placed = sorted((_placed(problem, lines) for problem in problems), key=lambda at: at[0])
+        raise UsageError("\n".join(["The application file is wrong:", *(said for _, said in placed)]))
     tasks = value.get("tasks") or {}
     return Application(
         cluster=cluster or value["cluster"],
@@ -759,25 +763,27 @@ def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
 
 
 def _app_task(task: JSON) -> AppTask:
-    vpc = (task.get("network_configuration") or {}).get("vpc_configuration")
-    request: JSON = {}
-    if task.get("launch_type"):
-        request["launchType"] = task["launch_type"].upper()
-    if task.get("capacity_provider_strategies"):
-        names = {"capacity_provider": "capacityProvider", "base": "base", "weight": "weight"}
-        request["capacityProviderStrategy"] = [
-            {names[key]: value for key, value in item.items() if value is not None}
-            for item in task["capacity_provider_strategies"]
-        ]
-    if vpc:
-        request["networkConfiguration"] = {
-            "awsvpcConfiguration": {
-                "subnets": vpc["subnets"],
-                "securityGroups": vpc["security_groups"],
-                "assignPublicIp": "ENABLED" if vpc.get("assign_public_ip") else "DISABLED",
-            }
+    vpc = (task.get("network_configuration") or {}).get("vpc_configuration") or {}
+    network = {
+        "subnets": vpc.get("subnets"),
+        "securityGroups": vpc.get("security_groups"),
+        "assignPublicIp": "ENABLED" if vpc.get("assign_public_ip") else "DISABLED",
+    }
+    strategies = [
+        {
+            ("capacityProvider" if key == "capacity_provider" else key): item[key]
+            for key in item
+            if item[key] is not None
         }
-    return AppTask(task["family"], task["count"], tuple(task["containers"]), request)
+        for item in task.get("capacity_provider_strategies") or []
+    ]
+    request = {
+        "launchType": (task.get("launch_type") or "").upper(),
+        "capacityProviderStrategy": strategies,
+        "networkConfiguration": vpc and {"awsvpcConfiguration": network},
+    }
+    given = {name: value for name, value in request.items() if value}
+    return AppTask(task["family"], task["count"], tuple(task["containers"]), given)
 
 
 def _app_service(service: JSON) -> AppService:
@@ -785,7 +791,7 @@ def _app_service(service: JSON) -> AppService:
     return AppService(service["name"], tuple(service["containers"]), bool(service.get("force")), minutes * 60.0)
 
 
-def _problems(value: Any, rule: Rule, path: Path) -> Iterator[tuple[Path, str]]:
+def _problems(value: Any, rule: Rule, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """What is wrong with a value, and with all below it."""
     is_kind = type(value) is rule.kind
     size: int = (value if rule.kind is int else len(value)) if is_kind and rule.kind is not bool else rule.low
@@ -808,7 +814,7 @@ def _bounds(rule: Rule) -> str:
     return f"{rule.low} or more" if rule.high == sys.maxsize else f"between {rule.low} and {rule.high}"
 
 
-def _member_problems(value: JSON, members: Mapping[str, Rule], path: Path) -> Iterator[tuple[Path, str]]:
+def _member_problems(value: JSON, members: Mapping[str, Rule], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     for name in value:
         if name not in members:
             yield (*path, str(name)), f"unknown key; the known ones are {', '.join(members)}"
@@ -819,115 +825,67 @@ def _member_problems(value: JSON, members: Mapping[str, Rule], path: Path) -> It
             yield (*path, name), "missing"
 
 
-def _at(problem: tuple[Path, str], lines: Mapping[Path, int]) -> str:
+def _placed(problem: tuple[KeyPath, str], lines: Mapping[KeyPath, int]) -> tuple[int, str]:
+    """The line of that value, or of the nearest one around it that is known, and the problem in words."""
     path, message = problem
+    line = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 0)
     spelled = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return f"{spelled or 'the file'}: {message} (line {_line_of(path, lines)})"
+    return line, f"  {spelled or 'the file'}: {message}" + (f" (line {line})" if line else "")
 
 
-def _line_of(path: Path, lines: Mapping[Path, int]) -> int:
-    """Where that value stands, or the nearest one around it that is known."""
-    return next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
-
-
-def _read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
+def _read_application(text: str, suffix: str) -> tuple[Any, Mapping[KeyPath, int]]:
+    """What the text says, and of YAML the line of each value; raises `UsageError`."""
+    kind = {".json": "JSON", ".toml": "TOML"}.get(suffix, "YAML")
     try:
-        import yaml
-    except ImportError as error:
-        hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
-        raise UsageError("To read YAML, PyYAML is needed, and it is not installed", Exit.REQUIREMENT, hint) from error
+        if kind == "YAML":
+            return _read_yaml(text)
+        return (json.loads(text) if kind == "JSON" else _read_toml(text)), {}
+    except RecursionError as error:
+        raise UsageError("The application file is nested too deeply") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"The application file is not {kind}: {' '.join(str(error).split())}") from error
+
+
+def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
+    hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
+    yaml = _module("yaml", "To read YAML, PyYAML is needed, and it is not installed", hint)
+    lines: dict[KeyPath, int] = {(): 1}
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        lines: dict[Path, int] = {}
-        _yaml_lines(node, (), lines)
+        _note_lines(node, (), lines)
         return (loader.construct_document(node) if node else None), lines
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"The application file is not YAML: {' '.join(str(error).split())}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
-def _yaml_lines(node: Any, path: Path, lines: dict[Path, int]) -> None:
+def _read_toml(text: str) -> Any:
+    hint = "Write the file as .ecs-deploy.json, or as YAML."
+    return _module("tomllib", "To read TOML, Python 3.11 is needed", hint).loads(text)
+
+
+def _module(name: str, needed: str, hint: str) -> Any:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise UsageError(needed, Exit.REQUIREMENT, hint) from error
+
+
+def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:
     """Where each value stands; a key that is there twice raises `UsageError`, since YAML would drop one."""
     if node is None or len(path) > 20:
         return
     lines.setdefault(path, node.start_mark.line + 1)
     if node.id == "sequence":
         for index, item in enumerate(node.value):
-            _yaml_lines(item, (*path, index), lines)
+            _note_lines(item, (*path, index), lines)
     elif node.id == "mapping":
         for key, value in node.value:
             place = (*path, str(key.value))
             if place in lines:
-                raise UsageError(f"The application file is wrong:\n  {_at((place, 'is there twice'), lines)}")
+                raise UsageError("The application file is wrong:\n" + _placed((place, "is there twice"), lines)[1])
             lines[place] = key.start_mark.line + 1
-            _yaml_lines(value, place, lines)
-
-
-def _read_json(text: str) -> tuple[Any, dict[Path, int]]:
-    try:
-        return json.loads(text), _json_lines(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"The application file is not JSON: {error}") from error
-    except RecursionError as error:
-        raise UsageError("The application file is nested too deeply") from error
-
-
-def _json_lines(text: str) -> dict[Path, int]:
-    """Where each value of a well-formed JSON text stands; a member counts from its key."""
-    lines: dict[Path, int] = {}
-    open_at: list[list[Any]] = []  # [bracket, key or index]
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', text):
-        token = match[0]
-        if token in "}]":
-            open_at.pop()
-        elif token == "," and open_at[-1][0] == "[":
-            open_at[-1][1] += 1
-        elif token == ",":
-            open_at[-1][1] = None
-        elif token != ":":
-            is_key = bool(open_at) and open_at[-1] == ["{", None]
-            if is_key:
-                open_at[-1][1] = json.loads(token)
-            lines.setdefault(tuple(step for _, step in open_at), text.count("\n", 0, match.start()) + 1)
-            if token in "{[" and not is_key:
-                open_at.append([token, None if token == "{" else 0])
-    return lines
-
-
-def _read_toml(text: str) -> tuple[Any, dict[Path, int]]:
-    try:
-        import tomllib
-    except ImportError as error:
-        hint = "Write the file as .ecs-deploy.json, or as YAML."
-        raise UsageError("To read TOML, Python 3.11 is needed", Exit.REQUIREMENT, hint) from error
-    try:
-        return tomllib.loads(text), _toml_lines(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"The application file is not TOML: {error}") from error
-
-
-def _toml_lines(text: str) -> dict[Path, int]:
-    """Where each table and key of a TOML text stands; what is inside a value counts as at its key."""
-    lines: dict[Path, int] = {(): 1}
-    last: dict[Path, int] = {}  # array of tables -> index of its newest
-    table: Path = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*(\[\[?)\s*([\w\s.\"'-]+?)\s*\]", line)
-        key = re.match(r"\s*([\w-]+|\"[^\"]*\")\s*=", line)
-        if header:
-            table = ()
-            for name in header[2].split("."):
-                table = (*table, *((last[table],) if table in last else ()), name.strip().strip("\"'"))
-            if header[1] == "[[":
-                last[table] = last.get(table, -1) + 1
-            table = (*table, *((last[table],) if table in last else ()))
-            lines.setdefault(table, number)
-        elif key:
-            lines.setdefault((*table, key[1].strip('"')), number)
-    return lines
-
-
-_READERS: Mapping[str, Callable[[str], tuple[Any, dict[Path, int]]]] = {".json": _read_json, ".toml": _read_toml}
+            _note_lines(value, place, lines)
 
 
 # --- Verdicts ------------------------------------------------------- total functions: no I/O, no loop, no print
@@ -4426,7 +4384,7 @@ def take_step(ctx: Context, run: Replacement) -> Step:
         run.begun.remove(gone)
     run.begun |= {instance.id for instance in fleet.detached}
     run.fleet = fleet if fleet.detached else replace(fleet, unsteady=look_at_steadiness(ctx, run))
-    size = batch_size(options.batch_count, options.batch_percent, len(fleet.group.get("Instances") or []))
+    size = batch_size(*options.batch, len(fleet.group.get("Instances") or []))
     step = next_step(run.fleet, run.to_replace, size)
     if step.act in (Act.DETACH, Act.DONE):
         require_current_replacements(run)
@@ -4626,274 +4584,33 @@ def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str
 
 # --- Command line ---------------------------------------------------------------------------- may not act
 
-_LEGACY: tuple[str, ...] = ("cluster", "service", "profile", "region", "taskdef", "desired-count")
-_LEGACY += ("container-image", "container-envvar", "container-secret")
-
-_EXAMPLES = """other commands:
-  ecs-deploy app --help                 deploy an application file
-  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
-
-examples:
-  deploy a service:
-    ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
-  only a new tag, on every image of the definition, and back if it fails:
-    ecs-deploy -c production1 -n doorman-service -to 18 --enable-rollback
-  register a new revision of a task definition:
-    ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
-  run it once and wait for it:
-    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
-"""
+# Values: each makes of a text what an option means, or raises `ArgumentTypeError`
 
 
-class _Shown(Exception):
-    """--help or --version: text to print, and exit 0."""
+def _number(low: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below `low`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"0*\d{1,9}", text, re.ASCII) or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {low} or more")
+        return int(text)
+
+    return read
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
-        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
-        raise UsageError(message, hint=f"See {self.prog} --help.")
-
-    def read(self, argv: Sequence[str]) -> argparse.Namespace:
-        """The parsed arguments; raises `UsageError`."""
-        if any("\udc80" <= letter <= "\udcff" for word in argv for letter in word):
-            self.error("an argument is not UTF-8 text")
-        namespace, unknown = self.parse_known_args(self._normalised(argv))
-        if unknown:
-            names = [_option_name(token) for token in unknown if token.startswith("-")]
-            if not names:
-                self.error(f"argument {list(argv).index(unknown[0]) + 1} belongs to no option")
-            self.error(f"unknown option: {', '.join(names)}")
-        return namespace
-
-    def _normalised(self, argv: Sequence[str]) -> list[str]:
-        """Legacy one-dash words get their second dash; empty strings, alone or as a value, are dropped."""
-        words: list[str] = []
-        tokens = iter([self._two_dashes(token) for token in argv])
-        for token in tokens:
-            name, equals, value = token.partition("=")
-            if not token or (equals and not value and self._takes_value(name)):
-                continue
-            if self._takes_value(token):
-                value = next(tokens, token)
-                words += [] if not value else [token] if value is token else [token, value]
-            else:
-                words.append(token)
-        return words
-
-    def _takes_value(self, option: str) -> bool:
-        action = self._option_string_actions.get(option)
-        return action is not None and action.nargs is None
-
-    @staticmethod
-    def _two_dashes(token: str) -> str:
-        return f"-{token}" if token.partition("=")[0] in {f"-{name}" for name in _LEGACY} else token
+def _desired_count(text: str) -> int | None:
+    """How many tasks; a negative number means that the count stays."""
+    try:
+        return int(text) if int(text) >= 0 else None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from error
 
 
-def _option_name(token: str) -> str:
-    """The option without its value, which may be secret: what follows `=`, or is attached to one letter."""
-    return token.partition("=")[0] if token.startswith("--") else token[:2] + ("…" if token[2:] else "")
-
-
-class _Show(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
-        raise _Shown(parser.format_help() if self.dest == "help" else f"{__version__}\n")
-
-
-def classic_parser() -> _Parser:
-    """The parser of the command without a first word."""
-    codes = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
-    parser = _Parser(
-        prog="ecs-deploy",
-        usage="ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
-        description="Deploy a service, register a task definition, or run a task, on Amazon ECS.",
-        epilog=f"{_EXAMPLES}\nexit codes:\n{codes}",
-    )
-    _add_target(parser.add_argument_group("what to deploy"))
-    _add_edits(parser.add_argument_group("what changes in the task definition"))
-    _add_service(parser.add_argument_group("what changes in the service"))
-    _add_wait(parser.add_argument_group("waiting, and what to do when it goes wrong"))
-    _add_run(parser.add_argument_group("running tasks"))
-    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-def app_parser() -> _Parser:
-    """The parser of `ecs-deploy app`."""
-    parser = _Parser(
-        prog="ecs-deploy app",
-        usage="ecs-deploy app --image-tag TAG [--config FILE] [options]",
-        description="Deploy an application file: tasks before, all services at once, tasks after.",
-    )
-    group = parser.add_argument_group("what to deploy")
-    names = ", ".join(_APP_FILES)
-    group.add_argument("-f", "--config", metavar="FILE", help=f"the application file (default: the first of {names})")
-    group.add_argument("-t", "--image-tag", metavar="TAG", help="the tag for the containers that the file lists")
-    group.add_argument("-c", "--cluster", help="instead of the file's cluster")
-    group.add_argument("--skip-tasks", action="store_true", help="no tasks before and after")
-    group.add_argument("--skip-pre-tasks", action="store_true", help="no tasks before")
-    group.add_argument("--skip-post-tasks", action="store_true", help="no tasks after")
-    group = parser.add_argument_group("when it goes wrong")
-    group.add_argument("--enable-rollback", action="store_true", help="if a service fails, take all back")
-    group.add_argument(
-        "--keep-failed-revision", action="store_true", help="do not deregister revisions that were rolled back"
-    )
-    group.add_argument("--fail-fast", metavar="N", type=_positive, help="give a service up after N stopped tasks")
-    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-_APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
-
-
-def _add_target(group: Any) -> None:
-    group.add_argument("-n", "--service-name", "--service", metavar="SERVICE", help="deploy this service")
-    group.add_argument(
-        "-d", "--task-definition", metavar="DEFINITION", help="register a new revision of this family, family:revision"
-    )
-    group.add_argument("-c", "--cluster", help="the cluster; needed with -n and with --run-task")
-    group.add_argument("--taskdef", metavar="DEFINITION", help="start from this definition instead of the one in use")
-    group.add_argument(
-        "--use-latest-task-def", action="store_true", help="start from the newest ACTIVE revision of the family"
-    )
-    group.add_argument(
-        "--task-definition-file", metavar="FILE", type=_definition_file, help="start from this JSON file"
-    )
-    group.add_argument(
-        "--copy-task-definition-tags", action="store_true", help="fail if the definition's tags cannot be copied"
-    )
-    group.add_argument(
-        "--max-definitions", metavar="N", help="after success keep only the newest N ACTIVE revisions of the family"
-    )
-
-
-def _add_edits(group: Any) -> None:
-    group.add_argument(
-        "-i", "--image", help="[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository"
-    )
-    group.add_argument("-e", "--tag-env-var", metavar="NAME", help="take the image's tag from this variable")
-    group.add_argument("-to", "--tag-only", metavar="TAG", help="put this tag on every image of the definition")
-    group.add_argument(
-        "--container", metavar="NAME", action="append", default=[], help="limit -to to this container (repeatable)"
-    )
-    group.add_argument(
-        "-toc", "--tag-only-container-names", "--tag_only_container_names", metavar="NAME,…",
-        help="the same, comma-separated",
-    )  # fmt: skip
-    group.add_argument("--eval-image", action="store_true", help="run `…` and $(…) in the image with bash")
-    group.add_argument(
-        "-l", "--container-image", metavar="NAME=IMAGE", action="append", default=[], help="the image of a container"
-    )
-    group.add_argument(
-        "--env-file", metavar="NAME=PATH", action="append", default=[],
-        help="variables of a container from plain KEY=VALUE lines",
-    )  # fmt: skip
-    group.add_argument(
-        "--container-envvar", metavar="NAME=VAR=VALUE", action="append", default=[],
-        help="set a variable of a container; an empty value unsets it",
-    )  # fmt: skip
-    group.add_argument(
-        "--container-secret", metavar="NAME=VAR=VALUEFROM", action="append", default=[],
-        help="set a secret of a container; an empty value unsets it",
-    )  # fmt: skip
-
-
-def _add_service(group: Any) -> None:
-    group.add_argument("-D", "--desired-count", metavar="N", type=int, help="how many tasks (negative: no change)")
-    group.add_argument("-m", "--min", metavar="PERCENT", type=_whole, help="minimumHealthyPercent")
-    group.add_argument("-M", "--max", metavar="PERCENT", type=_whole, help="maximumPercent")
-    group.add_argument(
-        "--force-new-deployment", action="store_true", help="redeploy what runs; with an image, deploy that"
-    )
-
-
-def _add_wait(group: Any) -> None:
-    group.add_argument(
-        "-t", "--timeout", metavar="S", type=_whole, default=90,
-        help="seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-    )  # fmt: skip
-    group.add_argument(
-        "--skip-deployments-check", action="store_true", help="stop as soon as a task of the new definition runs"
-    )
-    group.add_argument("--enable-rollback", action="store_true", help="on failure go back, and wait for that too")
-    group.add_argument(
-        "--keep-failed-revision", action="store_true", help="do not deregister the revision that was rolled back"
-    )
-    group.add_argument("--fail-fast", metavar="N", type=_positive, help="give up after N stopped tasks")
-
-
-def _add_run(group: Any) -> None:
-    group.add_argument("--run-task", action="store_true", help="with -d and -c: run the new revision")
-    group.add_argument(
-        "--wait-for-success", action="store_true", help="wait until every essential container ended with 0"
-    )
-    group.add_argument("--count", metavar="N", type=_positive, help="how many tasks (default 1)")
-    group.add_argument("--launch-type", metavar="TYPE", type=_launch_type, help="EC2, FARGATE or EXTERNAL")
-    group.add_argument("--platform-version", metavar="VERSION", help="Fargate's platform version")
-    group.add_argument(
-        "--network-configuration", metavar="CONFIG", type=_network, help="the AWS CLI's shorthand, JSON or file://…"
-    )
-    group.add_argument(
-        "--capacity-provider-strategy", metavar="LIST", type=_strategy, help="the AWS CLI's shorthand, JSON or file://…"
-    )
-    group.add_argument(
-        "--network-from-service", metavar="SERVICE", help="network, launch type and platform as this service has"
-    )
-    group.add_argument(
-        "--overrides", metavar="JSON", type=_task_overrides, help="RunTask's overrides, JSON or file://…"
-    )
-    group.add_argument(
-        "--command", metavar="NAME=COMMAND", action="append", default=[], help="the command of a container"
-    )
-    group.add_argument("--watch-container", metavar="NAME", help="only this container's exit code decides")
-    group.add_argument("--propagate-exit-code", action="store_true", help="exit with the container's exit code")
-    group.add_argument("--stop-on-interrupt", action="store_true", help="stop the tasks on SIGINT and SIGTERM")
-
-
-def _add_aws(group: Any) -> None:
-    group.add_argument("-k", "--aws-access-key", metavar="KEY", help="access key id")
-    group.add_argument("-s", "--aws-secret-key", metavar="KEY", help="secret access key")
-    group.add_argument("-r", "--region", "--aws-region", metavar="REGION", help="region")
-    group.add_argument("-p", "--profile", help="profile of the AWS configuration files")
-    group.add_argument(
-        "--aws-instance-profile", action="store_true", help="only the role of this instance or container"
-    )
-    group.add_argument("-a", "--aws-assume-role", metavar="ARN", help="assume this role first")
-
-
-def _add_output(group: Any) -> None:
-    group.add_argument("--dry-run", action="store_true", help="change nothing; print what would be sent")
-    group.add_argument("--output", choices=("text", "json"), default="text", help="json: one document on stdout")
-    group.add_argument("-v", "--verbose", action="store_true", help="print every API call, secrets masked")
-    group.add_argument("--version", action=_Show, nargs=0, help="print the version")
-    group.add_argument("-h", "--help", action=_Show, nargs=0, help="print this help")
-
-
-# Values
-
-
-def _whole(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not re.fullmatch(r"0*\d{1,9}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    """A whole number, 1 or more."""
-    if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _output(text: str) -> bool:
+    """True for JSON."""
+    if text not in ("text", "json"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from 'text', 'json')")
+    return text == "json"
 
 
 def _launch_type(text: str) -> str:
@@ -4901,6 +4618,20 @@ def _launch_type(text: str) -> str:
     if text.upper() not in known:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
     return text.upper()
+
+
+def _batch(text: str) -> tuple[int, int]:
+    """A number of instances and 0, or 0 and a percentage."""
+    match = re.fullmatch(r"0*([1-9]\d{0,8})(%?)", text, re.ASCII)
+    if match is None or (match[2] and int(match[1]) > 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
+    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
+
+
+def _tag(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", text):
+        raise UsageError(f"Unable to parse image tag: {text}", Exit.BAD_IMAGE)
+    return text
 
 
 def _read_file(path: str) -> str:
@@ -4951,9 +4682,7 @@ def _structure(text: str, what: str) -> Any:
     """JSON, the AWS CLI's shorthand, or a file:// with either."""
     if text.startswith("file://"):
         text = _read_file(text.removeprefix("file://")).strip()
-    if text[:1] in ("{", "["):
-        return _parsed_json(text, what)
-    return shorthand(text)
+    return _parsed_json(text, what) if text[:1] in ("{", "[") else shorthand(text)
 
 
 def _network(text: str) -> JSON:
@@ -4993,314 +4722,569 @@ def _task_overrides(text: str) -> JSON:
     return value
 
 
+_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+
+
 def shorthand(text: str) -> Any:
     """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
 
     https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
     """
-    tokens = re.findall(r"""[{}\[\],=]|"(?:[^"\\]|\\.)*"|'[^']*'|[^{}\[\],=\s"']+""", text)
+    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
     try:
-        value, rest = _pairs(tokens)
+        value = _shorthand_pairs(tokens)
     except (IndexError, RecursionError):
-        value, rest = {}, [text]
-    if rest or "".join(tokens) != re.sub(r"\s(?=(?:[^\"']|\"[^\"]*\"|'[^']*')*$)", "", text):
+        tokens = [text]
+    if tokens:
         raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
     return value
 
 
-def _pairs(tokens: list[str]) -> tuple[JSON, list[str]]:
+def _shorthand_pairs(tokens: list[str]) -> JSON:
     found: JSON = {}
-    while True:
-        if tokens[1] != "=" or tokens[0] in "{}[],=":
-            raise IndexError
-        found[_word(tokens[0])], tokens = _value(tokens[2:])
-        if tokens[:1] != [","]:
-            return found, tokens
-        tokens = tokens[1:]
+    while not found or _next_is(tokens, ","):
+        name = _shorthand_word(tokens)
+        _require(tokens, "=")
+        found[name] = _shorthand_value(tokens)
+    return found
 
 
-def _value(tokens: list[str]) -> tuple[Any, list[str]]:
-    if tokens[0] == "{":
-        found, tokens = _pairs(tokens[1:])
-        return _closed(found, tokens, "}")
-    if tokens[0] == "[":
-        items: list[Any] = []
-        tokens = tokens[1:]
-        while tokens[0] != "]":
-            item, tokens = _value(tokens) if tokens[0] in "{[" else (_word(tokens[0]), tokens[1:])
-            items.append(item)
-            tokens = tokens[1:] if tokens[0] == "," else tokens
-        return _closed(items, tokens, "]")
-    words = [_word(tokens[0])]
-    tokens = tokens[1:]
-    while len(tokens) > 1 and tokens[0] == "," and tokens[2:3] != ["="]:
-        words.append(_word(tokens[1]))
-        tokens = tokens[2:]
-    return (words if len(words) > 1 else words[0]), tokens
+def _shorthand_value(tokens: list[str]) -> Any:
+    if _next_is(tokens, "{"):
+        found = _shorthand_pairs(tokens)
+        _require(tokens, "}")
+        return found
+    if _next_is(tokens, "["):
+        return _shorthand_items(tokens)
+    words = [_shorthand_word(tokens)]
+    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
+        tokens.pop()
+        words.append(_shorthand_word(tokens))
+    return words if len(words) > 1 else words[0]
 
 
-def _closed(value: Any, tokens: list[str], bracket: str) -> tuple[Any, list[str]]:
-    if tokens[0] != bracket:
+def _shorthand_items(tokens: list[str]) -> list[Any]:
+    items: list[Any] = []
+    while not _next_is(tokens, "]"):
+        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
+        if tokens[-1] != "]":
+            _require(tokens, ",")
+    return items
+
+
+def _shorthand_word(tokens: list[str]) -> str:
+    word = tokens.pop()
+    if word in tuple("{}[],=\"'"):
         raise IndexError
-    return value, tokens[1:]
+    quote = word[0]
+    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
 
 
-def _word(token: str) -> str:
-    if token in ("{", "}", "[", "]", ",", "="):
+def _next_is(tokens: list[str], token: str) -> bool:
+    """True, and it is taken, if that is the next one."""
+    return tokens[-1:] == [token] and bool(tokens.pop())
+
+
+def _require(tokens: list[str], token: str) -> None:
+    if tokens.pop() != token:
         raise IndexError
-    return token[1:-1] if token[0] in "\"'" else token
 
 
-# From arguments to options
+# Values that add to a list: pairs of what an item is about, and the item
 
 
-def parse_classic(argv: Sequence[str], env: Mapping[str, str]) -> DeployOptions:
-    """The options of the classic command; raises `UsageError` for whatever is wrong with them."""
-    given = classic_parser().read(argv)
-    for applies, code, message, hint in _classic_rules(given):
-        if applies:
-            raise UsageError(message, code, hint)
-    edits = _edits(given, env)
-    return DeployOptions(
-        aws=_aws_options(given),
-        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
-        cluster=given.cluster or "",
-        service=given.service_name or "",
-        task_definition=given.task_definition or "",
-        source=Source(given.task_definition_file, given.taskdef or "", given.use_latest_task_def),
-        edits=edits,
-        tags_required=given.copy_task_definition_tags,
-        max_definitions=int(given.max_definitions or 0),
-        change=_service_options(given),
-        wait=_wait_options(given),
-        run=_run_options(given) if given.run_task else None,
-        warnings=tuple(_unused(given)),
-    )
+def _named(text: str, separators: str = "=") -> tuple[str, str]:
+    """A container's name and the rest; the rest may be secret, so the error does not show it."""
+    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
+    if match is None:
+        raise argparse.ArgumentTypeError
+    return match[1], match[2].strip()
 
 
-def _classic_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
-    """The rules across options, in the order of the shell script's own checks: (broken, code, message, hint)."""
-    service, definition, run = given.service_name, given.task_definition, given.run_task
-    edits = given.image or given.tag_only or given.container_image or given.env_file
-    edits = edits or given.container_envvar or given.container_secret
-    start = given.task_definition_file or given.taskdef
-    yield (
-        not service and not definition,
-        Exit.NO_TARGET,
-        "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition",
-        "",
-    )
-    yield bool(service and definition), Exit.TWO_TARGETS, "Only one of -n and -d may be given, but both were", ""
-    hint = "To run a task, name its definition with -d instead of a service."
-    yield bool(service and run), Exit.USAGE, "-n and --run-task exclude each other", hint
-    needs_cluster = bool(service or run) and not given.cluster
-    yield needs_cluster, Exit.NO_CLUSTER, "CLUSTER is required: -c/--cluster", ""
-    yield (
-        not (edits or start or (service and given.force_new_deployment)),
-        Exit.NOTHING_TO_DO,
-        "Nothing to change was asked for: IMAGE is required (-i/--image)",
-        "Other changes are -to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment.",
-    )
-    count = given.max_definitions
-    bad_count = count is not None and not re.fullmatch(r"0*[1-9]\d{0,8}", count, re.ASCII)
-    hint = "Leave --max-definitions out to keep every revision."
-    yield bad_count, Exit.BAD_MAX_DEFINITIONS, "MAX_DEFINITIONS must be a whole number of 1 or more", hint
-    for name, code in _RUN_ONLY:
-        value = getattr(given, name)
-        option = "--" + name.replace("_", "-")
-        hint = "Add --run-task to run the new revision."
-        yield bool(value) and not run, code, f"{option} requires --run-task", hint
-    yield from _pair_rules(given)
+def _container_names(text: str) -> Iterator[tuple[str, str]]:
+    yield from ((name.strip(), name.strip()) for name in text.split(",") if name.strip())
 
 
-_RUN_ONLY = (
-    ("launch_type", Exit.LAUNCH_TYPE_ALONE),
-    ("network_configuration", Exit.NETWORK_ALONE),
-    ("wait_for_success", Exit.NETWORK_ALONE),
-    ("platform_version", Exit.PLATFORM_ALONE),
-    ("count", Exit.USAGE),
-    ("capacity_provider_strategy", Exit.USAGE),
-    ("network_from_service", Exit.USAGE),
-    ("overrides", Exit.USAGE),
-    ("command", Exit.USAGE),
-    ("watch_container", Exit.USAGE),
-    ("propagate_exit_code", Exit.USAGE),
-    ("stop_on_interrupt", Exit.USAGE),
-)
+def _container_image(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    name, image = _named(text, "=|")
+    ImageReference.parse(image)
+    yield f"The image of container {name}", (name, image)
 
 
-def _pair_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
-    """Options that need or exclude one another."""
-    yield from _credential_rules(given)
-    waits = given.watch_container or given.propagate_exit_code or given.stop_on_interrupt
-    needs_wait = "--watch-container, --propagate-exit-code and --stop-on-interrupt require --wait-for-success"
-    yield bool(waits) and not given.wait_for_success, Exit.USAGE, needs_wait, ""
-    both = bool(given.launch_type and given.capacity_provider_strategy)
-    yield both, Exit.USAGE, "--launch-type and --capacity-provider-strategy exclude each other", ""
-    starts = [given.task_definition_file, given.taskdef, given.use_latest_task_def]
-    several = sum(map(bool, starts)) > 1
-    yield several, Exit.USAGE, "Only one of --task-definition-file, --taskdef and --use-latest-task-def", ""
-    limited = bool(given.container or given.tag_only_container_names) and not given.tag_only
-    yield limited, Exit.USAGE, "--container limits --tag-only, which was not given", ""
-    yield (
-        bool(given.tag_env_var) and not given.image and not given.tag_only,
-        Exit.USAGE,
-        ("-e/--tag-env-var needs -i/--image"),
-        "",
-    )
-    if given.task_definition_file and given.task_definition:
-        document = given.task_definition_file
-        family = document.get("taskDefinition", document)["family"]
-        differs = family != family_of(given.task_definition)
-        yield differs, Exit.USAGE, f"-d is {family_of(given.task_definition)}, but the file's family is {family}", ""
-
-
-def _credential_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
-    """Which credentials go together."""
-    half = bool(given.aws_access_key) != bool(given.aws_secret_key)
-    yield half, Exit.USAGE, "-k/--aws-access-key and -s/--aws-secret-key must be given together", ""
-    role = given.aws_instance_profile and (given.aws_access_key or given.profile)
-    yield bool(role), Exit.USAGE, "--aws-instance-profile excludes -k, -s and -p", ""
-
-
-def _unused(given: argparse.Namespace) -> Iterator[str]:
-    """What was given but has no effect here; wrappers pass such options, so it is only said."""
-    if not given.service_name:
-        service_only = {
-            "--desired-count": given.desired_count is not None,
-            "--min": given.min is not None,
-            "--max": given.max is not None,
-            "--force-new-deployment": given.force_new_deployment,
-            "--enable-rollback": given.enable_rollback,
-            "--skip-deployments-check": given.skip_deployments_check,
-            "--fail-fast": given.fail_fast is not None,
-        }
-        for option in (name for name, present in service_only.items() if present):
-            yield f"{option} has no effect without a service (-n)."
-    if given.tag_only and given.image not in (None, "ignore"):
-        yield f"--image {given.image} is not used: --tag-only changes the tag of every image (or of each --container)."
-    if given.tag_only and given.tag_env_var:
-        yield "--tag-env-var has no effect: --tag-only gives the tag."
-
-
-def _aws_options(given: argparse.Namespace) -> AwsOptions:
-    return AwsOptions(
-        access_key=given.aws_access_key or "",
-        secret_key=given.aws_secret_key or "",
-        region=given.region or "",
-        profile=given.profile or "",
-        instance_profile=given.aws_instance_profile,
-        assume_role_arn=given.aws_assume_role or "",
-    )
-
-
-def _service_options(given: argparse.Namespace) -> ServiceOptions:
-    count = given.desired_count
-    return ServiceOptions(
-        desired_count=None if count is None or count < 0 else count,
-        minimum_healthy_percent=given.min,
-        maximum_percent=given.max,
-        force_new_deployment=given.force_new_deployment,
-    )
-
-
-def _wait_options(given: argparse.Namespace) -> WaitOptions:
-    return WaitOptions(
-        timeout_s=given.timeout,
-        skip_deployments_check=given.skip_deployments_check,
-        fail_fast=given.fail_fast or 0,
-        rollback=given.enable_rollback,
-        keep_failed_revision=given.keep_failed_revision,
-    )
-
-
-def _run_options(given: argparse.Namespace) -> RunOptions:
-    return RunOptions(
-        count=given.count or 1,
-        wait_for_success=given.wait_for_success,
-        launch_type=given.launch_type or "",
-        platform_version=given.platform_version or "",
-        network_configuration=given.network_configuration,
-        capacity_provider_strategy=given.capacity_provider_strategy,
-        overrides=given.overrides,
-        commands=_commands(given.command),
-        network_from_service=given.network_from_service or "",
-        watch_container=given.watch_container or "",
-        propagate_exit_code=given.propagate_exit_code,
-        stop_on_interrupt=given.stop_on_interrupt,
-    )
-
-
-def _commands(given: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _container_command(text: str) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
     import shlex
 
-    commands: dict[str, str] = {}
-    for text in given:
-        name, command = _named(text, "--command", "NAME=COMMAND")
-        _agree(commands, name, command, f"--command for {name}")
+    name, words = _named(text)
     try:
-        return tuple((name, tuple(shlex.split(command))) for name, command in commands.items())
+        yield f"--command for {name}", (name, tuple(shlex.split(words)))
     except ValueError as error:
         raise UsageError(f"--command cannot be split as a shell would: {error}") from error
 
 
-def _named(text: str, option: str, form: str, separators: str = "=") -> tuple[str, str]:
-    """The container's name and the rest; the rest may be secret, so an error does not show it."""
-    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
-    if match is None:
-        raise UsageError(f"{option} expects {form}")
-    return match[1], match[2].strip()
+def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, VariableEdit]]:
+    container, rest = _named(text)
+    name, equals, value = rest.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise argparse.ArgumentTypeError
+    yield f"Variable {name} of container {container}", VariableEdit(container, name, value.strip(), secret)
 
 
-def _agree(known: dict[Any, Any], key: Any, value: Any, what: str) -> None:
-    """Keep the value; raises `UsageError` if a different one was given before."""
-    if known.setdefault(key, value) != value:
-        raise UsageError(f"{what} was given twice, with different values")
+def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
+    return _variable(text, secret=True)
 
 
-def _edits(given: argparse.Namespace, env: Mapping[str, str]) -> Edits:
-    """All edits of the definition; the order in which they are applied is that of the fields of `Edits`."""
-    if given.tag_only:
-        _check_tag(given.tag_only)
-    images: dict[str, str] = {}
-    for text in given.container_image:
-        name, image = _named(text, "--container-image", "NAME=IMAGE", "=|")
-        ImageReference.parse(image)
-        _agree(images, name, image, f"The image of container {name}")
-    names = (given.tag_only_container_names or "").split(",")
-    return Edits(
-        tag=given.tag_only or "",
-        tag_containers=tuple(dict.fromkeys([*given.container, *(name.strip() for name in names if name.strip())])),
-        image=_image(given, env),
-        images=tuple(images.items()),
-        variables=(*_file_variables(given.env_file), *_variables(given)),
-    )
+def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
+    """Blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
+    container, path = _named(text)
+    for number, line in enumerate(_read_file(path).splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{path} line {number} is not KEY=VALUE")
+        yield f"{path} line {number} for {container}", VariableEdit(container, match[1], match[2])
 
 
-def _check_tag(tag: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
-        raise UsageError(f"Unable to parse image tag: {tag}", Exit.BAD_IMAGE)
+# The table
 
 
-def _image(given: argparse.Namespace, env: Mapping[str, str]) -> ImageReference | None:
+class Option(Value):
+    """One row of the table: how an option is spelled and read, which field it fills, and what it goes with.
+
+    Without a metavar it is only on or off. One that `adds` may be given several times: `read` makes pairs then, of
+    what an item is about and the item, and two items about the same must be the same.
+    """
+
+    flags: str
+    metavar: str
+    help: str
+    into: str = ""
+    read: Callable[[str], Any] = str
+    adds: bool = False
+    suffices: bool = False  # it is something to do, if nothing else is asked for
+    service_only: bool = False  # without a service it has no effect
+    needs: str = ""  # the flags that must be given as well
+    code: Exit = Exit.USAGE  # the exit code if one of them is not
+    excludes: str = ""
+    legacy: str = ""  # a spelling that the help leaves out
+
+    @property
+    def name(self) -> str:
+        """Its first long flag."""
+        return next(flag for flag in self.flags.split() if flag.startswith("--"))
+
+
+class Group(Value):
+    """Options that stand together in the help of some commands, which are named by their first word."""
+
+    title: str
+    words: tuple[str, ...]
+    options: tuple[Option, ...]
+
+
+_APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
+_SHOWN = ("--version", "--help")
+
+# fmt: off
+OPTIONS = (
+    Group("what to deploy", ("",), (
+        Option("-n --service-name --service", "SERVICE", "deploy this service", "service", legacy="-service"),
+        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
+               "task_definition"),
+        Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
+               "cluster", legacy="-cluster"),
+        Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
+               "source.taskdef", suffices=True, legacy="-taskdef"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--task-definition-file", "FILE", "start from this JSON file",
+               "source.file", _definition_file, suffices=True),
+        Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
+        Option("--max-definitions", "N", "after success keep only the newest N ACTIVE revisions of the family",
+               "max_definitions", int),
+    )),
+    Group("what changes in the task definition", ("",), (
+        Option("-i --image", "IMAGE",
+               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
+        Option("-e --tag-env-var", "NAME", "take the image's tag from this variable"),
+        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
+               "edits.tag", _tag, suffices=True),
+        Option("--container", "NAME", "limit -to to this container (repeatable)",
+               "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
+        Option("-toc --tag-only-container-names --tag_only_container_names", "NAME,…", "the same, comma-separated",
+               "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
+        Option("--eval-image", "", "run `…` and $(…) in the image with bash"),
+        Option("-l --container-image", "NAME=IMAGE", "the image of a container",
+               "edits.images", _container_image, adds=True, suffices=True, legacy="-container-image"),
+        Option("--env-file", "NAME=PATH", "variables of a container from plain KEY=VALUE lines",
+               "edits.variables", _env_file, adds=True, suffices=True),
+        Option("--container-envvar", "NAME=VAR=VALUE", "set a variable of a container; an empty value unsets it",
+               "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
+        Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
+               "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+    )),
+    Group("what changes in the service", ("",), (
+        Option("-D --desired-count", "N", "how many tasks (negative: no change)",
+               "change.desired_count", _desired_count, service_only=True, legacy="-desired-count"),
+        Option("-m --min", "PERCENT", "minimumHealthyPercent",
+               "change.minimum_healthy_percent", _number(0), service_only=True),
+        Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
+        Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
+               "change.force_new_deployment", suffices=True, service_only=True),
+    )),
+    Group("waiting, and what to do when it goes wrong", ("",), (
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+        Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
+               "wait.skip_deployments_check", service_only=True),
+        Option("--enable-rollback", "", "on failure go back, and wait for that too",
+               "wait.rollback", service_only=True),
+        Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
+               "wait.keep_failed_revision"),
+        Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
+    )),
+    Group("running tasks", ("",), (
+        Option("--run-task", "", "with -d and -c: run the new revision"),
+        Option("--wait-for-success", "", "wait until every essential container ended with 0",
+               "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
+        Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
+        Option("--launch-type", "TYPE", "EC2, FARGATE or EXTERNAL", "run.launch_type", _launch_type,
+               needs="--run-task", code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
+        Option("--platform-version", "VERSION", "Fargate's platform version",
+               "run.platform_version", needs="--run-task", code=Exit.PLATFORM_ALONE),
+        Option("--network-configuration", "CONFIG", "the AWS CLI's shorthand, JSON or file://…",
+               "run.network_configuration", _network, needs="--run-task", code=Exit.NETWORK_ALONE),
+        Option("--capacity-provider-strategy", "LIST", "the AWS CLI's shorthand, JSON or file://…",
+               "run.capacity_provider_strategy", _strategy, needs="--run-task"),
+        Option("--network-from-service", "SERVICE", "network, launch type and platform as this service has",
+               "run.network_from_service", needs="--run-task"),
+        Option("--overrides", "JSON", "RunTask's overrides, JSON or file://…",
+               "run.overrides", _task_overrides, needs="--run-task"),
+        Option("--command", "NAME=COMMAND", "the command of a container",
+               "run.commands", _container_command, adds=True, needs="--run-task"),
+        Option("--watch-container", "NAME", "only this container's exit code decides",
+               "run.watch_container", needs="--run-task --wait-for-success"),
+        Option("--propagate-exit-code", "", "exit with the container's exit code",
+               "run.propagate_exit_code", needs="--run-task --wait-for-success"),
+        Option("--stop-on-interrupt", "", "stop the tasks on SIGINT and SIGTERM",
+               "run.stop_on_interrupt", needs="--run-task --wait-for-success"),
+    )),
+    Group("what to deploy", ("app",), (
+        Option("-f --config", "FILE", f"the application file (default: the first of {', '.join(_APP_FILES)})"),
+        Option("-t --image-tag", "TAG", "the tag for the containers that the file lists", "tag", _tag),
+        Option("-c --cluster", "CLUSTER", "instead of the file's cluster", legacy="-cluster"),
+        Option("--skip-tasks", "", "no tasks before and after"),
+        Option("--skip-pre-tasks", "", "no tasks before"),
+        Option("--skip-post-tasks", "", "no tasks after"),
+    )),
+    Group("when it goes wrong", ("app",), (
+        Option("--enable-rollback", "", "if a service fails, take all back", "wait.rollback"),
+        Option("--keep-failed-revision", "", "do not deregister revisions that were rolled back",
+               "wait.keep_failed_revision"),
+        Option("--fail-fast", "N", "give a service up after N stopped tasks", "wait.fail_fast", _number(1)),
+    )),
+    Group("what to replace", ("replace-instances",), (
+        Option("-c --cluster", "CLUSTER", "the cluster that the group's instances belong to",
+               "cluster", legacy="-cluster"),
+        Option("-asg --asg --auto-scaling-group", "GROUP", "the Auto Scaling group", "group"),
+        Option("--batch", "N|N%", "how many instances at a time, or what share of the group (default 1)",
+               "batch", _batch),
+        Option("-t --timeout", "S", "seconds for each batch (default 900; 0: as long as it takes)",
+               "timeout_s", _number(0)),
+        Option("--include-protected", "", "replace instances that are protected from scale-in as well",
+               "include_protected"),
+    )),
+    Group("credentials (what is not given comes from boto3's usual chain)", ("", "app", "replace-instances"), (
+        Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
+        Option("-s --aws-secret-key", "KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
+        Option("-r --region --aws-region", "REGION", "region", "aws.region", legacy="-region"),
+        Option("-p --profile", "PROFILE", "profile of the AWS configuration files", "aws.profile", legacy="-profile"),
+        Option("--aws-instance-profile", "", "only the role of this instance or container",
+               "aws.instance_profile", excludes="-k -s -p"),
+        Option("-a --aws-assume-role", "ARN", "assume this role first", "aws.assume_role_arn"),
+    )),
+    Group("output", ("", "app", "replace-instances"), (
+        Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
+        Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
+        Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
+        Option("--version", "", "print the version"),
+        Option("-h --help", "", "print this help"),
+    )),
+)
+# fmt: on
+
+
+def options_of(word: str) -> list[Option]:
+    """The options of the command with that first word."""
+    return [option for group in OPTIONS if word in group.words for option in group.options]
+
+
+_EXAMPLES = """other commands:
+  ecs-deploy app --help                 deploy an application file
+  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
+
+examples:
+  deploy a service:
+    ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+  only a new tag, on every image of the definition, and back if it fails:
+    ecs-deploy -c production1 -n doorman-service -to 18 --enable-rollback
+  register a new revision of a task definition:
+    ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
+  run it once and wait for it:
+    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
+"""
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
+
+_ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, description, what stands below the options
+    "": (
+        "ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
+        "Deploy a service, register a task definition, or run a task, on Amazon ECS.",
+        f"{_EXAMPLES}\nexit codes:\n{_EXIT_CODES}",
+    ),
+    "app": (
+        "ecs-deploy app --image-tag TAG [--config FILE] [options]",
+        "Deploy an application file: tasks before, all services at once, tasks after.",
+        "",
+    ),
+    "replace-instances": (
+        "ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
+        "Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
+        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
+        "",
+    ),
+}
+
+# From arguments to the texts that each option was given
+
+Given = Mapping[str, Sequence[str]]  # by the option's name
+
+
+class _Shown(Exception):
+    """--help or --version: text to print, and exit 0."""
+
+
+class _Show(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        raise _Shown(parser.format_help() if self.dest == "--help" else f"{__version__}\n")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        raise UsageError(message, hint=f"See {self.prog} --help.")
+
+
+def parser_of(word: str) -> argparse.ArgumentParser:
+    """The parser of the command with that first word."""
+    usage, description, epilog = _ABOUT[word]
+    parser = _Parser(
+        f"ecs-deploy {word}".strip(), usage, description, epilog, allow_abbrev=False, add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
+    )  # fmt: skip
+    for group in OPTIONS:
+        if word in group.words:
+            titled = parser.add_argument_group(group.title)
+            for option in group.options:
+                _add(titled, option)
+    return parser
+
+
+def _add(group: Any, option: Option) -> None:
+    kind: dict[str, Any] = {"action": "append_const", "const": "true"}
+    if option.name in _SHOWN:
+        kind = {"action": _Show, "nargs": 0}
+    elif option.metavar:
+        kind = {"action": "append", "metavar": option.metavar}
+    group.add_argument(*option.flags.split(), dest=option.name, help=option.help, **kind)
+    if option.legacy:
+        group.add_argument(option.legacy, dest=option.name, help=argparse.SUPPRESS, **kind)
+
+
+def given_options(word: str, argv: Sequence[str]) -> Given:
+    """The texts of each option that was given, by its name; empty ones were not given. Raises `UsageError`."""
+    parser = parser_of(word)
+    if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
+        parser.error("an argument is not UTF-8 text")
+    namespace, rest = parser.parse_known_args(argv)
+    unknown = [_without_value(token) for token in rest if token.startswith("-")]
+    stray = [token for token in rest if token]
+    if unknown:
+        parser.error(f"unknown option: {', '.join(unknown)}")
+    if stray:
+        parser.error(f"argument {list(argv).index(stray[0]) + 1} belongs to no option")
+    given = {name: [text for text in texts if text] for name, texts in vars(namespace).items()}
+    return {name: texts for name, texts in given.items() if texts}
+
+
+def _without_value(token: str) -> str:
+    """The option alone, since the value may be secret: it follows `=`, or is attached to one letter."""
+    return token.partition("=")[0] if token.startswith("--") else token[:2] + ("…" if token[2:] else "")
+
+
+def _last(given: Given, name: str) -> str:
+    return given[name][-1] if name in given else ""
+
+
+# The rules across options
+
+_MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to say, {0} being it and {1} all like it
+    "--run-task": ("{0} requires --run-task", "Add --run-task to run the new revision."),
+    "--wait-for-success": ("{1} require --wait-for-success", ""),
+    "--tag-only": ("--container limits --tag-only, which was not given", ""),
+    "--aws-access-key": ("-k/--aws-access-key and -s/--aws-secret-key must be given together", ""),
+    "--aws-secret-key": ("-k/--aws-access-key and -s/--aws-secret-key must be given together", ""),
+}
+
+
+def _classic_rules(given: Given) -> Iterator[UsageError]:
+    """What is wrong between the options, in the order of the shell script's own checks."""
+    service, definition, run = (name in given for name in ("--service-name", "--task-definition", "--run-task"))
+    if not service and not definition:
+        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
+        yield UsageError(required, Exit.NO_TARGET)
+    if service and definition:
+        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
+    if service and run:
+        hint = "To run a task, name its definition with -d instead of a service."
+        yield UsageError("-n and --run-task exclude each other", hint=hint)
+    if (service or run) and "--cluster" not in given:
+        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+    if not any(option.suffices and (service or not option.service_only) for option in _present("", given)):
+        nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
+        others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
+        yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
+    if not re.fullmatch(r"(0*[1-9]\d{0,8})?", _last(given, "--max-definitions"), re.ASCII):
+        hint = "Leave --max-definitions out to keep every revision."
+        yield UsageError("MAX_DEFINITIONS must be a whole number of 1 or more", Exit.BAD_MAX_DEFINITIONS, hint)
+    yield from _table_rules("", given)
+    starts = ("--task-definition-file", "--taskdef", "--use-latest-task-def")
+    if len(given.keys() & set(starts)) > 1:
+        yield UsageError(f"Only one of {_listed(starts)}")
+    if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
+        yield UsageError("-e/--tag-env-var needs -i/--image")
+
+
+def _table_rules(word: str, given: Given) -> Iterator[UsageError]:
+    """What options need or exclude, as the table says it; exit codes of their own come first, in their order."""
+    present = _present(word, given)
+    for option in sorted(present, key=lambda option: (option.code == Exit.USAGE, option.code)):
+        for needed in option.needs.split():
+            if needed not in given:
+                alike = [other.name for other in options_of(word) if needed in other.needs.split()]
+                message, hint = _MISSING[needed]
+                yield UsageError(message.format(option.name, _listed(alike)), option.code, hint)
+        excluded = option.excludes.split()
+        if any(flag in excluded for other in present for flag in other.flags.split()):
+            several = f"{option.name} excludes {_listed(excluded)}"
+            yield UsageError(several if excluded[1:] else f"{option.name} and {excluded[0]} exclude each other")
+
+
+def _present(word: str, given: Given) -> list[Option]:
+    return [option for option in options_of(word) if option.name in given]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _unused(given: Given) -> Iterator[str]:
+    """What was given but has no effect here; wrappers pass such options, so it is only said."""
+    if "--service-name" not in given:
+        for option in _present("", given):
+            if option.service_only:
+                yield f"{option.name} has no effect without a service (-n)."
+    image = _last(given, "--image")
+    if "--tag-only" in given and image not in ("", "ignore"):
+        yield f"--image {image} is not used: --tag-only changes the tag of every image (or of each --container)."
+    if "--tag-only" in given and "--tag-env-var" in given:
+        yield "--tag-env-var has no effect: --tag-only gives the tag."
+
+
+# From texts to the values of the options
+
+_PARTS: Mapping[str, Callable[..., Value]] = {
+    "aws": AwsOptions,
+    "output": OutputOptions,
+    "source": Source,
+    "edits": Edits,
+    "change": ServiceOptions,
+    "wait": WaitOptions,
+    "run": RunOptions,
+}
+
+
+def parse_classic(argv: Sequence[str], env: Mapping[str, str]) -> DeployOptions:
+    """The options of the classic command; raises `UsageError` for whatever is wrong with them."""
+    given = given_options("", argv)
+    for error in _classic_rules(given):
+        raise error
+    fields = _fields("", given)
+    fields["edits"] = replace(fields["edits"], image=_image(given, env))
+    if "--run-task" not in given:
+        del fields["run"]
+    options = DeployOptions(**fields, warnings=tuple(_unused(given)))
+    _require_family(options.source.file, options.task_definition)
+    return options
+
+
+def _fields(word: str, given: Given) -> dict[str, Any]:
+    """What the options fill, as the fields of the command's own option values; raises `UsageError`."""
+    options = [option for option in options_of(word) if option.into]
+    found: dict[str, dict[str, Any]] = {option.into: {} for option in options}
+    for option in options:
+        texts = given.get(option.name, ())[0 if option.adds else -1 :]
+        for about, value in (pair for text in texts for pair in _meant(option, text)):
+            if found[option.into].setdefault(about, value) != value:
+                raise UsageError(f"{about} was given twice, with different values")
+    parts: dict[str, dict[str, Any]] = {option.into.rpartition(".")[0]: {} for option in options}
+    for option in options:
+        part, _, name = option.into.rpartition(".")
+        values = tuple(found[option.into].values())
+        if values:
+            parts[part][name] = values if option.adds else values[0]
+    own = parts.pop("")
+    return {**own, **{part: _PARTS[part](**members) for part, members in parts.items()}}
+
+
+def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
+    """What the text says: pairs of what it is about, and a value; raises `UsageError`."""
+    if not option.metavar:
+        return [(option.name, True)]
+    try:
+        return list(option.read(text)) if option.adds else [(option.name, option.read(text))]
+    except argparse.ArgumentTypeError as error:
+        short = f"{option.name} expects {option.metavar}"
+        said = f"argument {option.flags.replace(' ', '/')}: {error}" if str(error) else short
+        raise UsageError(said) from error
+
+
+def _require_family(file: JSON | None, definition: str) -> None:
+    """Raises `UsageError` if the file is of another family than the one that is named."""
+    family = file.get("taskDefinition", file)["family"] if file else ""
+    if file and definition and family != family_of(definition):
+        raise UsageError(f"-d is {family_of(definition)}, but the file's family is {family}")
+
+
+def _image(given: Given, env: Mapping[str, str]) -> ImageReference | None:
     """The image of -i with the tag of -e; None with -to, where -i is only a placeholder."""
-    if not given.image or given.tag_only:
+    text = _last(given, "--image")
+    if not text or "--tag-only" in given:
         return None
-    text = _evaluated(given.image, env) if given.eval_image else given.image
-    if not given.eval_image and ("`" in text or "$(" in text):
-        raise UsageError(
-            f"The image contains a command, which is not run: {text}",
-            Exit.BAD_IMAGE,
-            f'Let your shell run it, in double quotes: -i "{text}"; or give --eval-image.',
-        )
+    if "--eval-image" in given:
+        text = _evaluated(text, env)
+    elif "`" in text or "$(" in text:
+        hint = f'Let your shell run it, in double quotes: -i "{text}"; or give --eval-image.'
+        raise UsageError(f"The image contains a command, which is not run: {text}", Exit.BAD_IMAGE, hint)
     image = ImageReference.parse(text)
-    if given.tag_env_var:
-        tag = env.get(given.tag_env_var, "")
-        if not tag:
-            raise UsageError(f"The environment variable {given.tag_env_var} (-e) is not set or empty")
-        _check_tag(tag)
-        return image.with_tag(tag)
-    return image.tagged()
+    variable = _last(given, "--tag-env-var")
+    if not variable:
+        return image.tagged()
+    if not env.get(variable):
+        raise UsageError(f"The environment variable {variable} (-e) is not set or empty")
+    return image.with_tag(_tag(env[variable]))
 
 
 def _evaluated(image: str, env: Mapping[str, str]) -> str:
@@ -5319,69 +5303,24 @@ def _evaluated(image: str, env: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def _variables(given: argparse.Namespace) -> list[VariableEdit]:
-    """--container-envvar and --container-secret; raises `UsageError` where two of them contradict each other."""
-    known: dict[tuple[str, str], tuple[bool, str]] = {}
-    for secret, texts in ((False, given.container_envvar), (True, given.container_secret)):
-        option = "--container-secret" if secret else "--container-envvar"
-        form = "NAME=VAR=VALUEFROM" if secret else "NAME=VAR=VALUE"
-        for text in texts:
-            container, rest = _named(text, option, form)
-            variable, equals, value = rest.partition("=")
-            if not equals or not variable.strip():
-                raise UsageError(f"{option} expects {form}")
-            key = (container, variable.strip())
-            _agree(known, key, (secret, value.strip()), f"Variable {key[1]} of container {container}")
-    return [VariableEdit(c, name, value, secret) for (c, name), (secret, value) in known.items()]
-
-
-def _file_variables(given: Iterable[str]) -> Iterator[VariableEdit]:
-    """--env-file: blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
-    for text in given:
-        container, path = _named(text, "--env-file", "NAME=PATH")
-        try:
-            lines = _read_file(path).splitlines()
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"--env-file: {error}") from error
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
-            if match is None:
-                raise UsageError(f"--env-file: {path} line {number} is not KEY=VALUE")
-            yield VariableEdit(container, match[1], match[2])
-
-
 def parse_app(argv: Sequence[str], _env: Mapping[str, str]) -> AppOptions:
     """The options of `ecs-deploy app`, the application file read and checked; raises `UsageError`."""
-    given = app_parser().read(argv)
-    for applies, code, message, hint in _credential_rules(given):
-        if applies:
-            raise UsageError(message, code, hint)
-    if not given.image_tag:
+    given = given_options("app", argv)
+    for error in _table_rules("app", given):
+        raise error
+    if "--image-tag" not in given:
         raise UsageError("--image-tag is required: -t/--image-tag TAG", Exit.NOTHING_TO_DO)
-    _check_tag(given.image_tag)
-    skipped = {"pre": given.skip_tasks or given.skip_pre_tasks, "post": given.skip_tasks or given.skip_post_tasks}
-    return AppOptions(
-        aws=_aws_options(given),
-        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
-        application=_application(given.config, given.cluster or ""),
-        tag=given.image_tag,
-        tasks=tuple(when for when, skip in skipped.items() if not skip),
-        wait=WaitOptions(
-            fail_fast=given.fail_fast or 0,
-            rollback=given.enable_rollback,
-            keep_failed_revision=given.keep_failed_revision,
-        ),
-    )
+    fields = _fields("app", given)
+    kept = [when for when in ("pre", "post") if not given.keys() & {"--skip-tasks", f"--skip-{when}-tasks"}]
+    application = _application(_last(given, "--config"), _last(given, "--cluster"))
+    return AppOptions(**fields, application=application, tasks=tuple(kept))
 
 
-def _application(path: str | None, cluster: str) -> Application:
-    path = path or next((name for name in _APP_FILES if os.path.exists(name)), None)
-    if path is None:
-        raise UsageError(
-            f"There is no application file here: none of {', '.join(_APP_FILES)}", hint="Give --config FILE."
-        )
+def _application(path: str, cluster: str) -> Application:
+    path = path or next((name for name in _APP_FILES if os.path.exists(name)), "")
+    if not path:
+        none = f"There is no application file here: none of {', '.join(_APP_FILES)}"
+        raise UsageError(none, hint="Give --config FILE.")
     try:
         text = _read_file(path)
     except argparse.ArgumentTypeError as error:
@@ -5389,83 +5328,33 @@ def _application(path: str | None, cluster: str) -> Application:
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 
 
-def replace_instances_parser() -> _Parser:
-    """The parser of `ecs-deploy replace-instances`."""
-    parser = _Parser(
-        prog="ecs-deploy replace-instances",
-        usage="ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
-        description="Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
-        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
-    )
-    group = parser.add_argument_group("what to replace")
-    group.add_argument("-c", "--cluster", help="the cluster that the group's instances belong to")
-    group.add_argument("-asg", "--asg", "--auto-scaling-group", metavar="GROUP", help="the Auto Scaling group")
-    group.add_argument(
-        "--batch", metavar="N|N%", type=_batch, default=(1, 0),
-        help="how many instances at a time, or what share of the group (default 1)",
-    )  # fmt: skip
-    group.add_argument(
-        "-t", "--timeout", metavar="S", type=_whole, default=900,
-        help="seconds for each batch (default 900; 0: as long as it takes)",
-    )  # fmt: skip
-    group.add_argument(
-        "--include-protected", action="store_true", help="replace instances that are protected from scale-in as well"
-    )
-    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-def _batch(text: str) -> tuple[int, int]:
-    """A number of instances and 0, or 0 and a percentage."""
-    match = re.fullmatch(r"0*([1-9]\d{0,8})(%?)", text, re.ASCII)
-    if match is None or (match[2] and int(match[1]) > 100):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
-    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
-
-
-def parse_replace_instances(argv: Sequence[str], env: Mapping[str, str]) -> ReplaceInstancesOptions:
+def parse_replace_instances(argv: Sequence[str], _env: Mapping[str, str]) -> ReplaceInstancesOptions:
     """The options of `ecs-deploy replace-instances`; raises `UsageError` for whatever is wrong with them."""
-    given = replace_instances_parser().read(argv)
-    if not given.cluster:
+    given = given_options("replace-instances", argv)
+    if "--cluster" not in given:
         raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if not given.asg:
+    if "--asg" not in given:
         raise UsageError("The Auto Scaling group is required: --asg", Exit.NO_TARGET)
-    for applies, code, message, hint in _credential_rules(given):
-        if applies:
-            raise UsageError(message, code, hint)
-    return ReplaceInstancesOptions(
-        aws=_aws_options(given),
-        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
-        cluster=given.cluster,
-        group=given.asg,
-        batch_count=given.batch[0],
-        batch_percent=given.batch[1],
-        timeout_s=given.timeout,
-        include_protected=given.include_protected,
-    )
+    for error in _table_rules("replace-instances", given):
+        raise error
+    return ReplaceInstancesOptions(**_fields("replace-instances", given))
 
 
 # --- GitHub Actions -------------------------------------------------- speaks with the runner; may not decide anything
 
-_PARSERS: Mapping[str, Callable[[], _Parser]] = {
-    "replace-instances": replace_instances_parser,
-    "app": app_parser,
-    "": classic_parser,
-}
 _CREDENTIAL_INPUTS = ("aws_access_key", "aws_secret_key")
 _LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
+_INPUTS = {
+    option.name[2:].replace("-", "_"): option
+    for group in OPTIONS
+    for option in group.options
+    if option.name not in _SHOWN
+}
 
 
 def is_action(env: Mapping[str, str]) -> bool:
     """True if the runner started this program as an action: it then sets a variable for every input."""
-    return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in action_inputs())
-
-
-def action_inputs() -> dict[str, argparse.Action]:
-    """The option behind each input of action.yml, by the input's name."""
-    options = [option for parser in _PARSERS.values() for option in parser()._actions]
-    return {option.dest: option for option in options if not isinstance(option, _Show)}
+    return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in _INPUTS)
 
 
 def action_arguments(env: Mapping[str, str]) -> list[str]:
@@ -5475,36 +5364,32 @@ def action_arguments(env: Mapping[str, str]) -> list[str]:
     lines of --command. The shell script's action wanted the option's name in a `_cmd` twin of each input: the twin of
     a flag still switches it on, the others say nothing new.
     """
-    inputs = action_inputs()
-    given = {name: env.get(_variable_of(name), "").strip() for name in inputs}
-    words = [given.pop("command")] if given["command"] in _PARSERS else []
-    known = {spelling for option in inputs.values() for spelling in option.option_strings}
-    for name, option in inputs.items():
-        twin = env.get(_variable_of(f"{name}_cmd"), "").strip()
-        if given.get(name) and twin in known and twin not in option.option_strings:
+    words: list[str] = []
+    known = {flag for option in _INPUTS.values() for flag in option.flags.split()}
+    for name, option in _INPUTS.items():
+        value, twin = (env.get(_variable_of(variant), "").strip() for variant in (name, f"{name}_cmd"))
+        if value and twin in known and twin not in option.flags.split():
             raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
-        words += _input_words(option, given.get(name, ""), twin)
-    if not any(words):
+        if name == "command" and value and value in _ABOUT:
+            words.insert(0, value)
+        elif option.metavar:
+            texts = value.splitlines() if option.adds else [value]
+            words += [f"{option.name}={text.strip()}" for text in texts if text.strip()]
+        elif _switched_on(name, option, value or twin):
+            words.append(option.name)
+    if not words:
         hint = "Give at least cluster, service_name and image, or task_definition and image."
         raise UsageError("No input of the action is set", Exit.NO_TARGET, hint)
-    return [word for word in words if word]
+    return words
 
 
 def _variable_of(name: str) -> str:
     return f"INPUT_{name.upper()}"
 
 
-def _input_words(option: argparse.Action, value: str, twin: str) -> list[str]:
-    spelling = next(text for text in option.option_strings if text.startswith("--"))
-    if option.nargs == 0:
-        return [spelling] if _switched_on(option, value or twin) else []
-    values = value.splitlines() if isinstance(option.default, list) else [value]
-    return [f"{spelling}={text.strip()}" for text in values if text.strip()]
-
-
-def _switched_on(option: argparse.Action, value: str) -> bool:
-    if value.lower() not in ("", "true", "false") and value not in option.option_strings:
-        raise UsageError(f"The input {option.dest} is true or false, not {value!r}")
+def _switched_on(name: str, option: Option, value: str) -> bool:
+    if value.lower() not in ("", "true", "false") and value not in option.flags.split():
+        raise UsageError(f"The input {name} is true or false, not {value!r}")
     return value.lower() not in ("", "false")
 
 
@@ -5528,25 +5413,25 @@ class GitHubReporter(Reporter):
         self._errors: list[str] = []
         for name in _CREDENTIAL_INPUTS:
             for secret in env.get(_variable_of(name), "").split():
-                self._command("add-mask", secret)
+                self._tell("add-mask", secret)
                 self.mask.hide([secret], always=True)
 
     def warning(self, text: str) -> None:
         """An annotation."""
-        self._command("warning", self.mask.text(text))
+        self._tell("warning", self.mask.text(text))
 
     def error(self, text: str, hint: str = "") -> None:
         """An annotation; it is kept for the summary and the output `failure-reason`."""
         said = f"{text}\n{hint}" if hint else text
         self._errors.append(said)
-        self._command("error", self.mask.text(said))
+        self._tell("error", self.mask.text(said))
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A group that folds."""
-        self._command("group", self.mask.text(title))
+        self._tell("group", self.mask.text(title))
         for line in lines:
             self.note(f"  {line}")
-        self._command("endgroup")
+        self._tell("endgroup")
 
     def finish(self, exit_code: int) -> None:
         """The JSON document, the outputs and the summary."""
@@ -5555,7 +5440,7 @@ class GitHubReporter(Reporter):
         self._append("GITHUB_OUTPUT", output_lines(action_outputs(facts, errors)))
         self._append("GITHUB_STEP_SUMMARY", summary_of(facts, errors, self._clock.now() - self._started_s))
 
-    def _command(self, name: str, message: str = "") -> None:
+    def _tell(self, name: str, message: str = "") -> None:
         self._clear()
         super()._write(self.err, f"::{name}::{escaped(message)}\n")
 
@@ -5591,17 +5476,11 @@ def output_lines(outputs: Mapping[str, str]) -> str:
     return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in outputs.items())
 
 
-def deployed(facts: JSON) -> list[JSON]:
-    """What was deployed: the parts of an application, or the one service or definition of the classic command."""
-    parts: list[JSON] = facts.get("parts") or [facts]
-    return parts
-
-
 def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
     """The action's outputs; of an application's parts, one value a line."""
 
     def each(name: str) -> str:
-        return "\n".join(dict.fromkeys(str(item[name]) for item in deployed(facts) if item.get(name)))
+        return "\n".join(dict.fromkeys(str(item[name]) for item in facts.get("parts") or [facts] if item.get(name)))
 
     return {
         "status": status_of(facts),
@@ -5613,12 +5492,8 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
     }
 
 
-_STATUSES = {
-    Exit.ROLLED_BACK: "rolled-back",
-    Exit.ROLLBACK_FAILED: "rollback-failed",
-    Exit.TIMED_OUT: "timed-out",
-    Exit.SUPERSEDED: "superseded",
-}
+_KINDS_OF_FAILURE = (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED, Exit.TIMED_OUT, Exit.SUPERSEDED)
+_STATUSES = {kind: kind.name.lower().replace("_", "-") for kind in _KINDS_OF_FAILURE}
 
 
 def status_of(facts: JSON) -> str:
@@ -5636,7 +5511,7 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
-    rows = [_summary_row(item, facts, ending, duration_s) for item in deployed(facts)]
+    rows = [_summary_row(item, facts, ending, duration_s) for item in facts.get("parts") or [facts]]
     if any(row[0] for row in rows):
         head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
@@ -5651,13 +5526,16 @@ def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> lis
     short = list(dict.fromkeys(short_name(str(arn)) for arn in definitions if arn))
     images: list[JSON] = item.get("images") or []
     labels = [f"{image['container']}: " if len(images) > 1 else "" for image in images]
+    old, new = (
+        [_cell(f"{label}{i[side]}") for label, i in zip(labels, images, strict=True)] for side in ("old", "new")
+    )
     total_s = duration_s if item is facts else (item.get("durations") or {}).get("total_s")
     return [
         _cell(item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")),
         _cell(facts.get("cluster")),
         " → ".join(map(_cell, short)),
-        "<br>".join(_cell(f"{label}{image['old']}") for label, image in zip(labels, images, strict=True)),
-        "<br>".join(_cell(f"{label}{image['new']}") for label, image in zip(labels, images, strict=True)),
+        "<br>".join(old),
+        "<br>".join(new),
         "" if total_s is None else duration_text(total_s),
         _cell(item.get("result") or ending),
     ]
@@ -5677,9 +5555,10 @@ def _cell(value: object) -> str:
 
 def _details(item: JSON) -> Iterator[str]:
     reasons = item.get("failed_tasks") or []
-    counted = [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
     of = f" of {item['name']}" if "name" in item else ""
-    yield _folded(f"Why tasks stopped{of}", counted)
+    yield _folded(
+        f"Why tasks stopped{of}", [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
+    )
     yield _folded(f"Events{of}", item.get("events") or [])
     for log in item.get("logs") or []:
         yield _folded(f"Last log lines{of}: {log['title']}", log["lines"])
@@ -5689,9 +5568,10 @@ def _folded(title: str, lines: Sequence[str], *, opened: bool = False) -> str:
     """A part that folds; nothing without lines. Bounded, because the runner refuses a summary beyond 1 MiB."""
     import html
 
-    text = html.escape("\n".join(line[:1000] for line in lines[-50:]), quote=False)
+    text, title = (
+        html.escape(part, quote=False) for part in ("\n".join(line[:1000] for line in lines[-50:]), title[:200])
+    )
     tag = "<details open>" if opened else "<details>"
-    title = html.escape(title[:200], quote=False)
     return f"{tag}<summary>{title}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n" if lines else ""
 
 
@@ -5738,7 +5618,7 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     if not any(arguments) and is_action(env):
         arguments = action_arguments(env)
     if not any(arguments):
-        report.line(classic_parser().format_help().rstrip("\n"))
+        report.line(parser_of("").format_help().rstrip("\n"))
         return Exit.USAGE
     parse, act = _COMMANDS.get(arguments[0], (parse_classic, deploy))
     options = parse(arguments[1:] if arguments[0] in _COMMANDS else arguments, env)

@@ -138,18 +138,22 @@ def shop(sim: Simulator) -> Simulator:
 # action.yml
 
 
+def input_names() -> dict[str, str]:
+    """The input of each option of each command, and the option's first long name."""
+    options = [option for group in ecs_deploy.OPTIONS for option in group.options]
+    long = [next(flag for flag in option.flags.split() if flag.startswith("--")) for option in options]
+    return {flag.removeprefix("--").replace("-", "_"): flag for flag in long if flag not in ("--help", "--version")}
+
+
 def test_every_option_of_every_command_has_an_input_and_every_input_its_twin() -> None:
-    parsers = (ecs_deploy.classic_parser(), ecs_deploy.app_parser(), ecs_deploy.replace_instances_parser())
-    options = {option.dest for parser in parsers for option in parser._actions} - {"help", "version"}
+    options = set(input_names())
 
     assert {name for name in ACTION["inputs"] if not name.endswith("_cmd")} == options
     assert {name for name in ACTION["inputs"] if name.endswith("_cmd")} == {f"{name}_cmd" for name in options}
 
 
 def test_an_input_is_named_as_its_options_first_long_name() -> None:
-    for name, option in ecs_deploy.action_inputs().items():
-        long = next(spelling for spelling in option.option_strings if spelling.startswith("--"))
-        assert name == long.removeprefix("--").replace("-", "_")
+    for name, long in input_names().items():
         assert ACTION["inputs"][f"{name}_cmd"] == {"description": long}
 
 
