@@ -4540,6 +4540,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
         message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        message = re.sub(r"(ambiguous option: [^=\s]*)=.* (?=could match)", r"\1 ", message, flags=re.DOTALL)
         raise UsageError(message, hint=f"See {self.prog} --help.")
 
 
@@ -4582,6 +4583,9 @@ def given_options(word: str, argv: Sequence[str]) -> Given:
     if stray:
         parser.error(f"argument {list(argv).index(stray[0]) + 1} belongs to no option")
     given = {name: [text for text in texts if text] for name, texts in vars(namespace).items()}
+    for option in options_of(word):
+        if not option.adds and len(set(given.get(option.name, ()))) > 1:
+            raise UsageError(f"{option.flags.replace(' ', '/')} was given twice, with different values")
     return {name: texts for name, texts in given.items() if texts}
 
 
@@ -4701,8 +4705,7 @@ def _fields(word: str, given: Given) -> dict[str, Any]:
     options = [option for option in options_of(word) if option.into]
     found: dict[str, dict[str, Any]] = {option.into: {} for option in options}
     for option in options:
-        texts = given.get(option.name, ())[0 if option.adds else -1 :]
-        for about, value in (pair for text in texts for pair in _meant(option, text)):
+        for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
             if found[option.into].setdefault(about, value) != value:
                 raise UsageError(f"{about} was given twice, with different values")
     parts: dict[str, dict[str, Any]] = {option.into.rpartition(".")[0]: {} for option in options}

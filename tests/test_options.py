@@ -177,6 +177,34 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
     assert "was given twice, with different values" in result.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["-n", "worker"], id="two services"),
+        pytest.param(["--image=app:3"], id="two images"),
+        pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
+        pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
+        pytest.param(["-to", "1", "--tag-only=2"], id="two tags"),
+        pytest.param(["-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
+        pytest.param(["--output", "json", "--output", "text"], id="two outputs"),
+    ],
+)
+def test_a_second_different_value_is_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert re.search(r"^ERROR: (-\w+/)?--[\w/-]+ was given twice, with different values$", result.err, re.MULTILINE)
+    assert "AKIAHUNTER" not in result.err
+
+
+def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*SERVICE, *SERVICE, "-cluster", "prod", "-t", "60", "--timeout=60", "-v", "-v")
+
+    assert (result.code, result.changes) == (0, ["RegisterTaskDefinition", "UpdateService"])
+
+
 def test_the_same_edit_given_twice_is_one(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 
