@@ -4636,11 +4636,16 @@ def _tag(text: str) -> str:
 
 def _read_file(path: str) -> str:
     try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        with open(os.path.expanduser(path), encoding="utf-8-sig", newline="") as file:
             return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise argparse.ArgumentTypeError(f"{path} cannot be read: {reason}") from error
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of what may hold any value: only a newline ends one, not what else Unicode takes for an end."""
+    return re.split(r"\r?\n", text)
 
 
 def _parsed_json(text: str, what: str) -> Any:
@@ -4794,11 +4799,11 @@ def _require(tokens: list[str], token: str) -> None:
 
 
 def _named(text: str, separators: str = "=") -> tuple[str, str]:
-    """A container's name and the rest; the rest may be secret, so the error does not show it."""
+    """A container's name and the rest as it stands; it may be secret, so the error does not show it."""
     match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
     if match is None:
         raise argparse.ArgumentTypeError
-    return match[1], match[2].strip()
+    return match[1], match[2]
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -4807,8 +4812,7 @@ def _container_names(text: str) -> Iterator[tuple[str, str]]:
 
 def _container_image(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
     name, image = _named(text, "=|")
-    ImageReference.parse(image)
-    yield f"The image of container {name}", (name, image)
+    yield f"The image of container {name}", (name, str(ImageReference.parse(image.strip())))
 
 
 def _container_command(text: str) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
@@ -4827,7 +4831,7 @@ def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, Variabl
     name = name.strip()
     if not equals or not name:
         raise argparse.ArgumentTypeError
-    yield f"Variable {name} of container {container}", VariableEdit(container, name, value.strip(), secret)
+    yield f"Variable {name} of container {container}", VariableEdit(container, name, value, secret)
 
 
 def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
@@ -4837,7 +4841,8 @@ def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
 def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
     """Blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
     container, path = _named(text)
-    for number, line in enumerate(_read_file(path).splitlines(), 1):
+    path = path.strip()
+    for number, line in enumerate(_lines(_read_file(path)), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
@@ -5074,6 +5079,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
         message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        message = re.sub(r"(ambiguous option: [^=\s]*)=.* (?=could match)", r"\1 ", message, flags=re.DOTALL)
         raise UsageError(message, hint=f"See {self.prog} --help.")
 
 
@@ -5109,19 +5115,55 @@ def given_options(word: str, argv: Sequence[str]) -> Given:
     if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
         parser.error("an argument is not UTF-8 text")
     namespace, rest = parser.parse_known_args(argv)
-    unknown = [_without_value(token) for token in rest if token.startswith("-")]
-    stray = [token for token in rest if token]
+    unknown = [_unknown(word, token) for token in rest if token.startswith("-")]
     if unknown:
         parser.error(f"unknown option: {', '.join(unknown)}")
-    if stray:
-        parser.error(f"argument {list(argv).index(stray[0]) + 1} belongs to no option")
+    if any(rest):
+        parser.error(_stray(word, argv))
     given = {name: [text for text in texts if text] for name, texts in vars(namespace).items()}
+    for option in options_of(word):
+        if not option.adds and len(set(given.get(option.name, ()))) > 1:
+            raise UsageError(f"{option.flags.replace(' ', '/')} was given twice, with different values")
     return {name: texts for name, texts in given.items() if texts}
 
 
-def _without_value(token: str) -> str:
-    """The option alone, since the value may be secret: it follows `=`, or is attached to one letter."""
-    return token.partition("=")[0] if token.startswith("--") else token[:2] + ("…" if token[2:] else "")
+def _flags_of(word: str, *, valued: bool = False) -> set[str]:
+    options = [option for option in options_of(word) if option.metavar or not valued]
+    return {flag for option in options for flag in (*option.flags.split(), option.legacy) if flag}
+
+
+def _unknown(word: str, token: str) -> str:
+    """The option without its value, which may be secret, and what may have been meant."""
+    import difflib
+
+    name = _without_value(token, ())
+    others = [other for other in _ABOUT if name in _flags_of(other)]
+    near = difflib.get_close_matches(name, sorted(_flags_of(word)), 1)
+    here = "here -to TAG; " if name == "--image-tag" else ""
+    if others:
+        return f"{name} ({here}it is an option of {f'ecs-deploy {others[0]}'.strip()})"
+    return f"{name} (did you mean {near[0]}?)" if near else name
+
+
+def _stray(word: str, argv: Sequence[str]) -> str:
+    """Where the first argument stands that belongs to no option; it may be secret, unless it is a command's word."""
+    valued, before, place = _flags_of(word, valued=True), "", 0
+    while place < len(argv) and (not argv[place] or argv[place].startswith("-")):
+        before = argv[place] or before
+        place += 2 if argv[place] in valued else 1
+    said = f"argument {place + 1} belongs to no option"
+    if before:
+        said += f" (after {_without_value(before, _flags_of(word))})"
+    commands = [known for known in _ABOUT if known]
+    if argv[place : place + 1] in [[known] for known in commands]:
+        return f"{said}; a command comes first: ecs-deploy {argv[place]} …"
+    return said if before else f"{said}; the commands are {_listed(commands)}"
+
+
+def _without_value(token: str, known: Iterable[str]) -> str:
+    """The option alone: a value follows `=`, or is attached to one letter."""
+    name = token.partition("=")[0]
+    return name if name in known or name.startswith("--") else token[:2] + ("…" if token[2:] else "")
 
 
 def _last(given: Given, name: str) -> str:
@@ -5235,8 +5277,7 @@ def _fields(word: str, given: Given) -> dict[str, Any]:
     options = [option for option in options_of(word) if option.into]
     found: dict[str, dict[str, Any]] = {option.into: {} for option in options}
     for option in options:
-        texts = given.get(option.name, ())[0 if option.adds else -1 :]
-        for about, value in (pair for text in texts for pair in _meant(option, text)):
+        for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
             if found[option.into].setdefault(about, value) != value:
                 raise UsageError(f"{about} was given twice, with different values")
     parts: dict[str, dict[str, Any]] = {option.into.rpartition(".")[0]: {} for option in options}
@@ -5283,7 +5324,7 @@ def _image(given: Given, env: Mapping[str, str]) -> ImageReference | None:
     if not variable:
         return image.tagged()
     if not env.get(variable):
-        raise UsageError(f"The environment variable {variable} (-e) is not set or empty")
+        raise UsageError(f"-e {variable}: the environment variable is {'empty' if variable in env else 'not set'}")
     return image.with_tag(_tag(env[variable]))
 
 
@@ -5344,12 +5385,13 @@ def parse_replace_instances(argv: Sequence[str], _env: Mapping[str, str]) -> Rep
 
 _CREDENTIAL_INPUTS = ("aws_access_key", "aws_secret_key")
 _LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
-_INPUTS = {
-    option.name[2:].replace("-", "_"): option
-    for group in OPTIONS
-    for option in group.options
-    if option.name not in _SHOWN
-}
+
+
+def _input_of(option: Option) -> str:
+    return option.name[2:].replace("-", "_")
+
+
+_INPUTS = {_input_of(o): o for group in OPTIONS for o in group.options if o.name not in _SHOWN}
 
 
 def is_action(env: Mapping[str, str]) -> bool:
@@ -5360,27 +5402,59 @@ def is_action(env: Mapping[str, str]) -> bool:
 def action_arguments(env: Mapping[str, str]) -> list[str]:
     """The command line that the inputs spell; an empty input was not given. Raises `UsageError`.
 
-    A repeatable option takes one value a line; a flag is true or false. The input `command` is the first word, or the
-    lines of --command. The shell script's action wanted the option's name in a `_cmd` twin of each input: the twin of
-    a flag still switches it on, the others say nothing new.
+    A repeatable option takes one value a line, or a JSON list of texts; a flag is true or false. The input `command`
+    is the first word, or the lines of --command. The shell script's action wanted the option's name in a `_cmd` twin
+    of each input: the twin of a flag still switches it on, the others say nothing new.
     """
-    words: list[str] = []
-    known = {flag for option in _INPUTS.values() for flag in option.flags.split()}
+    command = env.get(_variable_of("command"), "").strip()
+    word = command if command in _ABOUT else ""
+    if command and not word and "=" not in command:
+        raise UsageError(f"The input command is {', '.join(filter(None, _ABOUT))} or NAME=COMMAND, not {command!r}")
+    words = [word] if word else []
     for name, option in _INPUTS.items():
-        value, twin = (env.get(_variable_of(variant), "").strip() for variant in (name, f"{name}_cmd"))
-        if value and twin in known and twin not in option.flags.split():
-            raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
-        if name == "command" and value and value in _ABOUT:
-            words.insert(0, value)
-        elif option.metavar:
-            texts = value.splitlines() if option.adds else [value]
-            words += [f"{option.name}={text.strip()}" for text in texts if text.strip()]
-        elif _switched_on(name, option, value or twin):
-            words.append(option.name)
+        value = env.get(_variable_of(name), "")
+        if value.strip() and name != "command" and option.name not in _flags_of(word):
+            raise UsageError(f"The input {name} does not belong to {f'ecs-deploy {word}'.strip()}")
+        if name != "command" or not word:
+            words += _input_words(name, option, value, env.get(_variable_of(f"{name}_cmd"), "").strip())
     if not words:
         hint = "Give at least cluster, service_name and image, or task_definition and image."
         raise UsageError("No input of the action is set", Exit.NO_TARGET, hint)
     return words
+
+
+def _input_words(name: str, option: Option, value: str, twin: str) -> list[str]:
+    if twin not in option.flags.split() and any(twin in _flags_of(word) for word in _ABOUT):
+        raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
+    if not option.metavar:
+        return [option.name] if _switched_on(name, option, value.strip() or twin) else []
+    texts = [value.strip()]
+    if option.adds:
+        texts = _listed_texts(name, value) if value.lstrip().startswith("[") else _lines(value)
+    return [f"{option.name}={text}" for text in texts if text.strip()]
+
+
+def _listed_texts(name: str, value: str) -> list[str]:
+    try:
+        texts = json.loads(value)
+    except ValueError:
+        texts = None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"The input {name} begins like a JSON list, and is no JSON list of texts")
+    return texts
+
+
+def in_inputs(error: UsageError, word: str) -> UsageError:
+    """The same error in the words of a workflow: an option's flags are its input."""
+    inputs = {flag: _input_of(option) for option in options_of(word) for flag in option.flags.split()}
+
+    def renamed(found: re.Match[str]) -> str:
+        named = [inputs[flag] for flag in found[2].split("/") if flag in inputs]
+        return ("input " if found[1] else "") + named[0] if named else found[0]
+
+    pattern = r"(?<![\w-])(argument )?(--?[A-Za-z][\w-]*(?:/--?[A-Za-z][\w-]*)*)"
+    message, hint = (re.sub(pattern, renamed, text) for text in (error.message, error.hint))
+    return UsageError(message, error.exit_code, hint)
 
 
 def _variable_of(name: str) -> str:
@@ -5615,13 +5689,20 @@ def main(
 
 def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrupts: Interrupts, clock: Clock) -> int:
     """Parse, connect, and carry the command out."""
-    if not any(arguments) and is_action(env):
+    by_inputs = not any(arguments) and is_action(env)
+    if by_inputs:
         arguments = action_arguments(env)
     if not any(arguments):
         report.line(parser_of("").format_help().rstrip("\n"))
         return Exit.USAGE
-    parse, act = _COMMANDS.get(arguments[0], (parse_classic, deploy))
-    options = parse(arguments[1:] if arguments[0] in _COMMANDS else arguments, env)
+    word = arguments[0] if arguments[0] in _COMMANDS else ""
+    parse, act = _COMMANDS[word]
+    try:
+        options = parse(arguments[1:] if word else arguments, env)
+    except UsageError as error:
+        if by_inputs:
+            raise in_inputs(error, word) from error
+        raise
     report.output = options.output
     secrets = [options.aws.secret_key, env.get("AWS_SECRET_ACCESS_KEY", ""), env.get("AWS_SESSION_TOKEN", "")]
     report.mask.hide([*secrets, *(secret.strip() for secret in secrets)], always=True)
@@ -5641,6 +5722,7 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
 
 
 _COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {
+    "": (parse_classic, deploy),
     "app": (parse_app, deploy_app),
     "replace-instances": (parse_replace_instances, replace_instances),
 }

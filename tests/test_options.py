@@ -177,6 +177,34 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
     assert "was given twice, with different values" in result.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["-n", "worker"], id="two services"),
+        pytest.param(["--image=app:3"], id="two images"),
+        pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
+        pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
+        pytest.param(["-to", "1", "--tag-only=2"], id="two tags"),
+        pytest.param(["-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
+        pytest.param(["--output", "json", "--output", "text"], id="two outputs"),
+    ],
+)
+def test_a_second_different_value_is_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert re.search(r"^ERROR: (-\w+/)?--[\w/-]+ was given twice, with different values$", result.err, re.MULTILINE)
+    assert "AKIAHUNTER" not in result.err
+
+
+def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*SERVICE, *SERVICE, "-cluster", "prod", "-t", "60", "--timeout=60", "-v", "-v")
+
+    assert (result.code, result.changes) == (0, ["RegisterTaskDefinition", "UpdateService"])
+
+
 def test_the_same_edit_given_twice_is_one(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 
@@ -206,6 +234,110 @@ def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[
 
     assert result.code == 3
     assert "AKIAHUNTER2" not in result.out + result.err
+
+
+# --- Errors that help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--enable-rolback"], "--enable-rolback (did you mean --enable-rollback?)", id="a slip"),
+        pytest.param(["--timout=5"], "--timout (did you mean --timeout?)", id="a slip before a value"),
+        pytest.param(["--clutser", "x"], "--clutser (did you mean --cluster?)", id="letters swapped"),
+        pytest.param(["--zzzz"], "--zzzz\n", id="nothing near"),
+        pytest.param(["--image-tag", "2"], "(here -to TAG; it is an option of ecs-deploy app)", id="of app, and here"),
+        pytest.param(["--batch", "2"], "(it is an option of ecs-deploy replace-instances)", id="of another command"),
+        pytest.param(["--zzzz", "--fore"], "--zzzz, --fore", id="two of them"),
+    ],
+)
+def test_an_unknown_option_comes_with_what_may_have_been_meant(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert "unknown option: --" in result.err
+    assert said in result.err
+
+
+def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
+    assert "unknown option: -i (it is an option of ecs-deploy)" in cli("app", "-i", "x").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param([*SERVICE, "-to", "1", "hunter2"], "argument 9 belongs to no option (after -to)\n", id="a value"),
+        pytest.param(["-n", "hunter2", "", "hunter2"], "argument 4 belongs to no option (after -n)\n", id="as before"),
+        pytest.param(["-n=web", "x"], "argument 2 belongs to no option (after -n)\n", id="after an equals sign"),
+        pytest.param(["-v", "x", "-n", "x"], "argument 2 belongs to no option (after -v)\n", id="after a flag"),
+        pytest.param(["-shunter2", "x"], "argument 2 belongs to no option (after -s…)\n", id="an attached value"),
+        pytest.param(["-service", "a", "b"], "argument 3 belongs to no option (after -service)\n", id="one dash"),
+        pytest.param(
+            [*SERVICE, "app"],
+            "argument 7 belongs to no option (after -i); a command comes first: ecs-deploy app …",
+            id="a command in the wrong place",
+        ),
+        pytest.param(
+            ["deploy", *SERVICE],
+            "argument 1 belongs to no option; the commands are app and replace-instances",
+            id="no command",
+        ),
+    ],
+)
+def test_an_argument_of_no_option_is_placed_and_not_shown(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli(*arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert said in result.err
+    assert "hunter2" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param(["--launch-type", "MAINFRAME"], 10, id="launch type"),
+        pytest.param(["--network-configuration", "nonsense"], 11, id="network"),
+        pytest.param(["--capacity-provider-strategy", "nonsense"], 3, id="capacity providers"),
+        pytest.param(["--overrides", "nonsense"], 3, id="overrides"),
+        pytest.param(["--count", "many"], 3, id="count"),
+        pytest.param(["--command", "nonsense"], 3, id="command"),
+    ],
+)
+def test_what_needs_run_task_is_checked_before_its_value_is_read(cli: Cli, arguments: list[str], code: int) -> None:
+    result = cli("-d", "job", "-i", "app:2", *arguments)
+
+    assert (result.code, result.operations) == (code, [])
+    assert f"{arguments[0]} requires --run-task" in result.err
+
+
+# --- Values as given
+
+
+def test_a_variable_keeps_its_blanks(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*SERVICE, "--container-envvar", " web = PAD =  x  ", "--container-envvar", "web=LINES=a\nb\n")
+
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent["containerDefinitions"][0]["environment"] == [
+        {"name": "PAD", "value": "  x  "},
+        {"name": "LINES", "value": "a\nb\n"},
+    ]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\u2029", "\r"])
+def test_only_a_newline_ends_a_line_of_an_env_file(sim: Simulator, cli: Cli, tmp_path: Path, end: str) -> None:
+    sim.service("prod", "web", image="app:1")
+    file = tmp_path / "web.env"
+    file.write_bytes(f"TITLE=a{end}ADMIN=1\r\nLAST= z \n".encode())
+
+    result = cli("-c", "prod", "-n", "web", "--env-file", f"web={file}")
+
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent["containerDefinitions"][0]["environment"] == [
+        {"name": "TITLE", "value": f"a{end}ADMIN=1"},
+        {"name": "LAST", "value": " z "},
+    ]
 
 
 # --- Files
