@@ -855,8 +855,12 @@ def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
         node = loader.get_single_node()
         _note_lines(node, (), lines)
         return (loader.construct_document(node) if node else None), lines
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a secret
+        at = error.problem_mark or error.context_mark
+        where = f"line {at.line + 1} column {at.column + 1}" if at else "it"
+        raise ValueError(f"{where}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise ValueError(getattr(error, "reason", type(error).__name__)) from error
 
 
 def _read_toml(text: str) -> Any:
@@ -1039,7 +1043,8 @@ class View(Record):
     @property
     def outdated(self) -> bool:
         """True if the answer is from before our update, or may be."""
-        if changed_s(self.service) < self.target.after_s:
+        changed = changed_s(self.service)
+        if changed < self.target.after_s or (changed == self.target.after_s > 0 and not self.ours):
             return True
         if self.target.left_id and self.primary.get("id") == self.target.left_id:
             return True
@@ -2840,7 +2845,7 @@ def register_once(ctx: Context, definition: JSON, current: str) -> str:
     The `current` one is never taken for it: where nothing changed it says the same, and it is in use.
     """
     family = str(definition["family"])
-    look = f"aws ecs list-task-definitions --family-prefix {family} --sort DESC --max-items 1 {ctx.aws.place}"
+    look = f"aws ecs list-task-definitions --family-prefix {family} --sort DESC {ctx.aws.place}"
     doubt = f"A revision of {family} may have been registered, the answer was not seen. Look:\n  {look}"
     ctx.begun.enter(f"family {family}", lambda _: doubt)
     for attempt in (1, 2, 3):
@@ -2888,8 +2893,12 @@ def enter_revision(ctx: Context, cluster: str, part: Planned, arn: str) -> None:
 
 
 def _registered(ctx: Context, arn: str) -> str:
-    command = f"aws ecs deregister-task-definition --task-definition {arn} {ctx.aws.place}"
-    return f"The new revision {short_name(arn)} stays registered. To deregister it:\n  {command}"
+    return f"The new revision {short_name(arn)} stays registered. To deregister it:\n  {deregister_command(ctx, arn)}"
+
+
+def deregister_command(ctx: Context, arn: str) -> str:
+    """The AWS CLI command that makes a revision INACTIVE."""
+    return f"aws ecs deregister-task-definition --task-definition {arn} {ctx.aws.place}"
 
 
 def discard(ctx: Context, cluster: str, arn: str, what: str, changed: Mapping[str, float] | None = None) -> bool:
@@ -2909,7 +2918,17 @@ def discard(ctx: Context, cluster: str, arn: str, what: str, changed: Mapping[st
             ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
             return True
     except AwsError as error:
+        if error.maybe_done and is_inactive(ctx, arn):
+            ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
+            return True
         ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
+    return False
+
+
+def is_inactive(ctx: Context, arn: str) -> bool:
+    """True if a definition is seen not to be ACTIVE any more."""
+    with contextlib.suppress(AwsError):
+        return ctx.aws.describe_task_definition(arn, tags=False)[0].get("status") != "ACTIVE"
     return False
 
 
@@ -2996,6 +3015,7 @@ class Seen(Record):
 
     last: JSON = field(default_factory=dict)
     last_s: float = 0.0
+    current: bool = False  # the last look was answered with something that counts
     shown: bool = False
     missing_s: float | None = None
     running: bool = False
@@ -3197,6 +3217,8 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 
 def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
     """One tick: ask once for all, and let each deployment draw its conclusion."""
+    for rollout in waiting:
+        rollout.seen.current = False
     services = ctx.aws.describe_services(waiting[0].cluster, [r.service for r in waiting], retries=False)
     look_at_strategies(ctx, waiting, services)
     for rollout in waiting:
@@ -3210,7 +3232,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     seen, now_s = rollout.seen, ctx.clock.now()
     if service is not None and is_older(service, seen.last):
         return
-    if service is not None:
+    if service is not None and not View(service, rollout.target, young=False).outdated:
         note_counts(ctx, rollout, service, now_s)
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
@@ -3227,7 +3249,7 @@ def note_counts(ctx: Context, rollout: Rollout, service: JSON, now_s: float) -> 
     """Keep the answer and its counts, print its new events, and look at stopped tasks if there may be some."""
     seen = rollout.seen
     counts = counts_of(service, rollout.target.deployment_id)
-    seen.last, seen.last_s, seen.missing_s = service, now_s, None
+    seen.last, seen.last_s, seen.missing_s, seen.current = service, now_s, None, True
     seen.shown = seen.shown or find_deployment(service, rollout.target.deployment_id) is not None
     bad = report_events(ctx, rollout, service)
     fell = counts.running + counts.pending < seen.counts.running + seen.counts.pending
@@ -3312,10 +3334,11 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
         state = "healthy" if seen.most_running else "running"
-        reason = f"no task of the new deployment was {state} within {timeout_s} seconds"
+        was = "was" if seen.current else "was seen"
+        reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
         reason += f" ({seen.most_running} ran, {len(seen.stopped)} stopped)" if seen.most_running else ""
-    unseen_s = now_s - max(seen.last_s, rollout.started_s)
-    reason += f"; AWS has shown nothing of it for {unseen_s:.0f} seconds" if unseen_s > UNSEEN_GRACE_S else ""
+    if not seen.current:
+        reason += f"; AWS has shown nothing new of it for {now_s - max(seen.last_s, rollout.started_s):.0f} seconds"
     seen.verdict = Verdict(RolloutState.TIMED_OUT, reason)
 
 
@@ -3569,6 +3592,7 @@ def say_ending(ctx: Context, rollout: Rollout, ending: str, evidence: Mapping[st
         advice = "Create the service again, or deploy to another one."
     elif "was rolled back" not in ending and rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
         advice += standing_after(ctx, rollout)
+    advice += "" if "was rolled back" in ending else left_revision(ctx, rollout)
     what = f"{rollout.label}The {rollout.what} {ending}"
     ctx.report.error(f"{what}: {undotted(rollout.reason)}.", advice)
 
@@ -3585,6 +3609,15 @@ def standing_after(ctx: Context, rollout: Rollout) -> str:
         points = f"\nThe service still points at {rollout.target.definition}{ago}."
         return f"{points} To go back:\n  {command}" if command else ""
     return f"\nThe service points at {primary.get('taskDefinition')} now ({primary.get('id')}){ago}." if primary else ""
+
+
+def left_revision(ctx: Context, rollout: Rollout) -> str:
+    """Our revision, if the service was last seen to point elsewhere, and the command that deregisters it."""
+    seen = (rollout.seen.back or rollout).seen
+    if not rollout.discards or primary_of(seen.last).get("taskDefinition") == rollout.target.definition:
+        return ""
+    command = deregister_command(ctx, rollout.target.definition)
+    return f"\n{short_name(rollout.target.definition)} stays registered; once nothing uses it:\n  {command}"
 
 
 def look_once(ctx: Context, rollout: Rollout) -> None:
@@ -3615,11 +3648,8 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
     back, seen_s = rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
     if back is not None:
-        failed = rollout.target.definition
-        later = f"aws ecs deregister-task-definition --task-definition {failed} {ctx.aws.place}"
         said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
-        keep = f"\n{failed} stays registered; once nothing uses it:\n  {later}" if rollout.changes_definition else ""
-        return after(cause, f"{said} {back.target.definition}.{keep}")
+        return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
     command = rollout.undo_command(ctx.aws)
     undo = f"\nTo undo it:\n  {command}" if command else ""
     if not rollout.seen.last:
@@ -3630,7 +3660,9 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
         return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
     state = "is complete, on" if rollout.succeeded else "goes on, to"
-    return after(cause, f"{rollout.what} {state} {rollout.target.definition}. Last seen {seen_s:.0f} s ago.{undo}")
+    return after(
+        cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
+    )
 
 
 def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
@@ -3645,7 +3677,11 @@ def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
         ctx.report.note(after(cause, f"the rollback could not be sent. {error.message}"))
         return False
     if back is not None:
-        ctx.report.note(after(cause, f"the rollback of {rollout.what} was sent, and is not waited for."))
+        ctx.report.note(
+            after(
+                cause, f"the rollback of {rollout.what} was sent, and is not waited for.{left_revision(ctx, rollout)}"
+            )
+        )
     return back is not None
 
 
@@ -3951,6 +3987,7 @@ def start_part(ctx: Context, results: Results, tasks: StartedTasks, part: Planne
             start_tasks(ctx, tasks, part, arn)
     except DeployError as error:
         ctx.begun.abandon(error, ctx.report, [key, arn])
+        results.add(part, tasks=[task for task, owner in tasks.owners.items() if owner is part])
         tasks.owners = {task: owner for task, owner in tasks.owners.items() if owner is not part}
         ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
         results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
@@ -4173,10 +4210,10 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         found = ctx.aws.describe_services(application.cluster, [service.name for service in application.services])
     read: dict[str, tuple[JSON, list[JSON]]] = {}
 
-    def planned_task(when: str, task: AppTask) -> PlannedTask:
-        draft = tagged_draft(ctx, read, f"{when} {task.family}", task.family, Edits(options.tag, task.containers))
+    def planned_task(name: str, task: AppTask) -> PlannedTask:
+        draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
         run = RunOptions(count=task.count, wait_for_success=True)
-        return PlannedTask(f"{when} {task.family}", draft, False, run, {"cluster": application.cluster, **task.request})
+        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **task.request})
 
     def planned_service(entry: AppService) -> PlannedService:
         service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
@@ -4188,8 +4225,9 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         wait = replace(options.wait, timeout_s=entry.max_wait_s, in_total=True)
         return PlannedService(entry.name, draft, False, service, update, wait)
 
-    def tasks(when: str, entries: Iterable[AppTask]) -> tuple[PlannedTask, ...]:
-        return problems.collect(lambda task: planned_task(when, task), entries if when in options.tasks else ())
+    def tasks(when: str, entries: Sequence[AppTask]) -> tuple[PlannedTask, ...]:
+        chosen = enumerate(entries) if when in options.tasks else ()
+        return problems.collect(lambda each: planned_task(task_name(when, entries, each[0]), each[1]), chosen)
 
     plan = Plan(
         application.cluster,
@@ -4201,6 +4239,13 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     )
     problems.raise_all()
     return plan
+
+
+def task_name(when: str, entries: Sequence[AppTask], index: int) -> str:
+    """What an entry is called: when and its family, and a number from the second one of that family on."""
+    family = entries[index].family
+    earlier = sum(entry.family == family for entry in entries[:index])
+    return f"{when} {family}" + (f" ({earlier + 1})" if earlier else "")
 
 
 class Problems(Record):
