@@ -3015,6 +3015,7 @@ class Seen(Record):
 
     last: JSON = field(default_factory=dict)
     last_s: float = 0.0
+    unsure: bool = False  # a rollback was sent, and its answer not seen
     current: bool = False  # the last look was answered with something that counts
     shown: bool = False
     missing_s: float | None = None
@@ -3334,9 +3335,10 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
         state = "healthy" if seen.most_running else "running"
-        was = "was" if seen.current else "was seen"
+        was = "was" if seen.current and (seen.most_running or not seen.stopped) else "was seen"
         reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
-        reason += f" ({seen.most_running} ran, {len(seen.stopped)} stopped)" if seen.most_running else ""
+        ran = f"{seen.most_running} ran, " if seen.most_running else ""
+        reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
     if not seen.current:
         reason += f"; AWS has shown nothing new of it for {now_s - max(seen.last_s, rollout.started_s):.0f} seconds"
     seen.verdict = Verdict(RolloutState.TIMED_OUT, reason)
@@ -3529,8 +3531,8 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
     for part in results.plan.services:
         if rollout := rollouts.get(part.name):
             code, ending = ending_of(rollout, backs.get(part.name))
-            if rollout in failed:
-                say_ending(ctx, rollout, ending, evidence[part.name])
+            if (code and code != Exit.ROLLED_BACK) or not rollout.succeeded:
+                say_ending(ctx, rollout, code, ending, evidence.get(part.name, {}))
             results.end(part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
             ctx.begun.settle(rollout.key)
 
@@ -3563,11 +3565,11 @@ def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
 
 def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
     """How a roll-out ends: the exit code, and the words for it; `back` is the rollback's code, if there was one."""
+    if back is not None and rollout.succeeded:
+        return back, "is complete, but was to be rolled back with the others, and that failed"
     if back is not None:
-        said = {
-            Exit.ROLLED_BACK: "failed and was rolled back",
-            Exit.ROLLBACK_FAILED: "failed, and so did its rollback",
-        }
+        went = "failed, and the service went back" if rollout.state in BY_ECS else "failed and was rolled back"
+        said = {Exit.ROLLED_BACK: went, Exit.ROLLBACK_FAILED: "failed, and so did its rollback"}
         return back, said.get(back, "failed")
     endings = {
         RolloutState.COMPLETED: (Exit.OK, ""),
@@ -3582,25 +3584,29 @@ def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
     return endings.get(rollout.state, (Exit.FAILED, "failed"))
 
 
-def say_ending(ctx: Context, rollout: Rollout, ending: str, evidence: Mapping[str, list[str]]) -> None:
+def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence: Mapping[str, list[str]]) -> None:
     """One paragraph: what failed, the likeliest cause, what the service does now, what to do next."""
     cause, next_step = likely_cause(evidence)
-    advice = f"Likeliest cause: {cause}. {next_step}"
+    advice = f"Likeliest cause: {cause}. {next_step}" if evidence else ""
     if rollout.state is RolloutState.SUPERSEDED:
         advice = "Somebody else deployed in the meantime; their deployment was left alone."
     elif rollout.state is RolloutState.GONE:
         advice = "Create the service again, or deploy to another one."
-    elif "was rolled back" not in ending and rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
+    elif code != Exit.ROLLED_BACK and rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
         advice += standing_after(ctx, rollout)
-    advice += "" if "was rolled back" in ending else left_revision(ctx, rollout)
+    advice += "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout)
     what = f"{rollout.label}The {rollout.what} {ending}"
-    ctx.report.error(f"{what}: {undotted(rollout.reason)}.", advice)
+    why = "" if rollout.succeeded else f": {undotted(rollout.reason)}"
+    ctx.report.error(f"{what}{why}.", advice.strip("\n"))
 
 
 def standing_after(ctx: Context, rollout: Rollout) -> str:
     """What the service was last seen to do after a failure, and the command that goes back if it is still ours."""
     with contextlib.suppress(AwsError):
-        look_once(ctx, rollout)
+        refresh(ctx, rollout)
+    if rollout.seen.unsure:
+        look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
+        return f"\nA rollback may have been carried out, its answer was lost. Look:\n  {look}"
     seen = (rollout.seen.back or rollout).seen
     primary, unseen_s = primary_of(seen.last), ctx.clock.now() - seen.last_s
     ago = f" (seen {unseen_s:.0f} s ago)" if unseen_s > PROOF_S else ""
@@ -3613,20 +3619,21 @@ def standing_after(ctx: Context, rollout: Rollout) -> str:
 
 def left_revision(ctx: Context, rollout: Rollout) -> str:
     """Our revision, if the service was last seen to point elsewhere, and the command that deregisters it."""
-    seen = (rollout.seen.back or rollout).seen
-    if not rollout.discards or primary_of(seen.last).get("taskDefinition") == rollout.target.definition:
+    primary = primary_of((rollout.seen.back or rollout).seen.last)
+    sure = not rollout.seen.unsure and rollout.state is not RolloutState.GONE
+    if not rollout.discards or (sure and primary.get("taskDefinition") == rollout.target.definition):
         return ""
     command = deregister_command(ctx, rollout.target.definition)
     return f"\n{short_name(rollout.target.definition)} stays registered; once nothing uses it:\n  {command}"
 
 
-def look_once(ctx: Context, rollout: Rollout) -> None:
-    """Have `last` be what AWS shows now, if that is not older than what it showed before."""
-    seen = (rollout.seen.back or rollout).seen
-    service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=False).get(rollout.service)
-    target = (rollout.seen.back or rollout).target
-    if service and not is_older(service, seen.last) and changed_s(service) >= target.after_s:
-        seen.last, seen.last_s = service, ctx.clock.now()
+def refresh(ctx: Context, rollout: Rollout, *, retries: bool = False) -> JSON:
+    """The service as AWS shows it now, or as it was seen last if that answer is older; {} if it is not there."""
+    current = rollout.seen.back or rollout
+    service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service) or {}
+    if service and not is_older(service, current.seen.last) and changed_s(service) >= current.target.after_s:
+        current.seen.last, current.seen.last_s, rollout.seen.unsure = service, ctx.clock.now(), False
+    return current.seen.last if service else {}
 
 
 # The way back
@@ -3654,7 +3661,7 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     undo = f"\nTo undo it:\n  {command}" if command else ""
     if not rollout.seen.last:
         sent = f"the update of service {rollout.service} to {rollout.target.definition} was sent"
-        return after(cause, f"{sent}, and its answer was not seen.{undo}")
+        return after(cause, f"{sent}, and its answer was not seen.{undo}{left_revision(ctx, rollout)}")
     primary = primary_of(rollout.seen.last)
     if primary.get("id") != rollout.target.deployment_id:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
@@ -3734,7 +3741,8 @@ def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     if back is None or not back.succeeded:
         reason = back.reason if back and back.reason else "its end was not seen"
         to = back.target.definition if back else rollout.target.previous_definition
-        ctx.report.note(f"{rollout.label}The rollback to {to} did not complete: {reason}.")
+        did = "did not complete" if back is None or back.seen.current else "was not seen to complete"
+        ctx.report.note(f"{rollout.label}The rollback to {to} {did}: {undotted(reason)}.")
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
     return Exit.ROLLED_BACK
@@ -3745,7 +3753,7 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     discardable = [rollout for rollout in rollouts if rollout.discards and not rollout.wait.keep_failed_revision]
     for definition in dict.fromkeys(rollout.target.definition for rollout in discardable):
         owners = [rollout for rollout in discardable if rollout.target.definition == definition]
-        what = "that was rolled back" if all(rollout.succeeded for rollout in owners) else "that failed"
+        what = "that was rolled back" if any(rollout.succeeded for rollout in owners) else "that failed"
         known = {rollout.service: rollout.seen.back.target.after_s for rollout in owners if rollout.seen.back}
         if not discard(ctx, owners[0].cluster, definition, what, known):
             ctx.report.note(_registered(ctx, definition))
@@ -3776,7 +3784,9 @@ def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
     if not service:
         return {}
     target = rollout.target
-    ctx.report.line(f"Rolling back to {target.previous_definition or 'what was there before'}")
+    if _ANNOUNCED not in rollout.seen.untold:
+        rollout.seen.untold.add(_ANNOUNCED)
+        ctx.report.line(f"{_ANNOUNCED} {target.previous_definition or 'what was there before'}")
     if rollout.seen.native and stopped_natively(ctx, rollout):
         primary = {"id": target.deployment_id, "taskDefinition": target.previous_definition}
         begin_back(ctx, rollout, primary, service, native=True)
@@ -3784,17 +3794,24 @@ def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
         return service
     update = {"cluster": rollout.cluster, "service": rollout.service, **rollout.undo}
     update |= {"taskDefinition": target.previous_definition} if target.previous_definition else {}
-    answer: JSON = ctx.aws.call("UpdateService", update, retries=False)["service"]
+    rollout.seen.unsure = True
+    try:
+        answer: JSON = ctx.aws.call("UpdateService", update, retries=False)["service"]
+    except AwsError as error:
+        rollout.seen.unsure = error.maybe_done
+        raise
+    rollout.seen.unsure = False
     begin_back(ctx, rollout, started_deployment(answer, target.previous_definition), answer)
     return answer
+
+
+_ANNOUNCED = "Rolling back to"
 
 
 def require_ours(ctx: Context, rollout: Rollout) -> JSON:
     """The service as it is now, if our deployment (or what was there before it) is PRIMARY; {} and a note otherwise."""
     target = rollout.target
-    service = ctx.aws.describe_services(rollout.cluster, [rollout.service]).get(rollout.service) or {}
-    if service and (is_older(service, rollout.seen.last) or changed_s(service) < target.after_s):
-        service = rollout.seen.last
+    service = refresh(ctx, rollout, retries=True)
     if service.get("status") != "ACTIVE":
         raise AwsError(f"The service {rollout.service} was deleted", code="ServiceNotActiveException")
     primary = primary_of(service)
@@ -3817,7 +3834,7 @@ def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
     if not rollout.undo:
         return {}
-    service = ctx.aws.describe_services(rollout.cluster, [rollout.service]).get(rollout.service) or {}
+    service = refresh(ctx, rollout, retries=True)
     ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
     if primary_of(service).get("id") not in ours:
         ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
