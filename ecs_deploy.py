@@ -3086,6 +3086,11 @@ class Rollout(Value):
         return self.state in (RolloutState.COMPLETED, RolloutState.RUNNING)
 
     @property
+    def stoppable(self) -> bool:
+        """True if ECS can roll its service deployment back (BLUE_GREEN, LINEAR and CANARY)."""
+        return bool(self.seen.native) and strategy_verdict(self.seen.native_state).state is RolloutState.WAITING
+
+    @property
     def deadline_s(self) -> float:
         """When the present wait is over; each of the two waits has the whole time-out."""
         begun_s = self.started_s if self.wait.in_total else max(self.started_s, self.seen.phase_s)
@@ -3105,7 +3110,7 @@ class Rollout(Value):
 
     def undo_command(self, aws: Aws) -> str:
         """The AWS CLI command that takes the service back to what it was before; empty where there is no way back."""
-        if self.seen.native and self.target.previous_definition:
+        if self.stoppable and self.target.previous_definition:
             stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
             return f"{stop} {aws.place}"
         members = {**self.undo}
@@ -3608,19 +3613,26 @@ def standing_after(ctx: Context, rollout: Rollout) -> str:
         look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
         return f"\nA rollback may have been carried out, its answer was lost. Look:\n  {look}"
     seen = (rollout.seen.back or rollout).seen
-    primary, unseen_s = primary_of(seen.last), ctx.clock.now() - seen.last_s
-    ago = f" (seen {unseen_s:.0f} s ago)" if unseen_s > PROOF_S else ""
+    primary, now = primary_of(seen.last), is_fresh(ctx, rollout)
+    ago = f"\nWhen last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
     if primary.get("id") == rollout.target.deployment_id:
         command = rollout.undo_command(ctx.aws)
-        points = f"\nThe service still points at {rollout.target.definition}{ago}."
-        return f"{points} To go back:\n  {command}" if command else ""
-    return f"\nThe service points at {primary.get('taskDefinition')} now ({primary.get('id')}){ago}." if primary else ""
+        points = "\nThe service still points at" if now else ago
+        return f"{points} {rollout.target.definition}. To go back:\n  {command}" if command else ""
+    points = "\nThe service now points at" if now else ago
+    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else ""
+
+
+def is_fresh(ctx: Context, rollout: Rollout) -> bool:
+    """True if AWS has shown the service a moment ago, and after all that was sent."""
+    last_s = (rollout.seen.back or rollout).seen.last_s
+    return not rollout.seen.unsure and ctx.clock.now() - last_s <= PROOF_S
 
 
 def left_revision(ctx: Context, rollout: Rollout) -> str:
     """Our revision, if the service was last seen to point elsewhere, and the command that deregisters it."""
     primary = primary_of((rollout.seen.back or rollout).seen.last)
-    sure = not rollout.seen.unsure and rollout.state is not RolloutState.GONE
+    sure = is_fresh(ctx, rollout) and rollout.state is not RolloutState.GONE
     if not rollout.discards or (sure and primary.get("taskDefinition") == rollout.target.definition):
         return ""
     command = deregister_command(ctx, rollout.target.definition)
@@ -3666,7 +3678,8 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     if primary.get("id") != rollout.target.deployment_id:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
         return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
-    state = "is complete, on" if rollout.succeeded else "goes on, to"
+    states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
+    state = states.get(rollout.state, "goes on, to")
     return after(
         cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
     )
@@ -3787,7 +3800,7 @@ def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
     if _ANNOUNCED not in rollout.seen.untold:
         rollout.seen.untold.add(_ANNOUNCED)
         ctx.report.line(f"{_ANNOUNCED} {target.previous_definition or 'what was there before'}")
-    if rollout.seen.native and stopped_natively(ctx, rollout):
+    if rollout.stoppable and stopped_natively(ctx, rollout):
         primary = {"id": target.deployment_id, "taskDefinition": target.previous_definition}
         begin_back(ctx, rollout, primary, service, native=True)
         undo_the_rest(ctx, rollout)

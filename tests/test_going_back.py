@@ -118,7 +118,7 @@ def test_a_rollback_that_is_not_complete_in_time_says_where_the_service_is_by_th
     assert result.code == 21
     last = result.err.rpartition("ERROR: ")[2]
     assert "failed, and so did its rollback" in last
-    assert f"The service points at {PREFIX}/web:1 now" in last
+    assert f"The service now points at {PREFIX}/web:1 (ecs-svc/" in last
     assert "still points at" not in result.err
     assert "aws ecs update-service" not in last
 
@@ -131,7 +131,7 @@ def test_expired_credentials_say_that_nothing_was_rolled_back(sim: Simulator, cl
 
     assert result.code == 24
     assert "The rollback could not be sent. The AWS credentials have expired" in result.err
-    assert f"to {PREFIX}/web:2. Last seen" in result.err
+    assert f"to {PREFIX}/web:2. That is as last seen" in result.err
     assert "was in progress" in result.err
 
 
