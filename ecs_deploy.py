@@ -19,6 +19,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Exit codes and errors   `Exit`, `DeployError` and its kinds
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
+    Members                 `member_edit`, `with_member`: any member, typed as botocore's model says; `shorthand`
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
     Application file        `parse_application`: YAML, JSON or TOML, checked, errors with their path
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
@@ -270,10 +271,11 @@ class Edits(Value):
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
     variables: tuple[VariableEdit, ...] = ()
+    members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables)
+        return bool(self.tag or self.image or self.images or self.variables or self.members)
 
 
 class ServiceOptions(Value):
@@ -420,6 +422,230 @@ class ImageReference(Value):
         return registry, path
 
 
+# --- Members --------------------------------------------------------------------------- pure: no I/O
+
+
+class MemberEdit(Value):
+    """One member of a definition or a request and its new value; None takes it away.
+
+    A step is a member or a key, or in a list a pair: what names the things of the list, and the name.
+    """
+
+    steps: tuple[str | tuple[str, str], ...]
+    value: Any = None
+
+
+_NAMING = ("name", "key", "containerName", "capacityProvider", "sourceVolume", "namespace", "hostname", "portName")
+_TYPES = {"string": "text", "boolean": "true or false", "list": "a list", "map": "a table", "structure": "a table"}
+_TYPES |= {"integer": "a whole number", "long": "a whole number", "float": "a number", "double": "a number"}
+_DECIDED = {"cluster": "-c", "service": "-n", "taskDefinition": "--taskdef or -d", "family": "-d", "count": "--count"}
+_DECIDED |= {"clientToken": ""}
+
+
+def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
+    """The edit that gives the member at `path` what `text` says, in the type that it has; None takes it away.
+
+    path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
+    `ArgumentTypeError` that says what there is at that place.
+    """
+    steps: list[str | tuple[str, str]] = []
+    rest = f".{path}"
+    while rest:
+        done = f".{path}"[: -len(rest)].lstrip(".")
+        step, rest, shape = _first_step(shape, rest, done)
+        steps.append(step)
+    if steps[0] in _DECIDED:
+        option = _DECIDED[str(steps[0])]
+        instead = f"; use {option}" if option else ""
+        raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
+    return MemberEdit(tuple(steps), None if text is None else _typed(shape, text, path))
+
+
+def _first_step(shape: Any, rest: str, done: str) -> tuple[str | tuple[str, str], str, Any]:
+    """The first step of the rest of a path, what then is left of it, and the shape at that place."""
+    match: re.Match[str] | None
+    if shape.type_name == "structure":
+        match = re.match(r"\.(\w+)", rest, re.ASCII)
+        if match is None or match[1] not in shape.members:
+            raise _no_member(shape, match[1] if match else rest, done)
+        return match[1], rest[match.end() :], shape.members[match[1]]
+    match = re.fullmatch(r"\.(.+)|\[(.+)\]", rest, re.DOTALL)
+    if match and shape.type_name == "map":  # its keys may have dots
+        return match[1] or match[2], "", shape.value
+    match = re.match(r"\[([^\]]+)\]", rest)
+    naming = _naming(shape)
+    if match and naming:
+        return (naming, match[1]), rest[match.end() :], shape.member
+    further = {"list": f", {done}[{naming.upper()}]" if naming else ", to be given as a whole", "map": f", {done}.KEY"}
+    said = f"{done} is {_TYPES[shape.type_name]}{further.get(shape.type_name, ' and has no members')}"
+    raise argparse.ArgumentTypeError(said)
+
+
+def _naming(shape: Any) -> str:
+    """The member that names the things of a list; empty if they have no names."""
+    members = getattr(shape.member, "members", {}) if shape.type_name == "list" else {}
+    return next((name for name in _NAMING if name in members), "")
+
+
+def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
+    import difflib
+
+    near = difflib.get_close_matches(name, list(shape.members), 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    said = f"{done} has no member {name}" if done else f"there is no member {name}"
+    return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
+
+
+def _typed(shape: Any, text: str, path: str) -> Any:
+    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text."""
+    item = shape.member.type_name if shape.type_name == "list" else ""
+    if shape.type_name not in ("list", "map", "structure"):
+        return _converted(shape, text, path)
+    if text.lstrip()[:1] in ("{", "["):
+        return _converted(shape, _parsed_json(text, path), path)
+    if item in ("map", "structure"):
+        items = re.findall(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')+""", text)
+        return _converted(shape, [shorthand(each) for each in items], path)
+    return _converted(shape, text.split(",") if item else shorthand(text), path)
+
+
+def _converted(shape: Any, value: Any, path: str) -> Any:
+    """The value in the type of the shape; the error does not show it, since it may be secret."""
+    if shape.type_name == "list":
+        items = value if isinstance(value, list) else [value]
+        return [_converted(shape.member, item, path) for item in items]
+    if shape.type_name in ("map", "structure") and isinstance(value, dict):
+        if shape.type_name == "map":
+            return {name: _converted(shape.value, inner, f"{path}.{name}") for name, inner in value.items()}
+        for name in value:
+            if name not in shape.members:
+                raise _no_member(shape, name, path)
+        return {name: _converted(shape.members[name], inner, f"{path}.{name}") for name, inner in value.items()}
+    scalar = _scalar(shape.type_name, value)
+    if scalar is None:
+        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[shape.type_name]}")
+    return scalar
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """Text, number or truth value; None if the value is none of that kind."""
+    text = "" if isinstance(value, (dict, list)) else str(value)
+    if kind == "string":
+        return text if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower())
+    whole = re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII)
+    if kind in ("integer", "long"):
+        return int(text) if whole else None
+    return float(text) if whole or re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text.strip(), re.ASCII) else None
+
+
+def with_member(document: JSON, edit: MemberEdit) -> JSON:
+    """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
+    changed: JSON = _with(document, edit.steps, edit.value)
+    return changed
+
+
+def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
+    """The place with another value at the end of the steps."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, tuple):
+        return _with_thing(place or [], step, rest, value)
+    members = dict(place or {})
+    if value is None and (not rest or members.get(step) is None):
+        members.pop(step, None)
+        return members
+    return {**members, step: _with(members.get(step), rest, value)}
+
+
+def _with_thing(things: list[JSON], named: tuple[str, str], rest: Sequence[Any], value: Any) -> list[JSON]:
+    """The list with another value in the thing of that name; without the thing, if nothing is left of it."""
+    naming, name = named
+    if value is None and not rest:
+        return [thing for thing in things if thing.get(naming) != name]
+    known = any(thing.get(naming) == name for thing in things)
+    things = things if known or value is None else [*things, {naming: name}]
+    return [{**_with(t, rest, value), naming: name} if t.get(naming) == name else t for t in things]
+
+
+def _parsed_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
+        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+
+
+_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+
+
+def shorthand(text: str) -> Any:
+    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    """
+    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
+    try:
+        value = _shorthand_pairs(tokens)
+    except (IndexError, RecursionError):
+        tokens = [text]
+    if tokens:
+        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+    return value
+
+
+def _shorthand_pairs(tokens: list[str]) -> JSON:
+    found: JSON = {}
+    while not found or _next_is(tokens, ","):
+        name = _shorthand_word(tokens)
+        _require(tokens, "=")
+        found[name] = _shorthand_value(tokens)
+    return found
+
+
+def _shorthand_value(tokens: list[str]) -> Any:
+    if _next_is(tokens, "{"):
+        found = _shorthand_pairs(tokens)
+        _require(tokens, "}")
+        return found
+    if _next_is(tokens, "["):
+        return _shorthand_items(tokens)
+    words = [_shorthand_word(tokens)]
+    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
+        tokens.pop()
+        words.append(_shorthand_word(tokens))
+    return words if len(words) > 1 else words[0]
+
+
+def _shorthand_items(tokens: list[str]) -> list[Any]:
+    items: list[Any] = []
+    while not _next_is(tokens, "]"):
+        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
+        if tokens[-1] != "]":
+            _require(tokens, ",")
+    return items
+
+
+def _shorthand_word(tokens: list[str]) -> str:
+    word = tokens.pop()
+    if word in tuple("{}[],=\"'"):
+        raise IndexError
+    quote = word[0]
+    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
+
+
+def _next_is(tokens: list[str], token: str) -> bool:
+    """True, and it is taken, if that is the next one."""
+    return tokens[-1:] == [token] and bool(tokens.pop())
+
+
+def _require(tokens: list[str], token: str) -> None:
+    if tokens.pop() != token:
+        raise IndexError
+
+
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
 
 
@@ -457,12 +683,16 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     """
     known = [str(container.get("name")) for container in containers_of(definition)]
     named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    require_containers(known, named)
+    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
+    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
         _require_agreement(container, edits)
-    return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    new = {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    for edit in edits.members:
+        new = with_member(new, edit)
+    return {name: value for name, value in new.items() if name != "tags" or value}
 
 
 def _require_agreement(container: JSON, edits: Edits) -> None:
@@ -1715,8 +1945,7 @@ def connect(
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        message = "Some of the required software is not installed: please install boto3"
-        raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
+        raise not_installed(error) from error
     try:
         no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
         session = botocore.session.Session(no_profile, profile=options.profile or None)
@@ -1728,6 +1957,22 @@ def connect(
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise translated(error, "") from error
     return Aws(boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+
+
+def not_installed(error: ImportError) -> DeployError:
+    """What to say without boto3."""
+    message = "Some of the required software is not installed: please install boto3"
+    return DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})")
+
+
+def input_shape(operation: str) -> Any:
+    """botocore's model of what an operation of ECS takes; raises `DeployError` 4 without botocore."""
+    try:
+        import botocore.model
+    except ImportError as error:
+        raise not_installed(error) from error
+    model = botocore.model.ServiceModel(_model_loader().load_service_model("ecs", "service-2"), "ecs")
+    return model.operation_model(operation).input_shape
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -4114,14 +4359,6 @@ def _lines(text: str) -> list[str]:
     return re.split(r"\r?\n", text)
 
 
-def _parsed_json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
-        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
-
-
 def _definition_file(path: str) -> JSON:
     """`describe-task-definition`'s output or a `register-task-definition` input."""
     document = _parsed_json(_read_file(path), path)
@@ -4193,74 +4430,6 @@ def _task_overrides(text: str) -> JSON:
     return value
 
 
-_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
-
-
-def shorthand(text: str) -> Any:
-    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
-
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
-    """
-    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
-    try:
-        value = _shorthand_pairs(tokens)
-    except (IndexError, RecursionError):
-        tokens = [text]
-    if tokens:
-        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
-    return value
-
-
-def _shorthand_pairs(tokens: list[str]) -> JSON:
-    found: JSON = {}
-    while not found or _next_is(tokens, ","):
-        name = _shorthand_word(tokens)
-        _require(tokens, "=")
-        found[name] = _shorthand_value(tokens)
-    return found
-
-
-def _shorthand_value(tokens: list[str]) -> Any:
-    if _next_is(tokens, "{"):
-        found = _shorthand_pairs(tokens)
-        _require(tokens, "}")
-        return found
-    if _next_is(tokens, "["):
-        return _shorthand_items(tokens)
-    words = [_shorthand_word(tokens)]
-    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
-        tokens.pop()
-        words.append(_shorthand_word(tokens))
-    return words if len(words) > 1 else words[0]
-
-
-def _shorthand_items(tokens: list[str]) -> list[Any]:
-    items: list[Any] = []
-    while not _next_is(tokens, "]"):
-        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
-        if tokens[-1] != "]":
-            _require(tokens, ",")
-    return items
-
-
-def _shorthand_word(tokens: list[str]) -> str:
-    word = tokens.pop()
-    if word in tuple("{}[],=\"'"):
-        raise IndexError
-    quote = word[0]
-    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
-
-
-def _next_is(tokens: list[str], token: str) -> bool:
-    """True, and it is taken, if that is the next one."""
-    return tokens[-1:] == [token] and bool(tokens.pop())
-
-
-def _require(tokens: list[str], token: str) -> None:
-    if tokens.pop() != token:
-        raise IndexError
-
-
 # Values that add to a list: pairs of what an item is about, and the item
 
 
@@ -4302,6 +4471,22 @@ def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, Variabl
 
 def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
     return _variable(text, secret=True)
+
+
+def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]:
+    """Reads PATH=VALUE, a member of what the operation takes."""
+
+    def read(text: str) -> Iterator[tuple[str, MemberEdit]]:
+        match = re.fullmatch(r"((?:[^=\[]|\[[^\]]*\])+)=(.*)", text, re.DOTALL)
+        if match is None:
+            raise argparse.ArgumentTypeError
+        yield match[1], member_edit(input_shape(operation), match[1], match[2])
+
+    return read
+
+
+def _no_more(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield text, member_edit(input_shape("RegisterTaskDefinition"), text, None)
 
 
 def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
@@ -4393,6 +4578,9 @@ OPTIONS = (
                "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
         Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
                "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+        Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
+               "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
+        Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
