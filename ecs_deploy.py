@@ -263,6 +263,14 @@ class VariableEdit(Value):
     secret: bool = False
 
 
+class LogEdit(Value):
+    """One option of a container's log driver, a member of `logConfiguration`; without a member the driver goes."""
+
+    container: str
+    driver: str
+    member: MemberEdit | None = None
+
+
 class Edits(Value):
     """What changes in the definition, applied in the order of these fields."""
 
@@ -271,11 +279,12 @@ class Edits(Value):
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
     variables: tuple[VariableEdit, ...] = ()
+    logs: tuple[LogEdit, ...] = ()
     members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables or self.members)
+        return bool(self.tag or self.image or self.images or self.variables or self.logs or self.members)
 
 
 class ServiceOptions(Value):
@@ -683,6 +692,7 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     """
     known = [str(container.get("name")) for container in containers_of(definition)]
     named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
+    named += [edit.container for edit in edits.logs]
     member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
     require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
     if edits.image:
@@ -750,7 +760,7 @@ def _edited(container: JSON, edits: Edits) -> JSON:
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
-    return result
+    return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
@@ -769,6 +779,25 @@ def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
     elif target in container:
         result[target] = kept
     return result
+
+
+def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
+    """The container with these options of its log driver; a driver goes before another comes.
+
+    Raises `DeployError` 14 if the container logs with another driver.
+    """
+    logs = container.get("logConfiguration")
+    for edit in sorted(edits, key=lambda edit: edit.member is not None):
+        driver = (logs or {}).get("logDriver") or edit.driver
+        if driver != edit.driver:
+            name = container.get("name")
+            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
+            raise DeployError(f"Container {name} logs with {driver}, not {edit.driver}", Exit.NO_CONTAINER, hint)
+        if edit.member is None:
+            logs = None
+        elif logs or edit.member.value is not None:
+            logs = with_member(logs or {"logDriver": driver}, edit.member)
+    return with_member(container, MemberEdit(("logConfiguration",), logs))
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -4489,6 +4518,31 @@ def _no_more(text: str) -> Iterator[tuple[str, MemberEdit]]:
     yield text, member_edit(input_shape("RegisterTaskDefinition"), text, None)
 
 
+def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield "taskRoleArn", MemberEdit(("taskRoleArn",), None if text == "None" else text)
+
+
+def _log_option(text: str) -> Iterator[tuple[str, LogEdit]]:
+    return _log_edit(text, lambda name, value: MemberEdit(("options", name), value or None))
+
+
+def _log_secret(text: str) -> Iterator[tuple[str, LogEdit]]:
+    def member(name: str, value: str) -> MemberEdit:
+        steps = ("secretOptions", ("name", name))
+        return MemberEdit((*steps, "valueFrom"), value) if value else MemberEdit(steps)
+
+    return _log_edit(text, member)
+
+
+def _log_edit(text: str, member: Callable[[str, str], MemberEdit]) -> Iterator[tuple[str, LogEdit]]:
+    container, rest = _named(text)
+    driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
+    if not driver:
+        raise argparse.ArgumentTypeError
+    about = f"Log option {name} of container {container}" if name else f"Log driver {driver} of container {container}"
+    yield about, LogEdit(container, driver, member(name, value) if name else None)
+
+
 def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
     """Blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
     container, path = _named(text)
@@ -4578,6 +4632,13 @@ OPTIONS = (
                "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
         Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
                "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+        Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
+               "an option of a container's log driver; an empty value unsets it, an empty key the driver",
+               "edits.logs", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
+        Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
+               "edits.logs", _log_secret, adds=True, suffices=True, legacy="-container-logsecret"),
+        Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
+               "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
         Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
                "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
         Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
