@@ -4606,7 +4606,8 @@ OPTIONS = (
                "cluster", legacy="-cluster"),
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
-        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
+               "source.latest", suffices=True),
         Option("--task-definition-file", "FILE", "start from this JSON file",
                "source.file", _definition_file, suffices=True),
         Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
@@ -4645,7 +4646,7 @@ OPTIONS = (
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.desired_count", _desired_count, service_only=True, legacy="-desired-count"),
+               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
         Option("-m --min", "PERCENT", "minimumHealthyPercent",
                "change.minimum_healthy_percent", _number(0), service_only=True),
         Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
@@ -4664,7 +4665,7 @@ OPTIONS = (
         Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "", "with -d and -c: run the new revision"),
+        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
         Option("--wait-for-success", "", "wait until every essential container ended with 0",
                "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
@@ -4909,7 +4910,8 @@ def _classic_rules(given: Given) -> Iterator[UsageError]:
         yield UsageError("-n and --run-task exclude each other", hint=hint)
     if (service or run) and "--cluster" not in given:
         yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if not any(option.suffices and (service or not option.service_only) for option in _present("", given)):
+    asked = [option.name for option in _present("", given) if option.suffices and (service or not option.service_only)]
+    if not asked or (asked == ["--desired-count"] and _last(given, "--desired-count").startswith("-")):
         nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
         others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
         yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
