@@ -19,6 +19,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Exit codes and errors   `Exit`, `DeployError` and its kinds
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
+    Members                 `member_edit`, `with_member`: any member, typed as botocore's model says; `shorthand`
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
     Application file        `parse_application`: YAML, JSON or TOML, checked, errors with their path
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
@@ -283,6 +284,14 @@ class VariableEdit(Value):
     secret: bool = False
 
 
+class LogEdit(Value):
+    """One option of a container's log driver, a member of `logConfiguration`; without a member the driver goes."""
+
+    container: str
+    driver: str
+    member: MemberEdit | None = None
+
+
 class Edits(Value):
     """What changes in the definition, applied in the order of these fields."""
 
@@ -291,10 +300,12 @@ class Edits(Value):
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
     variables: tuple[VariableEdit, ...] = ()
+    logs: tuple[LogEdit, ...] = ()
+    members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables)
+        return bool(self.tag or self.image or self.images or self.variables or self.logs or self.members)
 
 
 class ServiceOptions(Value):
@@ -304,6 +315,7 @@ class ServiceOptions(Value):
     minimum_healthy_percent: int | None = None
     maximum_percent: int | None = None
     force_new_deployment: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
 
 
 class WaitOptions(Value):
@@ -311,6 +323,8 @@ class WaitOptions(Value):
 
     timeout_s: float = 90.0
     skip_deployments_check: bool = False
+    no_wait: bool = False
+    until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
     fail_fast: int = 0
     rollback: bool = False
     keep_failed_revision: bool = False
@@ -332,6 +346,7 @@ class RunOptions(Value):
     watch_container: str = ""
     propagate_exit_code: bool = False
     stop_on_interrupt: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of RunTask's request
 
 
 class OutputOptions(Value):
@@ -348,7 +363,7 @@ class DeployOptions(Value):
     aws: AwsOptions
     output: OutputOptions
     cluster: str = ""
-    service: str = ""
+    services: tuple[str, ...] = ()
     task_definition: str = ""
     source: Source = Source()
     edits: Edits = Edits()
@@ -358,6 +373,11 @@ class DeployOptions(Value):
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The first service; empty without one."""
+        return self.services[0] if self.services else ""
 
 
 class AppOptions(Value):
@@ -441,6 +461,230 @@ class ImageReference(Value):
         return registry, path
 
 
+# --- Members --------------------------------------------------------------------------- pure: no I/O
+
+
+class MemberEdit(Value):
+    """One member of a definition or a request and its new value; None takes it away.
+
+    A step is a member or a key, or in a list a pair: what names the things of the list, and the name.
+    """
+
+    steps: tuple[str | tuple[str, str], ...]
+    value: Any = None
+
+
+_NAMING = ("name", "key", "containerName", "capacityProvider", "sourceVolume", "namespace", "hostname", "portName")
+_TYPES = {"string": "text", "boolean": "true or false", "list": "a list", "map": "a table", "structure": "a table"}
+_TYPES |= {"integer": "a whole number", "long": "a whole number", "float": "a number", "double": "a number"}
+_DECIDED = {"cluster": "-c", "service": "-n", "taskDefinition": "--taskdef or -d", "family": "-d", "count": "--count"}
+_DECIDED |= {"clientToken": ""}
+
+
+def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
+    """The edit that gives the member at `path` what `text` says, in the type that it has; None takes it away.
+
+    path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
+    `ArgumentTypeError` that says what there is at that place.
+    """
+    steps: list[str | tuple[str, str]] = []
+    rest = f".{path}"
+    while rest:
+        done = f".{path}"[: -len(rest)].lstrip(".")
+        step, rest, shape = _first_step(shape, rest, done)
+        steps.append(step)
+    if steps[0] in _DECIDED:
+        option = _DECIDED[str(steps[0])]
+        instead = f"; use {option}" if option else ""
+        raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
+    return MemberEdit(tuple(steps), None if text is None else _typed(shape, text, path))
+
+
+def _first_step(shape: Any, rest: str, done: str) -> tuple[str | tuple[str, str], str, Any]:
+    """The first step of the rest of a path, what then is left of it, and the shape at that place."""
+    match: re.Match[str] | None
+    if shape.type_name == "structure":
+        match = re.match(r"\.(\w+)", rest, re.ASCII)
+        if match is None or match[1] not in shape.members:
+            raise _no_member(shape, match[1] if match else rest, done)
+        return match[1], rest[match.end() :], shape.members[match[1]]
+    match = re.fullmatch(r"\.(.+)|\[(.+)\]", rest, re.DOTALL)
+    if match and shape.type_name == "map":  # its keys may have dots
+        return match[1] or match[2], "", shape.value
+    match = re.match(r"\[([^\]]+)\]", rest)
+    naming = _naming(shape)
+    if match and naming:
+        return (naming, match[1]), rest[match.end() :], shape.member
+    further = {"list": f", {done}[{naming.upper()}]" if naming else ", to be given as a whole", "map": f", {done}.KEY"}
+    said = f"{done} is {_TYPES[shape.type_name]}{further.get(shape.type_name, ' and has no members')}"
+    raise argparse.ArgumentTypeError(said)
+
+
+def _naming(shape: Any) -> str:
+    """The member that names the things of a list; empty if they have no names."""
+    members = getattr(shape.member, "members", {}) if shape.type_name == "list" else {}
+    return next((name for name in _NAMING if name in members), "")
+
+
+def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
+    import difflib
+
+    near = difflib.get_close_matches(name, list(shape.members), 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    said = f"{done} has no member {name}" if done else f"there is no member {name}"
+    return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
+
+
+def _typed(shape: Any, text: str, path: str) -> Any:
+    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text."""
+    item = shape.member.type_name if shape.type_name == "list" else ""
+    if shape.type_name not in ("list", "map", "structure"):
+        return _converted(shape, text, path)
+    if text.lstrip()[:1] in ("{", "["):
+        return _converted(shape, _parsed_json(text, path), path)
+    if item in ("map", "structure"):
+        items = re.findall(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')+""", text)
+        return _converted(shape, [shorthand(each) for each in items], path)
+    return _converted(shape, text.split(",") if item else shorthand(text), path)
+
+
+def _converted(shape: Any, value: Any, path: str) -> Any:
+    """The value in the type of the shape; the error does not show it, since it may be secret."""
+    if shape.type_name == "list":
+        items = value if isinstance(value, list) else [value]
+        return [_converted(shape.member, item, path) for item in items]
+    if shape.type_name in ("map", "structure") and isinstance(value, dict):
+        if shape.type_name == "map":
+            return {name: _converted(shape.value, inner, f"{path}.{name}") for name, inner in value.items()}
+        for name in value:
+            if name not in shape.members:
+                raise _no_member(shape, name, path)
+        return {name: _converted(shape.members[name], inner, f"{path}.{name}") for name, inner in value.items()}
+    scalar = _scalar(shape.type_name, value)
+    if scalar is None:
+        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[shape.type_name]}")
+    return scalar
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """Text, number or truth value; None if the value is none of that kind."""
+    text = "" if isinstance(value, (dict, list)) else str(value)
+    if kind == "string":
+        return text if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower())
+    whole = re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII)
+    if kind in ("integer", "long"):
+        return int(text) if whole else None
+    return float(text) if whole or re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text.strip(), re.ASCII) else None
+
+
+def with_member(document: JSON, edit: MemberEdit) -> JSON:
+    """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
+    changed: JSON = _with(document, edit.steps, edit.value)
+    return changed
+
+
+def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
+    """The place with another value at the end of the steps."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, tuple):
+        return _with_thing(place or [], step, rest, value)
+    members = dict(place or {})
+    if value is None and (not rest or members.get(step) is None):
+        members.pop(step, None)
+        return members
+    return {**members, step: _with(members.get(step), rest, value)}
+
+
+def _with_thing(things: list[JSON], named: tuple[str, str], rest: Sequence[Any], value: Any) -> list[JSON]:
+    """The list with another value in the thing of that name; without the thing, if nothing is left of it."""
+    naming, name = named
+    if value is None and not rest:
+        return [thing for thing in things if thing.get(naming) != name]
+    known = any(thing.get(naming) == name for thing in things)
+    things = things if known or value is None else [*things, {naming: name}]
+    return [{**_with(t, rest, value), naming: name} if t.get(naming) == name else t for t in things]
+
+
+def _parsed_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
+        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+
+
+_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+
+
+def shorthand(text: str) -> Any:
+    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    """
+    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
+    try:
+        value = _shorthand_pairs(tokens)
+    except (IndexError, RecursionError):
+        tokens = [text]
+    if tokens:
+        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+    return value
+
+
+def _shorthand_pairs(tokens: list[str]) -> JSON:
+    found: JSON = {}
+    while not found or _next_is(tokens, ","):
+        name = _shorthand_word(tokens)
+        _require(tokens, "=")
+        found[name] = _shorthand_value(tokens)
+    return found
+
+
+def _shorthand_value(tokens: list[str]) -> Any:
+    if _next_is(tokens, "{"):
+        found = _shorthand_pairs(tokens)
+        _require(tokens, "}")
+        return found
+    if _next_is(tokens, "["):
+        return _shorthand_items(tokens)
+    words = [_shorthand_word(tokens)]
+    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
+        tokens.pop()
+        words.append(_shorthand_word(tokens))
+    return words if len(words) > 1 else words[0]
+
+
+def _shorthand_items(tokens: list[str]) -> list[Any]:
+    items: list[Any] = []
+    while not _next_is(tokens, "]"):
+        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
+        if tokens[-1] != "]":
+            _require(tokens, ",")
+    return items
+
+
+def _shorthand_word(tokens: list[str]) -> str:
+    word = tokens.pop()
+    if word in tuple("{}[],=\"'"):
+        raise IndexError
+    quote = word[0]
+    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
+
+
+def _next_is(tokens: list[str], token: str) -> bool:
+    """True, and it is taken, if that is the next one."""
+    return tokens[-1:] == [token] and bool(tokens.pop())
+
+
+def _require(tokens: list[str], token: str) -> None:
+    if tokens.pop() != token:
+        raise IndexError
+
+
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
 
 
@@ -478,12 +722,17 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     """
     known = [str(container.get("name")) for container in containers_of(definition)]
     named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    require_containers(known, named)
+    named += [edit.container for edit in edits.logs]
+    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
+    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
         _require_agreement(container, edits)
-    return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    new = {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    for edit in edits.members:
+        new = with_member(new, edit)
+    return {name: value for name, value in new.items() if name != "tags" or value}
 
 
 def _require_agreement(container: JSON, edits: Edits) -> None:
@@ -541,7 +790,7 @@ def _edited(container: JSON, edits: Edits) -> JSON:
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
-    return result
+    return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
@@ -560,6 +809,25 @@ def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
     elif target in container:
         result[target] = kept
     return result
+
+
+def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
+    """The container with these options of its log driver; a driver goes before another comes.
+
+    Raises `DeployError` 14 if the container logs with another driver.
+    """
+    logs = container.get("logConfiguration")
+    for edit in sorted(edits, key=lambda edit: edit.member is not None):
+        driver = (logs or {}).get("logDriver") or edit.driver
+        if driver != edit.driver:
+            name = container.get("name")
+            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
+            raise DeployError(f"Container {name} logs with {driver}, not {edit.driver}", Exit.NO_CONTAINER, hint)
+        if edit.member is None:
+            logs = None
+        elif logs or edit.member.value is not None:
+            logs = with_member(logs or {"logDriver": driver}, edit.member)
+    return with_member(container, MemberEdit(("logConfiguration",), logs))
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -1620,6 +1888,27 @@ def secret_values(definition: JSON) -> set[str]:
     return found
 
 
+def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
+    """The values of such edits that must not be printed: environments, secrets, and what is named like a secret."""
+    leaves = [leaf for edit in edits for leaf in _leaves(edit.value, [str(step) for step in edit.steps])]
+    hidden = re.compile(rf"environment|{_SECRET_NAME.pattern}", re.IGNORECASE)
+    return {text for path, text in leaves if hidden.search(path)}
+
+
+def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
+    """Every text and number in a value, after the names that lead to it; a name itself is none."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, dict):
+        own = [str(value[naming]) for naming in ("name", "key") if naming in value]
+        for name, inner in value.items():
+            if name not in ("name", "key"):
+                yield from _leaves(inner, [*path, *own, name])
+    elif value is not None:
+        yield ".".join(path), str(value)
+
+
 def masked(value: Any, name: str = "") -> Any:
     """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
     if isinstance(value, dict) and name in _HIDDEN:
@@ -1984,8 +2273,7 @@ def connect(
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        message = "Some of the required software is not installed: please install boto3"
-        raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
+        raise not_installed(error) from error
     try:
         no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
         session = botocore.session.Session(no_profile, profile=options.profile or None)
@@ -1999,6 +2287,22 @@ def connect(
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
         raise translated(error, "") from error
+
+
+def not_installed(error: ImportError) -> DeployError:
+    """What to say without boto3."""
+    message = "Some of the required software is not installed: please install boto3"
+    return DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})")
+
+
+def input_shape(operation: str) -> Any:
+    """botocore's model of what an operation of ECS takes; raises `DeployError` 4 without botocore."""
+    try:
+        import botocore.model
+    except ImportError as error:
+        raise not_installed(error) from error
+    model = botocore.model.ServiceModel(_model_loader().load_service_model("ecs", "service-2"), "ecs")
+    return model.operation_model(operation).input_shape
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -4688,6 +4992,12 @@ def _output(text: str) -> bool:
     return text == "json"
 
 
+def _until_draining(text: str) -> bool:
+    if text not in ("primary-rolled", "draining-started"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither primary-rolled nor draining-started")
+    return text == "draining-started"
+
+
 def _launch_type(text: str) -> str:
     known = ("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")
     if text.upper() not in known:
@@ -4721,14 +5031,6 @@ def _read_file(path: str) -> str:
 def _lines(text: str) -> list[str]:
     """The lines of what may hold any value: only a newline ends one, not what else Unicode takes for an end."""
     return re.split(r"\r?\n", text)
-
-
-def _parsed_json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
-        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
 
 
 def _definition_file(path: str) -> JSON:
@@ -4802,74 +5104,6 @@ def _task_overrides(text: str) -> JSON:
     return value
 
 
-_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
-
-
-def shorthand(text: str) -> Any:
-    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
-
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
-    """
-    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
-    try:
-        value = _shorthand_pairs(tokens)
-    except (IndexError, RecursionError):
-        tokens = [text]
-    if tokens:
-        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
-    return value
-
-
-def _shorthand_pairs(tokens: list[str]) -> JSON:
-    found: JSON = {}
-    while not found or _next_is(tokens, ","):
-        name = _shorthand_word(tokens)
-        _require(tokens, "=")
-        found[name] = _shorthand_value(tokens)
-    return found
-
-
-def _shorthand_value(tokens: list[str]) -> Any:
-    if _next_is(tokens, "{"):
-        found = _shorthand_pairs(tokens)
-        _require(tokens, "}")
-        return found
-    if _next_is(tokens, "["):
-        return _shorthand_items(tokens)
-    words = [_shorthand_word(tokens)]
-    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
-        tokens.pop()
-        words.append(_shorthand_word(tokens))
-    return words if len(words) > 1 else words[0]
-
-
-def _shorthand_items(tokens: list[str]) -> list[Any]:
-    items: list[Any] = []
-    while not _next_is(tokens, "]"):
-        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
-        if tokens[-1] != "]":
-            _require(tokens, ",")
-    return items
-
-
-def _shorthand_word(tokens: list[str]) -> str:
-    word = tokens.pop()
-    if word in tuple("{}[],=\"'"):
-        raise IndexError
-    quote = word[0]
-    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
-
-
-def _next_is(tokens: list[str], token: str) -> bool:
-    """True, and it is taken, if that is the next one."""
-    return tokens[-1:] == [token] and bool(tokens.pop())
-
-
-def _require(tokens: list[str], token: str) -> None:
-    if tokens.pop() != token:
-        raise IndexError
-
-
 # Values that add to a list: pairs of what an item is about, and the item
 
 
@@ -4879,6 +5113,10 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
     if match is None:
         raise argparse.ArgumentTypeError
     return match[1], match[2]
+
+
+def _service_name(text: str) -> Iterator[tuple[str, str]]:
+    yield f"-n {text.strip()}", text.strip()
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -4911,6 +5149,47 @@ def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, Variabl
 
 def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
     return _variable(text, secret=True)
+
+
+def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]:
+    """Reads PATH=VALUE, a member of what the operation takes."""
+
+    def read(text: str) -> Iterator[tuple[str, MemberEdit]]:
+        match = re.fullmatch(r"((?:[^=\[]|\[[^\]]*\])+)=(.*)", text, re.DOTALL)
+        if match is None:
+            raise argparse.ArgumentTypeError
+        yield match[1], member_edit(input_shape(operation), match[1], match[2])
+
+    return read
+
+
+def _no_more(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield text, member_edit(input_shape("RegisterTaskDefinition"), text, None)
+
+
+def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield "taskRoleArn", MemberEdit(("taskRoleArn",), None if text == "None" else text)
+
+
+def _log_option(text: str) -> Iterator[tuple[str, LogEdit]]:
+    return _log_edit(text, lambda name, value: MemberEdit(("options", name), value or None))
+
+
+def _log_secret(text: str) -> Iterator[tuple[str, LogEdit]]:
+    def member(name: str, value: str) -> MemberEdit:
+        steps = ("secretOptions", ("name", name))
+        return MemberEdit((*steps, "valueFrom"), value) if value else MemberEdit(steps)
+
+    return _log_edit(text, member)
+
+
+def _log_edit(text: str, member: Callable[[str, str], MemberEdit]) -> Iterator[tuple[str, LogEdit]]:
+    container, rest = _named(text)
+    driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
+    if not driver:
+        raise argparse.ArgumentTypeError
+    about = f"Log option {name} of container {container}" if name else f"Log driver {driver} of container {container}"
+    yield about, LogEdit(container, driver, member(name, value) if name else None)
 
 
 def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
@@ -4969,14 +5248,16 @@ _SHOWN = ("--version", "--help")
 # fmt: off
 OPTIONS = (
     Group("what to deploy", ("",), (
-        Option("-n --service-name --service", "SERVICE", "deploy this service", "service", legacy="-service"),
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
         Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
                "task_definition"),
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
                "cluster", legacy="-cluster"),
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
-        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
+               "source.latest", suffices=True),
         Option("--task-definition-file", "FILE", "start from this JSON file",
                "source.file", _definition_file, suffices=True),
         Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
@@ -5002,21 +5283,38 @@ OPTIONS = (
                "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
         Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
                "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+        Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
+               "an option of a container's log driver; an empty value unsets it, an empty key the driver",
+               "edits.logs", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
+        Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
+               "edits.logs", _log_secret, adds=True, suffices=True, legacy="-container-logsecret"),
+        Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
+               "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
+        Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
+               "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
+        Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.desired_count", _desired_count, service_only=True, legacy="-desired-count"),
+               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
         Option("-m --min", "PERCENT", "minimumHealthyPercent",
                "change.minimum_healthy_percent", _number(0), service_only=True),
         Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
         Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
                "change.force_new_deployment", suffices=True, service_only=True),
+        Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
+               "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
         Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
                "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
+        Option("--wait-until", "primary-rolled|draining-started",
+               "the end of the wait: the default, or as soon as the load balancer drains an old target",
+               "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
+        Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
+               service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
         Option("--enable-rollback", "", "on failure go back, and wait for that too",
                "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
@@ -5024,7 +5322,7 @@ OPTIONS = (
         Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "", "with -d and -c: run the new revision"),
+        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
         Option("--wait-for-success", "", "wait until every essential container ended with 0",
                "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
@@ -5042,6 +5340,8 @@ OPTIONS = (
                "run.overrides", _task_overrides, needs="--run-task"),
         Option("--command", "NAME=COMMAND", "the command of a container",
                "run.commands", _container_command, adds=True, needs="--run-task"),
+        Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
+               "run.members", _member("RunTask"), adds=True, needs="--run-task"),
         Option("--watch-container", "NAME", "only this container's exit code decides",
                "run.watch_container", needs="--run-task --wait-for-success"),
         Option("--propagate-exit-code", "", "exit with the container's exit code",
@@ -5269,7 +5569,8 @@ def _classic_rules(given: Given) -> Iterator[UsageError]:
         yield UsageError("-n and --run-task exclude each other", hint=hint)
     if (service or run) and "--cluster" not in given:
         yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if not any(option.suffices and (service or not option.service_only) for option in _present("", given)):
+    asked = [option.name for option in _present("", given) if option.suffices and (service or not option.service_only)]
+    if not asked or (asked == ["--desired-count"] and _last(given, "--desired-count").startswith("-")):
         nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
         others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
         yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
