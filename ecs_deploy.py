@@ -274,6 +274,11 @@ class Source(Value):
     taskdef: str = ""
     latest: bool = False
 
+    @property
+    def given(self) -> bool:
+        """True if any was named."""
+        return bool(self.file or self.taskdef or self.latest)
+
 
 class VariableEdit(Value):
     """One environment variable or secret of one container; an empty value unsets it."""
@@ -316,6 +321,18 @@ class ServiceOptions(Value):
     maximum_percent: int | None = None
     force_new_deployment: bool = False
     members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
+
+    @property
+    def edits(self) -> tuple[MemberEdit, ...]:
+        """All of it as edits of UpdateService's request; `Changes:`, the undo command and a rollback follow."""
+        configuration = "deploymentConfiguration"
+        given = {
+            ("desiredCount",): self.desired_count,
+            (configuration, "minimumHealthyPercent"): self.minimum_healthy_percent,
+            (configuration, "maximumPercent"): self.maximum_percent,
+        }
+        named = [MemberEdit(steps, value) for steps, value in given.items() if value is not None]
+        return (*named, *self.members)
 
 
 class WaitOptions(Value):
@@ -583,6 +600,17 @@ def with_member(document: JSON, edit: MemberEdit) -> JSON:
     """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
     changed: JSON = _with(document, edit.steps, edit.value)
     return changed
+
+
+def member_at(document: JSON, edit: MemberEdit) -> Any:
+    """What the document has where the edit changes it; None if it has nothing there."""
+    place: Any = document
+    for step in edit.steps:
+        if isinstance(step, tuple):
+            place = next((thing for thing in place or [] if thing.get(step[0]) == step[1]), None)
+        else:
+            place = (place or {}).get(step)
+    return place
 
 
 def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
@@ -2199,6 +2227,7 @@ _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "DescribeInstances": "ec2",
     "CreateTags": "ec2",
     "TerminateInstances": "ec2",
+    "DescribeTargetHealth": "elbv2",
 }
 _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
     "ListClusters": "clusterArns",
@@ -2699,11 +2728,6 @@ class Draft(Value):
     ready: str = ""
     deregistered: bool = False  # the one in use is INACTIVE: a service cannot go back to it
 
-    @property
-    def changed(self) -> bool:
-        """True if there is something to register."""
-        return not self.ready and self.old != self.new
-
 
 class Planned(Value):
     """A definition to register; with `always` even if nothing changes in it."""
@@ -2711,6 +2735,11 @@ class Planned(Value):
     name: str
     draft: Draft
     always: bool = True
+
+    @property
+    def registers(self) -> bool:
+        """True if there is something to register."""
+        return not self.draft.ready and (self.always or self.draft.old != self.draft.new)
 
 
 class PlannedTask(Planned):
@@ -2730,7 +2759,7 @@ class PlannedService(Planned):
     @property
     def points_elsewhere(self) -> bool:
         """True if the update names a definition."""
-        return bool(self.draft.ready) or self.draft.changed or self.always
+        return self.registers or self.draft.ready not in ("", self.draft.current)
 
     @property
     def touched(self) -> bool:
@@ -2741,8 +2770,8 @@ class PlannedService(Planned):
 class Plan(Value):
     """All that is to be done, in this order, and how long to wait for tasks.
 
-    With `several` the parts are named in what is printed; `all_back` takes every service back if one fails;
-    `keep` is how many revisions of a family are to stay ACTIVE, 0 for all.
+    With `several` the parts are named in what is printed; `keep` is how many revisions of a family are to stay
+    ACTIVE, 0 for all.
     """
 
     cluster: str
@@ -2752,7 +2781,6 @@ class Plan(Value):
     after: tuple[PlannedTask, ...] = ()
     task_timeout_s: float = 0.0
     several: bool = False
-    all_back: bool = False
     keep: int = 0
 
     def parts(self) -> tuple[Planned, ...]:
@@ -2766,45 +2794,70 @@ class Plan(Value):
 
 def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
-    ctx.report.learn(cluster=options.cluster or None, service=options.service or None)
-    plan = plan_service(ctx, options) if options.service else plan_definition(ctx, options)
-    if options.output.dry_run:
-        return show_dry_run(ctx, plan)
-    results = carry_out(ctx, plan)
-    return results.code
+    run, change = options.run, options.change
+    ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
+    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
+    members = [*options.edits.members, *change.edits, *(run.members if run else ())]
+    ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
+    plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
+    return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
 
-def plan_service(ctx: Context, options: DeployOptions) -> Plan:
-    """One service, and the definition that it is to run."""
-    service = require_service(ctx, options.cluster, options.service)
-    update = service_update(options.cluster, options.service, options.change, service)
-    current, source = str(service.get("taskDefinition")), options.source
-    wanted = bool(options.edits or source.file or source.taskdef or source.latest)
-    unread = options.output.dry_run and not wanted
-    draft = Draft(current, {}, {}) if unread else drafted(ctx, options, current, service)
+def plan_services(ctx: Context, options: DeployOptions) -> Plan:
+    """The named services, and the definition that each is to run."""
+    several = len(options.services) > 1
+    wanted = options.edits or options.source.given or options.change != ServiceOptions(force_new_deployment=True)
+    if options.wait.skip_deployments_check and not wanted:
+        ctx.report.line("Force a new deployment of the service")
+        return Plan(options.cluster, services=tuple(blind_redeploy(options, name) for name in options.services))
+    with explained(ctx, options.cluster, options.service):
+        found = ctx.aws.describe_services(options.cluster, options.services)
+    for name in options.services:
+        usable_service(ctx, options.cluster, name, found.get(name))
+    show_images(ctx, options.edits)
+    parts = tuple(plan_service(ctx, options, found[name], f"{name}: " if several else "") for name in options.services)
+    return Plan(options.cluster, services=parts, several=several, keep=options.max_definitions)
+
+
+def blind_redeploy(options: DeployOptions, name: str) -> PlannedService:
+    """A redeployment that is not followed, so that nothing needs to be read: one call, which old policies allow."""
+    update = service_update(options.cluster, name, options.change, {})
+    return PlannedService(name, Draft("", {}, {}), False, {}, update, replace(options.wait, no_wait=True))
+
+
+def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str) -> PlannedService:
+    """One service, and the definition that it is to run; says what changes."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition"))
+    update = service_update(options.cluster, name, options.change, service)
+    wanted = bool(options.edits or options.source.given)
+    draft = Draft(current, {}, {})
+    if wanted or not options.output.dry_run:
+        draft = drafted(ctx, options, current, as_it_is=wanted)
     if wanted:
-        show_draft(ctx, options, draft, service_changes(service, update))
-    elif not options.output.dry_run:
-        announce_redeploy(ctx, draft, update)
-    warn_at_start(ctx, options.wait, service, draft)
-    part = PlannedService(options.service, draft, wanted and not draft.ready, service, update, options.wait)
-    return Plan(options.cluster, services=(part,), keep=options.max_definitions)
+        show_draft(ctx, draft, service_changes(service, options.change), label)
+    elif update.get("forceNewDeployment") and not options.output.dry_run:
+        ctx.report.line(f"{label}Force a new deployment of the service")
+        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
+        ctx.report.note(f"{label}Redeploying {short_name(current)}: {images}")
+    else:
+        ctx.report.block(f"{label}Changes:", service_changes(service, options.change) or ["nothing changes"])
+    warn_at_start(ctx, options.wait, service, label)
+    if options.wait.until_draining and not target_group_of(service):
+        raise DeployError(f"The service {name} has no target group whose draining --wait-until could wait for")
+    return PlannedService(name, draft, wanted, service, update, options.wait)
 
 
 def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     """One definition, and perhaps tasks that run it."""
-    run = options.run
-    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
-    draft = drafted(ctx, options, options.task_definition)
-    show_draft(ctx, options, draft, [])
+    name, run = options.task_definition, options.run
+    show_images(ctx, options.edits)
+    draft = drafted(ctx, options, name, as_it_is=run is not None)
+    show_draft(ctx, draft, [], "")
     if run is None:
-        return Plan(
-            options.cluster, definitions=(Planned(options.task_definition, draft),), keep=options.max_definitions
-        )
+        return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
         run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
-    request = run_request(options.cluster, draft.new, run)
-    task = PlannedTask(options.task_definition, draft, not draft.ready, run, request)
+    task = PlannedTask(name, draft, True, run, run_request(options.cluster, draft.new, run))
     return Plan(options.cluster, before=(task,), task_timeout_s=options.wait.timeout_s, keep=options.max_definitions)
 
 
@@ -2823,12 +2876,10 @@ def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) 
         raise AwsError(said, code="ServiceNotFoundException", hint=hint)
     controller = (service.get("deploymentController") or {}).get("type", "ECS")
     if controller != "ECS":
-        raise DeployError(
-            f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it",
-            hint="Deploy it with CodeDeploy (aws deploy create-deployment)."
-            if controller == "CODE_DEPLOY"
-            else "Deploy it with the controller that owns its task sets.",
-        )
+        said = f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it"
+        with_codedeploy = "Deploy it with CodeDeploy (aws deploy create-deployment)."
+        elsewhere = "Deploy it with the controller that owns its task sets."
+        raise DeployError(said, hint=with_codedeploy if controller == "CODE_DEPLOY" else elsewhere)
     return service
 
 
@@ -2867,33 +2918,34 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
-def drafted(ctx: Context, options: DeployOptions, current: str, service: JSON | None = None) -> Draft:
-    """The definition to start from, copied and edited, beside the one in use. Registers nothing."""
+def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
+    """The definition to start from, copied and edited, beside the one in use. Registers nothing.
+
+    `as_it_is`: without an edit the revision itself is used.
+    """
     source, edits = options.source, options.edits
-    wanted = family_of(current) if source.latest else source.taskdef or current
-    if source.file is not None:
-        base, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
-    else:
+    wanted = "" if source.file else family_of(current) if source.latest else source.taskdef or current
+    file = source.file or {}
+    base, tags = file.get("taskDefinition", file), file.get("tags") or []
+    if wanted:
         base, tags = describe_definition(ctx, wanted, options.tags_required)
-    read = source.file is None and current in (wanted, base.get("taskDefinitionArn"))
-    live = base if read or (source.latest and not service) else live_definition(ctx, options, current)
-    hide = secret_values(base) | secret_values(live) | {variable.value for variable in edits.variables}
-    ctx.report.mask.hide(hide)
+    arn = str(base.get("taskDefinitionArn") or "")
+    same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
+    live = base if same else live_definition(ctx, options, current)
+    ctx.report.mask.hide(secret_values(base) | secret_values(live) | {edit.value for edit in edits.variables})
     output_only = ctx.aws.output_only_members()
     start = registrable(base, output_only, tags)
     if source.taskdef and options.task_definition:
         start["family"] = family_of(options.task_definition)
-    as_it_is = not edits and source.file is None and (service is not None or options.run is not None)
-    chosen = bool(source.taskdef or source.latest or service is None)
     in_use = str(live.get("taskDefinitionArn", "none"))
     return Draft(
-        in_use,
-        registrable(live, output_only, tags),
-        edited(start, edits),
-        options.tags_required,
-        str(base.get("taskDefinitionArn")) if source.latest else in_use,
-        str(base.get("taskDefinitionArn", "")) if as_it_is and chosen else "",
-        live.get("status") == "INACTIVE",
+        current=in_use,
+        old=registrable(live, output_only, tags),
+        new=edited(start, edits),
+        tags_required=options.tags_required,
+        start=arn if source.latest else in_use,
+        ready=arn if as_it_is and wanted and not edits else "",
+        deregistered=live.get("status") == "INACTIVE",
     )
 
 
@@ -2902,7 +2954,7 @@ def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
     try:
         return ctx.aws.describe_task_definition(current, tags=False)[0]
     except AwsError as error:
-        if options.service or not error.definition_missing:
+        if options.services or not error.definition_missing:
             raise
         return {}
 
@@ -2921,99 +2973,81 @@ def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[J
         raise
 
 
-def show_draft(ctx: Context, options: DeployOptions, draft: Draft, more: Sequence[str]) -> None:
-    """Print the images that were given, the definition in use and what changes."""
-    edits = options.edits
+def show_images(ctx: Context, edits: Edits) -> None:
+    """Print the images and tags that were given, in the shell script's words."""
     for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
         if image:
             ctx.report.line(f"Using image name: {image}")
-    ctx.report.line(f"Current task definition: {draft.start}")
+
+
+def show_draft(ctx: Context, draft: Draft, more: Sequence[str], label: str) -> None:
+    """Print the definition in use and what changes."""
+    ctx.report.line(f"{label}Current task definition: {draft.start}")
     ctx.report.learn(previous_task_definition=draft.current, images=image_changes(draft.old, draft.new))
     unchanged = "nothing changes; the same definition is registered again"
     if draft.ready:
-        unchanged = f"nothing changes but the revision: {short_name(draft.ready)} is used as it is"
-    ctx.report.block("Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
+        unchanged = f"nothing changes in the definition; {short_name(draft.ready)} is used as it is"
+    ctx.report.block(f"{label}Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
 
 
-def announce_redeploy(ctx: Context, draft: Draft, update: JSON) -> None:
-    """Say what is redeployed, or only scaled."""
-    if update.get("forceNewDeployment"):
-        ctx.report.line("Force a new deployment of the service")
-        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
-        ctx.report.note(f"Redeploying {short_name(draft.current)}: {images}")
-
-
-def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, draft: Draft) -> None:
+def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, label: str) -> None:
     """Say at the start what can't end in time, and where a way back does not lead to what is in use now."""
     baking_s = bake_time_s(service.get("deploymentConfiguration") or {})
     if wait.timeout_s and baking_s > wait.timeout_s and not wait.skip_deployments_check:
         ctx.report.warning(
-            f"The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
+            f"{label}The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
             f" {wait.timeout_s:.0f} s (-t); the wait may end undecided."
         )
-    worked = last_completed(service)
-    if wait.rollback and worked != draft.current:
-        back_to = (
-            f"a rollback goes to {short_name(worked)}, which did" if worked else "a rollback goes to it all the same"
+    current, worked = str(service.get("taskDefinition")), last_completed(service)
+    if wait.rollback and worked != current:
+        leads = f"to {short_name(worked)}, which did" if worked else "to it all the same"
+        ctx.report.warning(
+            f"{label}The deployment of {short_name(current)} has not completed; a rollback goes {leads}."
         )
-        ctx.report.warning(f"The deployment of {short_name(draft.current)} has not completed; {back_to}.")
 
 
 def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
     """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
     update: JSON = {"cluster": cluster, "service": name}
-    for member, place in _SERVICE_MEMBERS.items():
-        value = getattr(change, place.field)
-        if value is not None and place.within:
-            update[place.within] = {**(service.get(place.within) or {}), **update.get(place.within, {}), member: value}
-        elif value is not None:
-            update[member] = value
-    if change.force_new_deployment:
-        update["forceNewDeployment"] = True
-    return update
+    for edit in change.edits:
+        top = edit.steps[0]
+        live = {str(top): service.get(str(top))} if len(edit.steps) > 1 and top not in update else {}
+        update = with_member({**update, **live}, edit)
+    return {**update, "forceNewDeployment": True} if change.force_new_deployment else update
 
 
-class ServiceMember(Value):
-    """A member of the service that can be changed: the option's field, the structure it is in, the CLI's parameter."""
-
-    field: str
-    within: str = ""
-
-
-_SERVICE_MEMBERS: Mapping[str, ServiceMember] = {  # request, `Changes:`, the undo command and the rollback follow
-    "desiredCount": ServiceMember("desired_count"),
-    "minimumHealthyPercent": ServiceMember("minimum_healthy_percent", within="deploymentConfiguration"),
-    "maximumPercent": ServiceMember("maximum_percent", within="deploymentConfiguration"),
-}
-
-
-def service_changes(service: JSON, update: JSON) -> list[str]:
-    """One line per member of the service that the update changes."""
+def service_changes(service: JSON, change: ServiceOptions) -> list[str]:
+    """One line per member of the service that is to be changed, without values that may be secret."""
     lines: list[str] = []
-    for member, place in _SERVICE_MEMBERS.items():
-        before = (service.get(place.within) or {} if place.within else service).get(member)
-        after = (update.get(place.within) or {} if place.within else update).get(member)
-        if after is not None and before != after:
-            lines.append(f"~ service: {member} {before} -> {after}")
+    for edit in change.edits:
+        path, before = (
+            ".".join(step if isinstance(step, str) else step[1] for step in edit.steps),
+            member_at(service, edit),
+        )
+        if before != edit.value:
+            plain = not isinstance(edit.value, (dict, list)) and not _SECRET_NAME.search(path)
+            path = path.removeprefix("deploymentConfiguration.")
+            lines.append(f"~ service: {path}" + (f" {before} -> {edit.value}" if plain else ""))
     return lines
 
 
 def undo_of(service: JSON, update: JSON) -> JSON:
-    """UpdateService's members that bring back what the update changes, as they were."""
-    members = dict.fromkeys(place.within or member for member, place in _SERVICE_MEMBERS.items())
-    return {member: service[member] for member in members if member in update and service.get(member) is not None}
+    """UpdateService's members that bring back what the update changes, as the service or its deployment has them."""
+    live = {**primary_of(service), **service}
+    given = update.keys() - {"cluster", "service", "forceNewDeployment"}
+    return {member: live[member] for member in sorted(given) if live.get(member) is not None}
 
 
 def show_dry_run(ctx: Context, plan: Plan) -> int:
     """The plan, printed; nothing was changed."""
     for part in plan.parts():
-        (show_part if plan.several else show_requests)(ctx, plan, part)
+        (show_part if plan.several else show_requests)(ctx, part)
     ctx.report.line("Dry run: nothing was changed.")
     ctx.report.learn(verdict="dry run")
     return Exit.OK
 
 
-def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
+def show_part(ctx: Context, part: Planned) -> None:
     """What would be done to one of several parts."""
     verb = "run" if isinstance(part, PlannedTask) else "update" if getattr(part, "touched", True) else "leave"
     ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
@@ -3021,24 +3055,21 @@ def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
         ctx.report.line(f"  {line}")
 
 
-def show_requests(ctx: Context, plan: Plan, part: Planned) -> None:
+def show_requests(ctx: Context, part: Planned) -> None:
     """What would be sent for the only part, with the values masked."""
-    operation, request = "", {}
+    operation, request = "RunTask", {}
     if isinstance(part, PlannedTask):
-        operation, request = "RunTask", part.request
+        request = {**part.request, "count": part.run.count}
     elif isinstance(part, PlannedService):
         operation, request = "UpdateService", part.update
-    registers = part.draft.changed or part.always
-    if registers:
+    if part.registers:
         ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
-    if registers or part.draft.ready:
-        definition = part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"
-        request = {**request, "taskDefinition": definition} if request else {}
+    if request and (part.registers or part.draft.ready):
+        request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
-    ctx.report.learn(
-        would_register=masked(part.draft.new) if registers else None, would_send={operation: masked(request)}
-    )
+    registered = masked(part.draft.new) if part.registers else None
+    ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
 
 
 # Carrying out
@@ -3114,7 +3145,7 @@ def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> No
         key = _as_key(part.draft.new)
         if part.draft.ready or key in results.revisions:
             continue
-        if not (part.draft.changed or part.always):
+        if not part.registers:
             results.revisions[key] = part.draft.current
             continue
         if results.plan.several:
@@ -3260,8 +3291,15 @@ def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) ->
     for part in parts:
         if part.name in refused:
             give_up_update(ctx, results, part, refused[part.name], used)
-    watch_updates(ctx, list(rollouts.values()))
-    conclude(ctx, results, rollouts)
+    if rollouts and not parts[0].wait.no_wait:
+        watch_updates(ctx, list(rollouts.values()))
+        conclude(ctx, results, rollouts)
+        return
+    for part in parts:
+        if rollout := rollouts.get(part.name):
+            ctx.report.line(f"{rollout.label}Accepted: {rollout.target.definition}, {rollout.target.deployment_id}")
+            results.end(part, "accepted", Exit.OK, verdict="accepted")
+            ctx.begun.settle(rollout.key)
 
 
 def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollout:
@@ -3338,6 +3376,7 @@ class Seen(Record):
     native_state: JSON = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
     hooks: set[str] = field(default_factory=set)
+    old_targets: set[str] = field(default_factory=set)
     verdict: Verdict | None = None
     running_after_s: float | None = None
     back: Rollout | None = None
@@ -3359,6 +3398,7 @@ class Rollout(Value):
     touched: bool = True
     undo: JSON = field(default_factory=dict)
     native_before: str = ""
+    target_group: str = ""  # with --wait-until draining-started
     changes_definition: bool = False
     redeploys: bool = False
     discards: bool = False  # the definition is a revision that this run registered
@@ -3422,13 +3462,15 @@ class Rollout(Value):
             members = {"taskDefinition": self.target.previous_definition, **members}
         if not members:
             return ""
-        given = [f"--{_kebab(name)} {shell_word(value)}" for name, value in members.items()]
+        given = [_cli_option(name, value) for name, value in members.items()]
         where = f"--cluster {self.cluster} --service {self.service}"
         return " ".join(["aws ecs update-service", where, *given, aws.place])
 
 
-def _kebab(member: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+def _cli_option(member: str, value: Any) -> str:
+    """A member of a request as the AWS CLI takes it."""
+    name = re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {shell_word(value)}"
 
 
 def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Rollout:
@@ -3454,9 +3496,35 @@ def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Roll
         redeploys=bool(part.update.get("forceNewDeployment")),
         discards=bool(arn) and not part.draft.ready,
         native_before=str(service.get("currentServiceDeployment") or ""),
+        target_group=target_group_of(service) if part.wait.until_draining else "",
     )
     rollout.seen.known_events |= {str(event.get("id")) for event in service.get("events") or []}
+    rollout.seen.old_targets = set(target_states(ctx, rollout))
     return rollout
+
+
+def target_group_of(service: JSON) -> str:
+    """The ARN of the service's first target group; empty without one."""
+    groups = [balancer.get("targetGroupArn") for balancer in service.get("loadBalancers") or []]
+    return str(next(filter(None, groups), ""))
+
+
+def target_states(ctx: Context, rollout: Rollout, *, retries: bool = True) -> dict[str, str]:
+    """The state of each target of the roll-out's target group, if its draining is waited for."""
+    if not rollout.target_group:
+        return {}
+    answer = ctx.aws.call("DescribeTargetHealth", {"TargetGroupArn": rollout.target_group}, retries=retries)
+    described = answer.get("TargetHealthDescriptions") or []
+    return {f"{t['Target']['Id']}:{t['Target'].get('Port')}": str(t["TargetHealth"].get("State")) for t in described}
+
+
+def draining_started(ctx: Context, rollout: Rollout) -> bool:
+    """True once the load balancer drains a target that was there before, or all of those are gone: the new serve."""
+    if not rollout.target_group or not rollout.seen.running:
+        return False
+    states = target_states(ctx, rollout, retries=False)
+    old = [states[target] for target in rollout.seen.old_targets if target in states]
+    return "draining" in old or not old
 
 
 def way_back(part: PlannedService) -> str:
@@ -3549,6 +3617,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not RolloutState.WAITING and seen.verdict is None:
         seen.verdict = verdict
+    if seen.verdict is None and draining_started(ctx, rollout):
+        seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
     if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
         seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
     if rollout.state is RolloutState.COMPLETED:
@@ -3835,7 +3905,7 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
     """
     failed = [rollout for rollout in rollouts.values() if not rollout.succeeded]
     evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
-    all_back = results.plan.all_back and bool(failed or results.codes)
+    all_back = bool(failed or results.codes)
     backs = roll_back(ctx, [r for r in (rollouts.values() if all_back else failed) if may_go_back(ctx, r)])
     for part in results.plan.services:
         if rollout := rollouts.get(part.name):
@@ -4261,7 +4331,10 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
         "capacityProviderStrategy": run.capacity_provider_strategy,
         "overrides": overrides,
     }
-    return {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    request = {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    for edit in run.members:
+        request = with_member(request, edit)
+    return request
 
 
 class StartedTasks(Record):
@@ -4547,7 +4620,8 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     def planned_task(name: str, task: AppTask) -> PlannedTask:
         draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
         run = RunOptions(count=task.count, wait_for_success=True)
-        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **task.request})
+        tagged = {"enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}  # as ecs-toolkit sends
+        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **tagged, **task.request})
 
     def planned_service(entry: AppService) -> PlannedService:
         service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
@@ -4569,7 +4643,6 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         services=problems.collect(planned_service, application.services),
         after=tasks("post", application.post),
         several=True,
-        all_back=True,
     )
     problems.raise_all()
     return plan

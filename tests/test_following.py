@@ -90,14 +90,18 @@ def test_the_deployment_itself_need_not_be_waited_for(sim: Simulator, cli: Cli) 
 
 
 @pytest.mark.parametrize("desired_count", [0, 1])
-def test_a_forced_redeploy_need_not_be_waited_for_either(sim: Simulator, cli: Cli, desired_count: int) -> None:
+def test_a_forced_redeploy_that_is_not_followed_is_one_call(sim: Simulator, cli: Cli, desired_count: int) -> None:
     sim.service("prod", "web", image="app:1", desired_count=desired_count)
 
     result = cli(*WEB, "--force-new-deployment", "--skip-deployments-check")
 
-    skipped = ["Skipping check for running task definition, as desired-count <= 0"]
+    deployment = sim.services["prod", "web"].primary
     assert result.code == 0
-    assert result.lines == ["Force a new deployment of the service", *(skipped if not desired_count else [])]
+    assert result.operations == ["UpdateService"]
+    assert result.lines == [
+        "Force a new deployment of the service",
+        f"Accepted: {deployment.definition.arn}, {deployment.id}",
+    ]
 
 
 def test_the_first_wait_is_for_a_healthy_task_where_there_are_health_checks(
