@@ -3457,11 +3457,10 @@ class Rollout(Value):
         if self.stoppable and self.target.previous_definition:
             stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
             return f"{stop} {aws.place}"
-        members = {**self.undo}
-        if self.target.previous_definition:
-            members = {"taskDefinition": self.target.previous_definition, **members}
-        if not members:
+        if not self.leads_back:
             return ""
+        back = {"taskDefinition": self.target.previous_definition} if self.target.previous_definition else {}
+        members = {**back, **self.undo}
         given = [_cli_option(name, value) for name, value in members.items()]
         where = f"--cluster {self.cluster} --service {self.service}"
         return " ".join(["aws ecs update-service", where, *given, aws.place])
@@ -3714,8 +3713,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
         state = "healthy" if seen.most_running else "running"
-        was = "was" if seen.current and (seen.most_running or not seen.stopped) else "was seen"
-        reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
+        reason = f"no task of the new deployment was seen {state} within {timeout_s} seconds"
         ran = f"{seen.most_running} ran, " if seen.most_running else ""
         reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
     if not seen.current:
@@ -4051,9 +4049,11 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     primary = primary_of(rollout.seen.last)
     if primary.get("id") != rollout.target.deployment_id:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
-        return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
+        said = f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.{left_revision(ctx, rollout)}"
+        return after(cause, said)
     states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
-    state = states.get(rollout.state, "goes on, to")
+    last = rollout_verdict(rollout.seen.last, rollout.target, since_update_s=INFINITE_S)
+    state = states.get(last.state, "goes on, to")
     return after(
         cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
     )
@@ -4085,11 +4085,9 @@ def may_go_back(ctx: Context, rollout: Rollout) -> bool:
         return False
     if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
         return False
-    if rollout.leads_back or rollout.state in BY_ECS:
+    if rollout.leads_back or rollout.changes_definition or rollout.state in BY_ECS:
         return True
-    why = "there is nothing to go back to, the definition is the same"
-    why = "the definition before it is INACTIVE" if rollout.changes_definition else why
-    ctx.report.note(f"{rollout.label}Not rolled back: {why}.")
+    ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
     return False
 
 
@@ -4110,6 +4108,9 @@ def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
 def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
     """Have `back` be the roll-out to watch: ECS's own rollback where there is one, else ours; or the code, if none."""
     if rollout.state is RolloutState.ROLLBACK_FAILED:
+        return Exit.ROLLBACK_FAILED
+    if not rollout.leads_back and rollout.state not in BY_ECS:
+        ctx.report.note(f"{rollout.label}Not rolled back: the definition before it is INACTIVE.")
         return Exit.ROLLBACK_FAILED
     try:
         if rollout.state in BY_ECS:
@@ -4346,6 +4347,7 @@ class StartedTasks(Record):
     ended: dict[str, JSON] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     missing_s: dict[str, float] = field(default_factory=dict)
+    current: bool = False  # the last look was answered
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
     last_lines: dict[str, list[str]] = field(default_factory=dict)
 
@@ -4473,9 +4475,10 @@ def wait_for_tasks(ctx: Context, tasks: StartedTasks, timeout_s: float) -> None:
     """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
     patience = Patience(ctx.clock.now(), endless=not timeout_s)
     while True:
+        tasks.current = False
         try:
             found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
-            now_s = ctx.clock.now()
+            now_s, tasks.current = ctx.clock.now(), True
             patience.answered(now_s)
             require_seen(tasks, found, now_s, now_s - patience.begun_s)
             ctx.report.progress({"tasks": f"tasks: {note_tasks(ctx, tasks, found)}"}, now_s - patience.begun_s)
@@ -4577,8 +4580,9 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
             of = short_name(str(task.get("taskDefinitionArn")))
             ctx.report.error(f"Task {arn} of {of} failed: {undotted(verdict.reason)}.", task_advice(verdict, task))
     for arn in tasks.running():
-        hint = f"It goes on. To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
-        ctx.report.error(f"Task {arn} did not stop within {results.plan.task_timeout_s:g} seconds.", hint)
+        hint = f"{'It goes on. ' if tasks.current else ''}To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
+        did = "did not" if tasks.current else "was not seen to"
+        ctx.report.error(f"Task {arn} {did} stop within {results.plan.task_timeout_s:g} seconds.", hint)
     failed = [arn for arn in tasks.ended if not tasks.verdict(arn).ok]
     ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
     ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
