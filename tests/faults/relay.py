@@ -59,10 +59,10 @@ class Relay:
         """Take signals for the program inside of the block; what comes before its own handlers are there is ignored."""
         handlers = {signal.SIGUSR1: self._take, signal.SIGINT: _ignore, signal.SIGTERM: _ignore}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        self.dead = False
         try:
             yield
         finally:
+            self.dead = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
