@@ -18,7 +18,7 @@ import ecs_deploy
 from ecs_deploy import Exit
 from tests.faults.commands import FOLDER
 from tests.faults.faults import Faults
-from tests.faults.leavings import judge_leavings
+from tests.faults.leavings import SETTLES_S, judge_leavings
 from tests.faults.relay import Killed, Relay
 from tests.faults.rules import judge, may_succeed
 from tests.faults.runs import Run, report, unescaped
@@ -54,7 +54,7 @@ class WorldClock:
     def sleep(self, seconds: float) -> None:
         self._world.touch()
         with self._sim.lock:
-            self._world.spend(seconds, self._world.relay.here)
+            self._world.sleep(seconds)
 
 
 class Tape(StringIO):
@@ -107,6 +107,7 @@ class Campaign:
         """Take the faults away; every image is good now."""
         with self._sim.lock:
             world.behaviours.clear()
+            world.advance(SETTLES_S)
             world.disturb(Faults(), ())
 
     def _carry_out(self, argv: Sequence[str]) -> int:
@@ -118,15 +119,18 @@ class Campaign:
     def _run(self, world: WatchedWorld, argv: tuple[str, ...]) -> Run:
         run = Run(world, argv)
 
-        def hear(text: str) -> None:
+        def note(text: str) -> None:
             world.touch()
+            world.hear(text)
+            world.touch()
+
+        def hear(text: str) -> None:
             said = unescaped(text)
             run.wrongs += [("speaks true", wrong) for wrong in untrue(world, said)]
             run.wrongs += [("offers nothing that overwrites others", wrong) for wrong in world.overwriting(said)]
-            world.hear(said)
-            world.touch()
+            note(said)
 
-        out, err = Tape(hear), Tape(hear)
+        out, err = Tape(note if "json" in argv else hear), Tape(hear)
         random.seed(world.made.seed)  # botocore's jitter
         with tempfile.TemporaryDirectory() as folder, _surroundings(
             world.made, Path(folder), self._sim.url, calm=world.is_calm

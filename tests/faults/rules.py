@@ -139,7 +139,7 @@ def _as_asked(run: Run, track: Track) -> Iterator[str]:
 
 def _is_touched(run: Run, track: Track) -> bool:
     made = run.world.made
-    changed = made.family(track.kept.family).tag != NEW or track.kept.past in ("failed", "in progress")
+    changed = track.old.images[0] != image(track.old.family, NEW)
     return made.command.name != "app" or changed or track.name in made.line.forced
 
 
@@ -213,7 +213,9 @@ def _registers_once_and_points_at_old_or_new(run: Run) -> Iterator[str]:
     for track in world.tracks.values():
         theirs = [deployment.definition for deployment in track.theirs]
         allowed = {d.arn for d in [track.old, *ours, *theirs]} | track.way_back
-        if track.service.deployments and track.service.primary.definition.arn not in allowed:
+        primary = track.service.primary.definition
+        as_asked = world.made.command.name == "app" and primary.images[0] == image(primary.family, NEW)
+        if primary.arn not in allowed and not as_asked:
             yield f"{track.name} points at {track.service.primary.definition.arn}"
     if world.made.command.name != "app":
         for definition in ours:

@@ -24,6 +24,7 @@ class Claim:
 
     world: WatchedWorld
     parts: dict[str, str]
+    line: str
     track: Track | None
     view: View | None
 
@@ -85,10 +86,15 @@ def _was_sent(claim: Claim) -> bool:
 
 
 def _nothing_ran(claim: Claim) -> bool:
-    ours = claim.of.ours
-    tasks = [task for task in claim.world.tasks.values() if ours and task.started_by == ours.id]
-    healthy = claim["what"] == "healthy" and bool(ours and ours.definition.health_checks)
-    return not any(task.health == "HEALTHY" if healthy else task.running_s is not None for task in tasks)
+    """No task of the deployment (of the rollback's, where that is what the sentence is about) did so in that time."""
+    updates = claim.of.rollbacks if "rollback to" in claim.line else claim.of.forward
+    if not updates:
+        return True
+    update, until_s = updates[-1], updates[-1].at_s + float(claim["seconds"])
+    tasks = [task for task in claim.world.tasks.values() if task.started_by == update.after.id]
+    healthy = claim["what"] == "healthy" and bool(update.after.definition.health_checks)
+    times = [task.healthy_s if healthy else task.running_s for task in tasks]
+    return not any(at_s is not None and update.at_s <= at_s <= until_s for at_s in times)
 
 
 def _was_superseded(claim: Claim) -> bool:
@@ -112,8 +118,9 @@ def _was_deregistered(claim: Claim) -> bool:
 
 
 def _task_runs(claim: Claim) -> bool:
+    """It runs, or stopped while the answers of calls were on their way that came after the last look at it."""
     task = claim.world.tasks.get(claim["arn"])
-    return task is not None and task.stays
+    return task is not None and (task.stays or (task.stopping_s or 0) >= claim.world.awake_since_s)
 
 
 def _task_was_told(claim: Claim) -> bool:
@@ -171,7 +178,7 @@ SENTENCES = (
     _row(r"Somebody else deployed in the meantime|was superseded", _was_superseded),
     _row(r"Service deployment successful\.", lambda claim: claim.of.ever_complete),
     _row(r"The rollback to (?P<arn>ARN) did not complete", lambda claim: not _is_back(claim)),
-    _row(r"no task of the new deployment was (?P<what>running|healthy) within", _nothing_ran),
+    _row(r"no task of the new deployment was (?P<what>running|healthy) within (?P<seconds>[\d.]+)", _nothing_ran),
     _row(r"(?P<arn>ARN) is left ACTIVE: a deployment of the service still uses it", _is_used),
     _row(r"the service was deleted|the service is being deleted|The service \S+ was deleted", _is_deleted),
     _row(
@@ -200,19 +207,19 @@ def untrue(world: WatchedWorld, text: str) -> Iterator[str]:
 def _untrue(world: WatchedWorld, text: str, sentence: Sentence, match: re.Match[str]) -> str:
     parts = {name.removesuffix("_2"): value for name, value in match.groupdict().items() if value}
     tracks = _tracks_of(world, text, match) if sentence.of_service else [None]
-    claims = [Claim(world, parts, track, view) for track in tracks for view in _views(track, text, match)]
+    line = text[text.rfind("\n", 0, match.start()) + 1 :].partition("\n")[0]
+    claims = [Claim(world, parts, line, track, view) for track in tracks for view in _views(track, line)]
     if not claims or any(sentence.holds(claim) for claim in claims):
         return ""
     so = "; ".join(f"{track.name} is {view_of(track.service)}" for track in tracks if track)
     return f"{match[0]!r} {so}".rstrip()
 
 
-def _views(track: Track | None, text: str, match: re.Match[str]) -> list[View | None]:
+def _views(track: Track | None, line: str) -> list[View | None]:
     """As what the service counts: as it is, or as it was on the answer's way; where that is said, as it was shown."""
     if track is None:
         return [None]
     views: list[View | None] = [view_of(track.service)]
-    line = text[text.rfind("\n", 0, match.start()) + 1 :].partition("\n")[0]
     if LAST_SEEN.search(line):
         return [*views, track.shown, track.shown_fresh] if track.shown else views
     return [*views, track.at_last_call] if track.at_last_call else views

@@ -248,7 +248,8 @@ class WatchedWorld(World):
         self.acts: list[str] = []
         self.signalled: list[tuple[float, int, int]] = []
         """Each signal that was delivered: when, which, and how many calls there had been."""
-        self.spent_in_calls_s = 0.0
+        self.awake_since_s = 0.0
+        """When the program last slept; since then no time has passed but in its calls."""
         self.wrongs: list[tuple[str, str]] = []
         self._due: list[tuple[float, int]] = []
         self._throttled_until_s = -1.0
@@ -279,6 +280,13 @@ class WatchedWorld(World):
         self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents")
         self._triggers, self._due, self._acts_due = [], [], []
         self._run += 1
+
+    def sleep(self, seconds: float) -> None:
+        """The program sleeps."""
+        try:
+            self.spend(seconds, self.relay.here)
+        finally:
+            self.awake_since_s = self.now_s
 
     def touch(self) -> None:
         """The program looks at the clock, or has written something: in between its calls."""
@@ -466,7 +474,7 @@ class WatchedWorld(World):
 
     def handle(self, service: str, operation: str, params: Json, access_key: str = "") -> Json:
         """As `World.handle`, with somebody watching, and with signals that may take the program away from it."""
-        calls, begun_s = len(self.calls), self.now_s
+        calls = len(self.calls)
         half_s = self._latency_s() / 2
         try:
             self._arrive(operation, half_s)
@@ -485,7 +493,6 @@ class WatchedWorld(World):
             self.calls[-1].error_code = "Dropped"
             raise
         finally:
-            self.spent_in_calls_s += self.now_s - begun_s
             self.relay.acknowledge()
 
     def _latency_s(self) -> float:
