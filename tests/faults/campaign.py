@@ -132,8 +132,9 @@ class Campaign:
 
         out, err = Tape(note if "json" in argv else hear), Tape(hear)
         random.seed(world.made.seed)  # botocore's jitter
-        with tempfile.TemporaryDirectory() as folder, _surroundings(
-            world.made, Path(folder), self._sim.url, calm=world.is_calm
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            _surroundings(world.made, Path(folder), self._sim.url, calm=world.is_calm),
         ):
             words = [word.replace(FOLDER, folder) for word in argv]
             clock = WorldClock(self._sim, world)

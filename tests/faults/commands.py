@@ -109,7 +109,16 @@ def _register(rng: Random, setting: Setting) -> Line:
 def _run_task(rng: Random, setting: Setting) -> Line:
     [family] = setting.families
     edit, files = _edit(rng, family, redeploys=False)
-    argv: Words = ("-c", CLUSTER, "-d", family.name, *edit, "--run-task", "--count", str(rng.choice((1, 1, 2, 11, 15, 23))))
+    argv: Words = (
+        "-c",
+        CLUSTER,
+        "-d",
+        family.name,
+        *edit,
+        "--run-task",
+        "--count",
+        str(rng.choice((1, 1, 2, 11, 15, 23))),
+    )
     waiting: Optional = (
         (0.5, ("--stop-on-interrupt",)),
         (0.15, ("--propagate-exit-code",)),
@@ -117,8 +126,10 @@ def _run_task(rng: Random, setting: Setting) -> Line:
     )
     if rng.random() < 0.7:
         argv = (*argv, "--wait-for-success", "-t", str(rng.choice((3, 10, 30, 60, 400))), *_chosen(rng, waiting))
-    variable = {"name": "TOKEN", "value": f"{CANARY}-over\\ride\""}
-    overrides = {"containerOverrides": [{"name": CONTAINER, "environment": [variable], "command": [f"{CANARY}-override"]}]}
+    variable = {"name": "TOKEN", "value": f'{CANARY}-over\\ride"'}
+    overrides = {
+        "containerOverrides": [{"name": CONTAINER, "environment": [variable], "command": [f"{CANARY}-override"]}]
+    }
     optional: Optional = (
         (0.2, ("--overrides", json.dumps(overrides))),
         (0.1, ("--command", f"{CONTAINER}=migrate --password {CANARY}-command")),
@@ -131,13 +142,13 @@ def _run_task(rng: Random, setting: Setting) -> Line:
 
 def _deploy_application(rng: Random, setting: Setting) -> Line:
     forced = frozenset(service.name for service in setting.services if rng.random() < 0.08)
-    document: Json = {
-        "version": "v1", "cluster": CLUSTER, "tasks": {},
-        "services": [_listed(service, rng.choice((1, 1, 2, 4)), service.name in forced) for service in setting.services],
-    }  # fmt: skip
+    listed = [_listed(service, rng.choice((1, 1, 2, 4)), service.name in forced) for service in setting.services]
+    document: Json = {"version": "v1", "cluster": CLUSTER, "tasks": {}, "services": listed}
     tasks: dict[str, tuple[tuple[str, int], ...]] = {}
     for when in ("pre", "post"):
-        found = [(rng.choice(setting.families).name, rng.choice((1, 1, 2, 10))) for _ in range(rng.choice((0, 0, 1, 2)))]
+        found = [
+            (rng.choice(setting.families).name, rng.choice((1, 1, 2, 10))) for _ in range(rng.choice((0, 0, 1, 2)))
+        ]
         document["tasks"][when] = [{"family": f, "count": count, "containers": [CONTAINER]} for f, count in found]
         tasks[when] = tuple(found)
     optional: Optional = (

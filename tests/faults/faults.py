@@ -15,7 +15,8 @@ KILL = signal.SIGKILL
 GITHUB: tuple[tuple[float, int], ...] = ((0.0, signal.SIGINT), (7.5, signal.SIGTERM), (10.0, KILL))
 """How a cancelled job of GitHub ends: seconds after the first signal, and which one."""
 WRITES = (
-    "RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition", "StopServiceDeployment", "RunTask", "StopTask",
+    "RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition", "StopServiceDeployment",
+    "RunTask", "StopTask",
 )  # fmt: skip
 MAY_BE_DENIED = (
     *WRITES, "TagResource", "DescribeTasks", "ListTasks", "ListServiceDeployments", "DescribeServiceDeployments",

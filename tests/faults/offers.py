@@ -8,10 +8,11 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from botocore import xform_name
-from botocore.model import Shape
+from botocore.model import Shape, StructureShape
 
 from tests.simulator import AwsError, World
 from tests.simulator.checks import service_model
@@ -64,7 +65,7 @@ def read(text: str) -> Offer:
     except ValueError as error:
         raise Unreadable(str(error)) from error
     if program == "ecs-deploy":
-        given = dict(zip(words, words[1:], strict=False))
+        given = dict(pairwise(words))
         region = given.get("-r", given.get("--region", ""))
         return Offer(text, "", {"service": given.get("-n", "")}, region, given.get("-p", given.get("--profile", "")))
     if words[:1] != ["ecs"] or len(words) < 2:
@@ -73,8 +74,7 @@ def read(text: str) -> Offer:
     if operation is None:
         raise Unreadable(f"aws ecs has no command {words[1]}")
     params, others = _read_flags(words[2:], _flags(operation))
-    shape = service_model("ecs").operation_model(operation).input_shape
-    missing = set(shape.required_members) - set(params)
+    missing = set(_input(operation).required_members) - set(params)
     if missing:
         raise Unreadable(f"{', '.join(sorted(missing))} is required")
     return Offer(text, operation, params, others.get("--region", ""), others.get("--profile", ""))
@@ -86,10 +86,15 @@ def _operations() -> dict[str, str]:
     return {xform_name(name, "-"): name for name in names}
 
 
+def _input(operation: str) -> StructureShape:
+    shape = service_model("ecs").operation_model(operation).input_shape
+    assert shape is not None
+    return shape
+
+
 @cache
 def _flags(operation: str) -> dict[str, tuple[str, Shape]]:
-    members = service_model("ecs").operation_model(operation).input_shape.members
-    return {f"--{xform_name(name, '-')}": (name, shape) for name, shape in members.items()}
+    return {f"--{xform_name(name, '-')}": (name, shape) for name, shape in _input(operation).members.items()}
 
 
 def _read_flags(words: list[str], flags: dict[str, tuple[str, Shape]]) -> tuple[Json, dict[str, str]]:

@@ -119,7 +119,7 @@ def _exits_0_only_if_asked_for_state_was_there(run: Run) -> Iterator[str]:
 
 
 def _as_asked(run: Run, track: Track) -> Iterator[str]:
-    """The deployment was complete (or, where nothing was to change, the service runs), and all is as on the command line."""
+    """The deployment was complete (where nothing was to change: the service runs), and all is as on the command line."""
     made, ours = run.world.made, track.ours
     if not _is_touched(run, track):
         if not track.ever_full:
@@ -253,9 +253,9 @@ def _says_why_it_ended(run: Run) -> Iterator[str]:
     if made.command.name != "service":
         return
     [kept] = made.services
-    if run.code == Exit.FAILED and "--enable-rollback" in argv and "deletes" not in world.acts:
-        if world.registered and any(track.way_back for track in tracks):
-            yield "failed, and not rolled back"
+    there = "deletes" not in world.acts and world.registered and any(track.way_back for track in tracks)
+    if run.code == Exit.FAILED and "--enable-rollback" in argv and there:
+        yield "failed, and not rolled back"
     if run.code in (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED) and "--enable-rollback" not in argv and not kept.past:
         yield "a rollback that was not asked for"
     may_fail = kept.past or made.family(kept.family).old_image or not _had_time(run)
@@ -330,7 +330,9 @@ def may_succeed(run: Run) -> bool:
     world, made = run.world, run.world.made
     if made.is_unreadable or made.surroundings == "user info in a proxy":
         return False
-    if any(track.service.status != "ACTIVE" for track in world.tracks.values()) or len(world.tracks) < len(made.services):
+    if any(track.service.status != "ACTIVE" for track in world.tracks.values()) or len(world.tracks) < len(
+        made.services
+    ):
         return False
     families = {family for family, _ in (*made.line.tasks_before, *made.line.tasks_after)}
     families |= {SERVICE} if made.command.name in ("task", "definition") or made.has("--use-latest-task-def") else set()
@@ -349,5 +351,3 @@ def _may_be_replaced(run: Run, track: Track) -> bool:
     if service.is_native:
         return True
     return desired == 0 or desired * maximum // 100 > desired or -(-desired * minimum // 100) < desired
-
-

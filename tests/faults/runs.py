@@ -43,12 +43,15 @@ def report(run: Run) -> str:
     """The seed, the command line, the world, the calls and the output."""
     world, made = run.world, run.world.made
     calls = [
-        f"  {number:4} {call.at_s - world.begun_s:8.2f} s  {call.operation} {json.dumps(call.params)[:160]} -> {call.status}"
+        f"  {number:4} {call.at_s - world.begun_s:8.2f} s  {call.operation} {json.dumps(call.params)[:160]}"
+        f" -> {call.status}"
         for number, call in enumerate(world.calls[world.first_call :])
     ]
     if len(calls) > MANY:
         calls[MANY // 2 : -MANY // 2] = [f"  … {len(calls) - MANY} calls …"]
-    signals = [f"{number} at {at_s - world.begun_s:.2f} s, after {calls} calls" for at_s, number, calls in world.signalled]
+    signals = [
+        f"{number} at {at_s - world.begun_s:.2f} s, after {calls} calls" for at_s, number, calls in world.signalled
+    ]
     return "\n".join(
         (
             f"seed {made.seed}: {len(run.wrongs)} wrong", *(f"  ✗ {rule}: {wrong}" for rule, wrong in run.wrongs),

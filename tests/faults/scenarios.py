@@ -31,8 +31,8 @@ class Scenario:
     tasks_visible_after_s: float
     credentials: str
     surroundings: str
-    faults: Faults = Faults()
-    meddling: tuple[Meddling, ...] = ()
+    faults: Faults
+    meddling: tuple[Meddling, ...]
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -108,12 +108,16 @@ def _furniture(rng: Random, command: Command) -> tuple[tuple[Family, ...], tuple
     names = [SERVICE, *(f"door-{number}" for number in range(2, count + 1))]
     shared = [rng.random() < 0.25 for _ in names]
     owners = [SERVICE if share else name for name, share in zip(names, shared, strict=True)]
-    families = tuple(some_family(rng, name, good=command.good, wordy=wordy) for name in dict.fromkeys([SERVICE, *owners]))
+    families = tuple(
+        some_family(rng, name, good=command.good, wordy=wordy) for name in dict.fromkeys([SERVICE, *owners])
+    )
     if command.name == "app":
         families = tuple(_as_new(rng, family) for family in families)
     largest = 200 if count == 1 else 6
     past = 0.2 if count == 1 else 0.1
-    services = tuple(some_service(rng, name, owner, largest=largest, past=past) for name, owner in zip(names, owners, strict=True))
+    services = tuple(
+        some_service(rng, name, owner, largest=largest, past=past) for name, owner in zip(names, owners, strict=True)
+    )
     return families, services[:count]
 
 

@@ -20,7 +20,7 @@ LAST_SEEN = re.compile(r"\b(?:as|when) last seen\b|\blast seen\b")
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence that was said: its parts, of which service if it is about one, and that service as it is held to be."""
+    """One sentence that was said: its parts, its line, and the service that it is about, if any, as that is held to be."""
 
     world: WatchedWorld
     parts: dict[str, str]
@@ -113,7 +113,9 @@ def _was_deregistered(claim: Claim) -> bool:
     if definition is None or definition.status == "ACTIVE":
         return False
     if claim["why"] == "that failed":
-        return not any(d.definition is definition for t in claim.world.tracks.values() for _, d in t.service.completions)
+        return not any(
+            d.definition is definition for t in claim.world.tracks.values() for _, d in t.service.completions
+        )
     return claim["why"] == "" or not claim.world.uses_of(definition)
 
 

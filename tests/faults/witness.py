@@ -13,7 +13,7 @@ from tests.faults.faults import FLICKERING_S, KILL, MAY_BE_DENIED, WRITES, Fault
 from tests.faults.offers import Unreadable, offers_in, read
 from tests.faults.relay import Killed, Relay
 from tests.faults.scenarios import Scenario
-from tests.faults.worlds import BROKEN, CANARY, CLUSTER, OLD, SLOW, THEIRS, Kept, image
+from tests.faults.worlds import BROKEN, CANARY, CLUSTER, SLOW, THEIRS, Kept, image
 from tests.simulator import AwsError, Call, Fault, World
 from tests.simulator.definitions import Definition
 from tests.simulator.errors import Dropped, Json
@@ -383,9 +383,9 @@ class WatchedWorld(World):
             return Fault.EXPIRED
         if faults.bad_signature_at_call == index:
             return self._bad_signature()
-        if self.now_s < self._throttled_until_s and faults.throttling:
-            if operation in WRITES or not faults.throttling.only_writes:
-                return Fault.THROTTLED
+        only_writes = faults.throttling is not None and faults.throttling.only_writes
+        if self.now_s < self._throttled_until_s and (operation in WRITES or not only_writes):
+            return Fault.THROTTLED
         for aimed_operation, aimed_nth, fault in faults.aimed:
             if (operation, nth) == (aimed_operation, aimed_nth):
                 return fault
@@ -465,7 +465,9 @@ class WatchedWorld(World):
         self._new.append(definition)
         return definition
 
-    def new_task(self, cluster: str, definition: Definition, *, owner: Service | None = None, **members: object) -> Task:
+    def new_task(
+        self, cluster: str, definition: Definition, *, owner: Service | None = None, **members: object
+    ) -> Task:
         """As `World.new_task`, remembered."""
         task = super().new_task(cluster, definition, owner=owner, **members)  # type: ignore[arg-type]
         if owner is None:
@@ -572,7 +574,9 @@ class WatchedWorld(World):
         definition = self.definitions.find(params.get("taskDefinition", ""))
         found: list[str] = []
         for service in self.services_of(CLUSTER):
-            if service.status == "INACTIVE" or (service.name not in self.tracks and "ecs:ListServices" in self.faults.denied):
+            if service.status == "INACTIVE" or (
+                service.name not in self.tracks and "ecs:ListServices" in self.faults.denied
+            ):
                 continue
             looked_s = self.tracks[service.name].looked_s if service.name in self.tracks else self.now_s
             used = [d for d in service.deployments if d.definition is definition]
@@ -583,14 +587,18 @@ class WatchedWorld(World):
         self, track: Track, operation: str, params: Json, before: Deployment, *, goes_over: bool, answered: bool
     ) -> None:
         if goes_over:
-            self.is_wrong("respects others", f"{operation} on {track.name} goes over {before.id}, which is somebody else's")
+            self.is_wrong(
+                "respects others", f"{operation} on {track.name} goes over {before.id}, which is somebody else's"
+            )
         track.shown = track.shown_fresh = None
         if operation == "StopServiceDeployment":
             track.stops += 1
             return
         definition = self.definitions.find(params.get("taskDefinition", track.old.arn))
         if definition and definition.status != "ACTIVE" and definition.arn not in track.way_back:
-            self.is_wrong("respects others", f"{track.name} was pointed at {definition.arn}, which is {definition.status}")
+            self.is_wrong(
+                "respects others", f"{track.name} was pointed at {definition.arn}, which is {definition.status}"
+            )
         update = Update(self.now_s, params, before, track.service.primary, answered)
         track.updates.append(update)
         track.known_deployments.add(update.after.id)
@@ -633,5 +641,3 @@ class WatchedWorld(World):
     def is_ours(self, definition: Definition) -> bool:
         """Whether the program registered it."""
         return any(definition is found for found in self.registered)
-
-

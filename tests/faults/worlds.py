@@ -45,7 +45,8 @@ class Family:
         """What is registered for that tag; every secret in it is a canary, or a word of our own where it is wordy."""
         container: Json = {
             "name": CONTAINER, "image": image(self.name, tag), "memory": 128, "essential": True,
-            "environment": _variables(self.wordy), "secrets": [{"name": "PASSWORD", "valueFrom": f"{CANARY}-parameter"}],
+            "environment": _variables(self.wordy),
+            "secrets": [{"name": "PASSWORD", "valueFrom": f"{CANARY}-parameter"}],
             "logConfiguration": {"logDriver": "awslogs", "options": {
                 "awslogs-group": "/ecs/doors", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "ecs",
             }},
