@@ -119,7 +119,7 @@ def _exits_0_only_if_asked_for_state_was_there(run: Run) -> Iterator[str]:
 
 
 def _as_asked(run: Run, track: Track) -> Iterator[str]:
-    """The deployment was complete (where nothing was to change: the service runs), and all is as on the command line."""
+    """The deployment was complete (the service runs, where nothing was to change), and all is as asked."""
     made, ours = run.world.made, track.ours
     if not _is_touched(run, track):
         if not track.ever_full:

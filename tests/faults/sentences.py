@@ -20,7 +20,7 @@ LAST_SEEN = re.compile(r"\b(?:as|when) last seen\b|\blast seen\b")
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence that was said: its parts, its line, and the service that it is about, if any, as that is held to be."""
+    """One sentence that was said: its parts, its line, and the service that it is about, as that is held to be."""
 
     world: WatchedWorld
     parts: dict[str, str]
