@@ -207,7 +207,7 @@ def _registers_once_and_points_at_old_or_new(run: Run) -> Iterator[str]:
     world = run.world
     ours = world.registered
     lost = any(c.operation == "RegisterTaskDefinition" and c.error_code for c in world.calls[world.first_call :])
-    texts = [json.dumps(definition.raw, sort_keys=True) for definition in ours]
+    texts = [json.dumps([d.raw, world.tags.get(d.arn, [])], sort_keys=True) for d in ours]
     if len(set(texts)) < len(texts) and not (lost and {"registers", "deploys"} & set(world.acts)):
         yield f"{len(ours)} revisions were registered, of {len(set(texts))} kinds"
     for track in world.tracks.values():
