@@ -60,7 +60,7 @@ def _output(rng: Random) -> Words:
 
 def _deploy_service(rng: Random, setting: Setting) -> Line:
     [service], [family] = setting.services, setting.families
-    timeouts = (90, 200) if service.is_native else (3, 10, 20, 30, 30, 45, 60, 120)
+    timeouts = (90, 200) if service.is_native else (3, 10, 20, 30, 30, 45, 60, 120, 900)
     argv = ("-c", CLUSTER, "-n", service.name, "-t", str(rng.choice(timeouts)))
     optional: Optional = (
         (0.5, ("--enable-rollback",)),

@@ -150,7 +150,7 @@ def _missing(rng: Random) -> Json:
 
 def _throttling(rng: Random) -> Json:
     moment = rng.choice((Moment("call", _a_call(rng)), Moment("update"), Moment("update", later_s=5.0)))
-    return {"throttling": Throttling(moment, rng.choice((5.0, 30.0, 120.0, 600.0)), rng.random() < 0.6)}
+    return {"throttling": Throttling(moment, rng.choice((5.0, 30.0, 120.0, 400.0, 600.0)), rng.random() < 0.6)}
 
 
 def _signals(rng: Random) -> Json:
@@ -170,8 +170,8 @@ def _signals(rng: Random) -> Json:
         ((0.0, signal.SIGTERM),), ((0.0, signal.SIGINT),), GITHUB, ((0.0, signal.SIGTERM), (10.0, KILL)),
     )  # fmt: skip
     moment = rng.choices(moments, (20, 15, 20, 10, 10, 10, 15, 10))[0]
-    found: Json = {"signals": Signals(moment, rng.choices(ends, (4, 3, 5, 2))[0])}
-    return {**found, **_latency(rng)} if rng.random() < 0.5 else found
+    found: Json = {"signals": Signals(moment, rng.choices(ends, (4, 3, 6, 2))[0])}
+    return {**found, **_latency(rng)} if rng.random() < 0.6 else found
 
 
 def _latency(rng: Random) -> Json:
@@ -182,7 +182,7 @@ _KINDS: dict[Callable[[Random], Json], int] = {
     _some_rates: 5,
     _aimed: 5,
     _missing: 2,
-    _throttling: 4,
+    _throttling: 5,
     lambda rng: {"throttled_every": 3}: 1,
     lambda rng: {"throttles": True}: 1,
     lambda rng: {"denied": (f"ecs:{rng.choice(MAY_BE_DENIED)}",)}: 2,
@@ -193,7 +193,7 @@ _KINDS: dict[Callable[[Random], Json], int] = {
     lambda rng: {"stale": (rng.choice((15.0, 40.0, 90.0, 180.0)), rng.choice((0.5, 0.9, 1.0)))}: 3,
     _latency: 2,
     lambda rng: {"expired_from_call": _a_call(rng)}: 2,
-    _signals: 10,
+    _signals: 20,
     lambda rng: {"signals": Signals(Moment("call", _a_call(rng), after=rng.random() < 0.5), ((0.0, KILL),))}: 1,
     lambda rng: {"run_task_failures": rng.choice((1, 3, 10))}: 1,
 }

@@ -61,7 +61,7 @@ def _readable(run: Run) -> Iterator[Offer]:
 def _unsaid(run: Run, left: Leaving, offers: Sequence[Offer], rerun: Callable[[Sequence[str]], int]) -> str:
     """What is missing, or does not work; empty if all is well."""
     fitting = [o for o in offers if o.operation in ("", *left.operations) and o.addresses(*left.addressed_as)]
-    if not left.can_be_undone:
+    if not fitting and not left.can_be_undone:
         return "" if any(name in run.said for name in left.names) else "not named"
     if not fitting:
         return "no command is offered that undoes it"
@@ -77,10 +77,10 @@ def _leavings(run: Run) -> Iterator[Leaving]:
         if _goes_on(run, track):
             yield _deployment(track)
     for task in run.world.started:
-        if task.stays and task.arn in run.world.known and _is_to_be_named(run):
-            yield _task(task)
+        if task.stays and task.arn in run.world.known:
+            yield _task(task, can_be_undone=_is_waited_for(run))
     for definition in run.world.registered:
-        if run.world.is_ours(definition) and definition.status == "ACTIVE" and _is_in_vain(run, definition):
+        if definition.status == "ACTIVE" and _is_in_vain(run, definition):
             yield _revision(run, definition)
 
 
@@ -114,32 +114,33 @@ def _deployment(track: Track) -> Leaving:
         ("UpdateService", "StopServiceDeployment"),
         (track.name, release.arn),
         is_undone,
-        can_be_undone=not track.redeploys and bool(track.way_back),
+        can_be_undone=not track.redeploys and track.must_go_back,
     )
 
 
-def _is_to_be_named(run: Run) -> bool:
-    """Without --wait-for-success the tasks were started to be left, and `Executed task:` names them."""
+def _is_waited_for(run: Run) -> bool:
+    """Without --wait-for-success the tasks were started to be left, and `Executed task:` is enough of a name."""
     return run.world.made.command.name == "app" or run.world.made.has("--wait-for-success")
 
 
-def _task(task: Task) -> Leaving:
-    return Leaving(
-        f"the task {task.arn} runs", (task.arn,), ("StopTask",), (task.arn,), lambda _: not task.stays
-    )  # fmt: skip
+def _task(task: Task, *, can_be_undone: bool) -> Leaving:
+    names = (task.arn,)
+    return Leaving(f"the task {task.arn} runs", names, ("StopTask",), names, lambda _: not task.stays, can_be_undone)
 
 
 def _is_in_vain(run: Run, definition: Definition) -> bool:
-    """Whether nothing uses a revision that was registered for something else than its own sake."""
+    """Whether nothing uses a revision; one that was registered for its own sake has to be named as well."""
     world, made = run.world, run.world.made
-    if made.command.name not in ("service", "app") or world.uses_of(definition):
+    if world.uses_of(definition) or (definition.arn not in world.known and (run.code is None or _is_wanted(run))):
         return False
-    if run.code is None and definition.arn not in world.known:
-        return False
-    if any(task.definition is definition for task in world.started):
+    if any(task.definition is definition for task in world.started) and not _is_wanted(run):
         return False
     was_used = any(update.after.definition is definition for t in world.tracks.values() for update in t.updates)
     return not (was_used and made.has("--keep-failed-revision"))
+
+
+def _is_wanted(run: Run) -> bool:
+    return run.world.made.command.name in ("definition", "task")
 
 
 def _revision(run: Run, definition: Definition) -> Leaving:
@@ -151,5 +152,5 @@ def _revision(run: Run, definition: Definition) -> Leaving:
         ("DeregisterTaskDefinition",),
         (definition.arn,),
         lambda _: definition.status != "ACTIVE",
-        can_be_undone=known,
+        can_be_undone=known and not _is_wanted(run),
     )

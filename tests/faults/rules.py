@@ -55,12 +55,12 @@ def _knows_what_it_does(run: Run) -> Iterator[str]:
             yield f"the document says {document['exit_code']}, the exit code is {run.code}"
 
 
-_MAY_BE_MASKED = re.compile(
-    r"^> \w+ \{|^ *(?:[0-9a-f]{8} )?(?:[\w-]+ )?\| |event: |^ +(?:[\w -]+: +)?[~+-] |^Would (?:register|send \w+): "
-    r"|(?:stopped|failed|ended well): .|\d+ × .|^ *[-~+] "
+_QUOTES = re.compile(
+    r"^> \w+ \{|^ *(?:[0-9a-f]{8} )?(?:[\w-]+ )?\| |event: |^ *(?:[\w -]+: +)?[~+-] |^Would (?:register|send \w+): "
+    r"|(?:stopped|failed|ended well|rolled back|rollback|going back|went back): |\d+ × |did not complete: "
     r"|AWS (?:refused|denied|throttled|does not accept|had an error|was not reached|cannot be used)"
 )
-"""The lines that quote somebody: AWS, a log, a request, a definition."""
+"""What comes before the words of somebody else: AWS's, a log's, a request's, a definition's."""
 _OWN_MEMBERS = ("verdict", "service", "cluster", "deployment_id", "exit_code", "name", "result", "new_task_definition")
 
 
@@ -68,7 +68,7 @@ def _prints_its_own_words_whole(run: Run) -> Iterator[str]:
     if not run.world.made.is_wordy:
         return
     for line in run.said.splitlines() if not run.wants_json else run.err.splitlines():
-        if "***" in line and not _MAY_BE_MASKED.search(line):
+        if "***" in line and not _QUOTES.search(line[: line.index("***")]):
             yield f"masked in our own words: {line[:160]!r}"
     for offer in offers_in(run.said):
         if "***" in offer:
@@ -98,6 +98,11 @@ def _names_it_in_the_document(run: Run) -> Iterator[str]:
     for task in run.world.started:
         if task.arn in run.world.known and task.stays and task.arn not in run.out:
             yield f"the document does not name the task {task.arn}"
+    previous = json.loads(run.out).get("previous_task_definition")
+    if run.world.made.command.name == "service" and previous is not None:
+        [track] = run.world.tracks.values()
+        if previous != track.old.arn and not track.acts:
+            yield f"the document says that {previous} ran before; it was {track.old.arn}"
 
 
 # --- How it ends
@@ -253,7 +258,7 @@ def _says_why_it_ended(run: Run) -> Iterator[str]:
     if made.command.name != "service":
         return
     [kept] = made.services
-    there = "deletes" not in world.acts and world.registered and any(track.way_back for track in tracks)
+    there = "deletes" not in world.acts and world.registered and any(track.must_go_back for track in tracks)
     if run.code == Exit.FAILED and "--enable-rollback" in argv and there:
         yield "failed, and not rolled back"
     if run.code in (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED) and "--enable-rollback" not in argv and not kept.past:
@@ -261,6 +266,26 @@ def _says_why_it_ended(run: Run) -> Iterator[str]:
     may_fail = kept.past or made.family(kept.family).old_image or not _had_time(run)
     if run.code == Exit.ROLLBACK_FAILED and made.is_quiet and not may_fail:
         yield "the rollback failed, though nothing kept it from succeeding"
+
+
+def _waits_while_it_is_throttled(run: Run) -> Iterator[str]:
+    """Throttling that ends within the time-out ends neither the wait nor the way back."""
+    world, made = run.world, run.world.made
+    throttling = made.faults.throttling
+    only = throttling is not None and made.faults == Faults(throttling=throttling) and not world.is_calm
+    if not only or throttling is None or throttling.moment.of != "update" or made.command.name != "service":
+        return
+    [track] = world.tracks.values()
+    passes = throttling.moment.later_s + throttling.seconds + 2 * RETRY_DELAY_S < made.timeout_s
+    if run.code == Exit.AWS and passes and "deletes" not in world.acts:
+        yield f"an error of AWS after {world.now_s - world.begun_s:.0f} s, throttled for {throttling.seconds:.0f} s"
+    tried = track.rollbacks or track.stops or track.theirs or "deletes" in track.acts
+    if run.code == Exit.ROLLBACK_FAILED and passes and track.must_go_back and not tried and _is_ours(track):
+        yield f"gave the way back up; throttled for {throttling.seconds:.0f} s"
+
+
+def _is_ours(track: Track) -> bool:
+    return track.service.primary is track.ours
 
 
 def _is_refused(run: Run) -> bool:
@@ -318,6 +343,7 @@ _RULES: tuple[Callable[[Run], Iterator[str]], ...] = (
     _exits_20_only_if_service_is_back_and_stable,
     _registers_once_and_points_at_old_or_new,
     _says_why_it_ended,
+    _waits_while_it_is_throttled,
     _ends_in_time,
 )
 

@@ -97,7 +97,7 @@ def scenario(seed: int) -> Scenario:
         credentials=credentials,
         surroundings=rng.choices(SURROUNDINGS, (86, 8, 4, 2))[0],
         faults=some_faults(rng) if rng.random() < 0.7 else Faults(),
-        meddling=some_meddling(rng, len(services)) if rng.random() < 0.25 else (),
+        meddling=some_meddling(rng, len(services)) if rng.random() < 0.3 else (),
     )
 
 

@@ -93,6 +93,8 @@ class Track:
         self.acts: list[str] = []
         self.way_back: frozenset[str] = frozenset()
         """The definitions to go back to: what worked last, or where nothing is known to have worked, what was there."""
+        self.must_go_back = False
+        """Whether one of these is ACTIVE, so that nothing but a fault can keep a rollback from being begun."""
         self.shown: View | None = None
         self.shown_fresh: View | None = None
         self.at_last_call: View | None = None
@@ -141,6 +143,7 @@ class Track:
         if found[0] not in self.service.deployments or not found[0].definition.usable_at(now_s):
             found.append(before)  # nobody who asks ECS alone would know better
         self.way_back = frozenset(d.definition.arn for d in found if d.definition.usable_at(now_s))
+        self.must_go_back = any(d.definition.status == "ACTIVE" for d in found)
 
     def note(self) -> None:
         """Whether our deployment was ever seen to run, and to be all there is."""
@@ -563,10 +566,11 @@ class WatchedWorld(World):
         repeats = track.updates[-1].params == params and not track.updates[-1].answered
         shown = track.shown is not None and track.shown.deployment not in {d.id for d in track.theirs}
         for call in reversed(self.calls[self.first_call :]):
-            if call.operation == operation and call.error_code:
-                continue
-            looked = call.operation in LOOKS and track.looked_s >= call.at_s
-            return repeats or (looked and shown and self.now_s - track.looked_s <= A_LOOK_LASTS_S)
+            tried = call.operation == operation and call.error_code
+            looked_elsewhere = call.operation in LOOKS and track.looked_s < call.at_s
+            if not tried and not looked_elsewhere:
+                looked = call.operation in LOOKS and self.now_s - track.looked_s <= A_LOOK_LASTS_S
+                return repeats or (looked and shown)
         return False
 
     def _users(self, params: Json) -> list[str]:
