@@ -44,7 +44,7 @@ class View:
     state: str
     running: int
     desired: int
-    used: frozenset[str]
+    used: tuple[str, ...]
 
     @property
     def completed(self) -> bool:
@@ -53,7 +53,7 @@ class View:
 
 def view_of(service: Service) -> View:
     """The service as it is now."""
-    primary, used = service.primary, frozenset(d.definition.arn for d in service.deployments)
+    primary, used = service.primary, tuple(d.definition.arn for d in service.deployments)
     state, running = primary.rollout_state, primary.running_count
     return View(service.status, primary.id, primary.definition.arn, state, running, service.desired_count, used)
 
@@ -61,7 +61,7 @@ def view_of(service: Service) -> View:
 def view_in(answer: Json) -> View:
     """The service as an answer showed it."""
     deployments = answer.get("deployments") or [{}]
-    primary, used = deployments[0], frozenset(str(d.get("taskDefinition")) for d in deployments)
+    primary, used = deployments[0], tuple(str(d.get("taskDefinition")) for d in deployments)
     running, desired = primary.get("runningCount", 0), answer["desiredCount"]
     settled = "COMPLETED" if len(deployments) == 1 and running == desired else "IN_PROGRESS"
     state = primary.get("rolloutState", settled)
@@ -598,7 +598,7 @@ class WatchedWorld(World):
         if operation == "StopServiceDeployment":
             track.stops += 1
             return
-        definition = self.definitions.find(params.get("taskDefinition", track.old.arn))
+        definition = self.definitions.find(params["taskDefinition"]) if "taskDefinition" in params else None
         if definition and definition.status != "ACTIVE" and definition.arn not in track.way_back:
             self.is_wrong(
                 "respects others", f"{track.name} was pointed at {definition.arn}, which is {definition.status}"
