@@ -159,8 +159,8 @@ def _signals(rng: Random) -> Json:
     moments = (
         Moment("call", _a_call(rng), after=after),
         Moment("touch", int(rng.expovariate(1 / 25))),
-        Moment("update", later_s=rng.choice((0.3, 2.0, 7.0, 20.0))),
-        Moment(rng.choice(WRITES[:4]), rng.choice((0, 0, 1)), after=after),
+        Moment("update", rng.choice((0, 0, 0, 1, 3)), later_s=rng.choice((0.3, 2.0, 7.0, 20.0))),
+        Moment(rng.choice(WRITES[:4]), rng.choice((0, 0, 1, 3)), after=after),
         Moment("RunTask", rng.choice((0, 0, 1)), after=after),
         Moment(rng.choice(("GetLogEvents", "DescribeTasks", "ListTasks")), rng.choice((0, 1)), after=after),
         Moment(rng.choice(("line × ", "line Rolling back to", "line stopped: ", "line Last log lines"))),

@@ -10,7 +10,7 @@ from tests.faults.faults import KILL
 from tests.faults.offers import Offer, Unreadable, offers_in, read
 from tests.faults.runs import Run
 from tests.faults.scenarios import PROFILE
-from tests.faults.witness import Track
+from tests.faults.tracks import Track
 from tests.simulator import AwsError
 from tests.simulator.definitions import Definition
 from tests.simulator.tasks import Task

@@ -11,7 +11,7 @@ from ecs_deploy import Exit
 from tests.faults.faults import WRITES, Faults
 from tests.faults.offers import offers_in
 from tests.faults.runs import Run
-from tests.faults.witness import Track
+from tests.faults.tracks import Track
 from tests.faults.worlds import CANARY, CONTAINER, NEW, OLD, SERVICE, image
 from tests.simulator.errors import Json
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.faults.faults import WRITES
-from tests.faults.witness import Track, View, WatchedWorld, view_of
+from tests.faults.tracks import Track, View, view_of
+from tests.faults.witness import WatchedWorld
 from tests.faults.worlds import CONTAINER
 
 ARN = r"arn:[\w:/.-]*[\w]"
