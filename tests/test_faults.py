@@ -19,7 +19,9 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from tests.faults import Campaign, Finding, environment, scenario
+from tests.faults.offers import Unreadable, read
 from tests.simulator import Simulator
+from tests.simulator.errors import Json
 
 CHUNK = 50
 SEEDS = 400
@@ -38,6 +40,40 @@ def test_no_fault_makes_it_lie_or_leave_a_mess(campaign: Campaign, first: int) -
     wrong = list(filter(None, (campaign.check(scenario(seed)) for seed in range(first, first + CHUNK))))
 
     assert wrong == [], "\n\n".join(finding.text for finding in wrong)
+
+
+OFFERS = {
+    "aws ecs update-service --cluster c --service s --desired-count 2 --force-new-deployment --region us-east-1": {
+        "cluster": "c", "service": "s", "desiredCount": 2, "forceNewDeployment": True,
+    },
+    """aws ecs update-service --service s --deployment-configuration '{"maximumPercent": 150}' --profile p""": {
+        "service": "s", "deploymentConfiguration": {"maximumPercent": 150},
+    },
+    "aws ecs update-service --service s --no-enable-execute-command": {"service": "s", "enableExecuteCommand": False},
+    "aws ecs stop-task --cluster c --task arn:t --reason 'not any more'": {
+        "cluster": "c", "task": "arn:t", "reason": "not any more",
+    },
+    "aws ecs update-service --service s --desired-count two": None,
+    "aws ecs update-service --service s --desired-count": None,
+    "aws ecs update-service --service s --task-def d": None,
+    "aws ecs update-service --cluster c": None,
+    "aws ecs undo-service --service s": None,
+    "aws ecs stop-task --task 'arn:t": None,
+    "aws logs tail group": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "params"), OFFERS.items(), ids=OFFERS)
+def test_offers_are_read_as_strictly_as_the_aws_cli_reads_them(text: str, params: Json | None) -> None:
+    if params is not None:
+        assert read(text).params == params
+        return
+    with pytest.raises(Unreadable):
+        read(text)
+
+
+def test_a_seed_always_makes_the_same_scenario() -> None:
+    assert [scenario(seed) for seed in range(50)] == [scenario(seed) for seed in range(50)]
 
 
 def play(first: int, count: int) -> list[Finding]:

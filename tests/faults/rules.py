@@ -198,7 +198,7 @@ def _exits_20_only_if_service_is_back_and_stable(run: Run) -> Iterator[str]:
 
 def _is_back(track: Track) -> Iterator[str]:
     service = track.service
-    if service.primary.definition.arn not in track.way_back and not track.redeploys:
+    if service.primary.definition.arn not in track.worked and not track.redeploys:
         yield f"{track.name} runs {service.primary.definition.arn}"
     if service.primary.rollout_state != "COMPLETED" and not service.hides_rollout_state:
         yield f"the PRIMARY deployment of {track.name} is {service.primary.rollout_state}"
@@ -217,7 +217,7 @@ def _registers_once_and_points_at_old_or_new(run: Run) -> Iterator[str]:
         yield f"{len(ours)} revisions were registered, of {len(set(texts))} kinds"
     for track in world.tracks.values():
         theirs = [deployment.definition for deployment in track.theirs]
-        allowed = {d.arn for d in [track.old, *ours, *theirs]} | track.way_back
+        allowed = {d.arn for d in [track.old, *ours, *theirs]} | track.worked
         primary = track.service.primary.definition
         as_asked = world.made.command.name == "app" and primary.images[0] == image(primary.family, NEW)
         if primary.arn not in allowed and not as_asked:

@@ -66,8 +66,10 @@ class Track:
         self.stops = 0
         self.theirs: list[Deployment] = []
         self.acts: list[str] = []
+        self.worked: frozenset[str] = frozenset()
+        """The definitions of before: what worked last, or where nothing is known to have worked, what was there."""
         self.way_back: frozenset[str] = frozenset()
-        """The definitions to go back to: what worked last, or where nothing is known to have worked, what was there."""
+        """Those of them that a service can still be pointed at."""
         self.must_go_back = False
         """Whether one of these is ACTIVE, so that nothing but a fault can keep a rollback from being begun."""
         self.shown: View | None = None
@@ -117,6 +119,7 @@ class Track:
         found = [before] if before.rollout_state == "COMPLETED" or last is None else [last]
         if found[0] not in self.service.deployments or not found[0].definition.usable_at(now_s):
             found.append(before)  # nobody who asks ECS alone would know better
+        self.worked = frozenset(d.definition.arn for d in found)
         self.way_back = frozenset(d.definition.arn for d in found if d.definition.usable_at(now_s))
         self.must_go_back = any(d.definition.status == "ACTIVE" for d in found)
 

@@ -106,6 +106,8 @@ class WatchedWorld(World):
     def disturb(self, faults: Faults, meddling: tuple[Meddling, ...]) -> None:
         """Begin a run: forget what the last one did, and have these faults happen."""
         self.faults = faults
+        self.is_calm = self._run > 0
+        """Whether this is the run without faults."""
         self._run += 1
         self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents")
         self.deny(*faults.denied)
@@ -132,8 +134,8 @@ class WatchedWorld(World):
         self._acts_due: list[Meddling] = []
         self._triggers: list[tuple[Moment, Callable[[], None]]] = []
         self._set_triggers(faults, meddling)
-        if faults.run_task_failures:
-            self.fail_run_task("RESOURCE:MEMORY", faults.run_task_failures)
+        self.take_run_task_failures(0)  # which forgets those that are left
+        self.fail_run_task("RESOURCE:MEMORY", faults.run_task_failures)
         for track in self.tracks.values():
             track.note()
 
@@ -144,11 +146,6 @@ class WatchedWorld(World):
             self._triggers.append((throttling.moment, partial(self._begin_throttling, throttling.seconds)))
         for one in meddling:
             self._triggers.append((one.moment, partial(self._begin_act, one)))
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether this is the run without faults."""
-        return self.first_call > 0
 
     def calm_down(self) -> None:
         """No fault and nobody's act happens any more."""
