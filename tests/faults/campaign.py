@@ -146,7 +146,7 @@ class Campaign:
             except BaseException:
                 run.wrongs.append(("knows what it does", f"an exception left main: {traceback.format_exc()}"))
             run.written = "".join(path.read_text() for path in Path(folder).glob("github-*"))
-        run.out, run.err = out.getvalue(), err.getvalue()
+        run.out, run.err, run.calls = out.getvalue(), err.getvalue(), tuple(world.calls[world.first_call :])
         return run
 
 

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from tests.faults.witness import WatchedWorld
+from tests.simulator import Call
 
 MANY = 200
 """More calls than that are not printed all."""
@@ -22,6 +23,7 @@ class Run:
     out: str = ""
     err: str = ""
     written: str = ""
+    calls: tuple[Call, ...] = ()
     wrongs: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -45,7 +47,7 @@ def report(run: Run) -> str:
     calls = [
         f"  {number:4} {call.at_s - world.begun_s:8.2f} s  {call.operation} {json.dumps(call.params)[:160]}"
         f" -> {call.status}"
-        for number, call in enumerate(world.calls[world.first_call :])
+        for number, call in enumerate(run.calls)
     ]
     if len(calls) > MANY:
         calls[MANY // 2 : -MANY // 2] = [f"  … {len(calls) - MANY} calls …"]
