@@ -4606,7 +4606,8 @@ OPTIONS = (
                "cluster", legacy="-cluster"),
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
-        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
+               "source.latest", suffices=True),
         Option("--task-definition-file", "FILE", "start from this JSON file",
                "source.file", _definition_file, suffices=True),
         Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
@@ -4645,7 +4646,7 @@ OPTIONS = (
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.desired_count", _desired_count, service_only=True, legacy="-desired-count"),
+               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
         Option("-m --min", "PERCENT", "minimumHealthyPercent",
                "change.minimum_healthy_percent", _number(0), service_only=True),
         Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
@@ -4664,7 +4665,7 @@ OPTIONS = (
         Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "", "with -d and -c: run the new revision"),
+        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
         Option("--wait-for-success", "", "wait until every essential container ended with 0",
                "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
@@ -4928,7 +4929,9 @@ def _target_rules(service: bool, definition: bool, run: bool, given: Given) -> I
 
 
 def _asks(option: Option, given: Given) -> bool:
-    """True if the option alone is something to do."""
+    """True if the option alone is something to do; a negative count says that it stays."""
+    if option.name == "--desired-count" and _last(given, option.name).startswith("-"):
+        return False
     return option.suffices and not (option.service_only and "--service-name" not in given)
 
 

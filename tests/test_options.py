@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Exit, shorthand
+from ecs_deploy import Exit, parse_classic, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -234,6 +234,19 @@ def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[
 
     assert result.code == 3
     assert "AKIAHUNTER2" not in result.out + result.err
+
+
+# --- What is something to do
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-n web -D 0", "-n web -D 4", "-n web --taskdef web:5", "-n web --use-latest-task-def", "-d job --run-task"],
+)
+def test_a_count_a_revision_and_a_task_are_something_to_do(line: str) -> None:
+    options = parse_classic(["-c", "prod", *line.split()], {})
+
+    assert not options.edits
 
 
 # --- Errors that help
