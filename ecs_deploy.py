@@ -301,6 +301,7 @@ class WaitOptions(Value):
 
     timeout_s: float = 90.0
     skip_deployments_check: bool = False
+    no_wait: bool = False
     fail_fast: int = 0
     rollback: bool = False
     keep_failed_revision: bool = False
@@ -4658,6 +4659,8 @@ OPTIONS = (
                "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
+        Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
+               service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
         Option("--enable-rollback", "", "on failure go back, and wait for that too",
                "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",

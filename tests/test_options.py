@@ -197,6 +197,26 @@ def test_a_second_different_value_is_a_usage_error(cli: Cli, arguments: list[str
     assert "AKIAHUNTER" not in result.err
 
 
+@pytest.mark.parametrize("other", ["--enable-rollback", "--fail-fast=2"])
+def test_not_to_wait_contradicts_what_needs_the_wait(cli: Cli, other: str) -> None:
+    result = cli(*SERVICE, "--no-wait", other)
+
+    assert (result.code, result.operations) == (3, [])
+    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
+    result = cli(*RUN, "--no-wait", "--wait-for-success")
+
+    assert (result.code, result.operations) == (3, [])
+    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+def test_not_to_wait_is_an_option_of_the_wait() -> None:
+    assert parse_classic([*SERVICE, "--no-wait"], {}).wait.no_wait
+    assert not parse_classic(SERVICE, {}).wait.no_wait
+
+
 def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 
