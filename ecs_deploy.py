@@ -294,6 +294,7 @@ class ServiceOptions(Value):
     minimum_healthy_percent: int | None = None
     maximum_percent: int | None = None
     force_new_deployment: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
 
 
 class WaitOptions(Value):
@@ -323,6 +324,7 @@ class RunOptions(Value):
     watch_container: str = ""
     propagate_exit_code: bool = False
     stop_on_interrupt: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of RunTask's request
 
 
 class OutputOptions(Value):
@@ -874,6 +876,27 @@ def short_name(arn: str) -> str:
 
 
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key", re.IGNORECASE)
+
+
+def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
+    """The values of such edits that must not be printed: environments, secrets, and what is named like a secret."""
+    leaves = [leaf for edit in edits for leaf in _leaves(edit.value, [str(step) for step in edit.steps])]
+    hidden = re.compile(rf"environment|{_SECRET_NAME.pattern}", re.IGNORECASE)
+    return {text for path, text in leaves if hidden.search(path)}
+
+
+def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
+    """Every text and number in a value, after the names that lead to it; a name itself is none."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, dict):
+        own = [str(value[naming]) for naming in ("name", "key") if naming in value]
+        for name, inner in value.items():
+            if name not in ("name", "key"):
+                yield from _leaves(inner, [*path, *own, name])
+    elif value is not None:
+        yield ".".join(path), str(value)
 
 
 def secret_values(definition: JSON) -> set[str]:
@@ -4653,6 +4676,8 @@ OPTIONS = (
         Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
         Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
                "change.force_new_deployment", suffices=True, service_only=True),
+        Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
+               "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
         Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
@@ -4686,6 +4711,8 @@ OPTIONS = (
                "run.overrides", _task_overrides, needs="--run-task"),
         Option("--command", "NAME=COMMAND", "the command of a container",
                "run.commands", _container_command, adds=True, needs="--run-task"),
+        Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
+               "run.members", _member("RunTask"), adds=True, needs="--run-task"),
         Option("--watch-container", "NAME", "only this container's exit code decides",
                "run.watch_container", needs="--run-task --wait-for-success"),
         Option("--propagate-exit-code", "", "exit with the container's exit code",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import MemberEdit, input_shape, member_edit, with_member
+from ecs_deploy import MemberEdit, input_shape, member_edit, member_secrets, parse_classic, with_member
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -208,6 +208,27 @@ def test_any_path_and_any_value_is_an_edit_or_refused(path: str, text: str) -> N
         assert with_member(with_member({}, edit), edit) == with_member({}, edit)
 
 
+# --- Secrets
+
+
+@pytest.mark.parametrize(
+    ("shape", "path", "text", "hidden"),
+    [
+        (DEFINITION, "containerDefinitions[api].environment", "name=A,value=hunter2 name=B,value=b", {"hunter2", "b"}),
+        (DEFINITION, "containerDefinitions[api].environment[A].value", "hunter2", {"hunter2"}),
+        (DEFINITION, "containerDefinitions[api].secrets", "name=A,valueFrom=arn", {"arn"}),
+        (DEFINITION, "containerDefinitions[api].dockerLabels.api-token", "hunter2", {"hunter2"}),
+        (DEFINITION, "containerDefinitions[api].logConfiguration.options", "splunk-token=hunter2,x=y", {"hunter2"}),
+        (DEFINITION, "tags", "key=password,value=hunter2 key=a,value=b", {"hunter2"}),
+        (TASK, "overrides.containerOverrides[job]", "environment=[{name=A,value=hunter2}],memory=1", {"hunter2"}),
+        (DEFINITION, "cpu", "256", set()),
+        (SERVICE, "loadBalancers", "containerName=web,containerPort=80", set()),
+    ],
+)
+def test_what_may_be_secret_is_known(shape: Any, path: str, text: str, hidden: set[str]) -> None:
+    assert member_secrets([member_edit(shape, path, text)]) == hidden
+
+
 # --- The command
 
 
@@ -286,3 +307,32 @@ def test_a_wrong_value_is_not_shown(cli: Cli) -> None:
 
     assert result.code == 3
     assert "hunter2" not in result.err
+
+
+def test_members_of_the_requests_are_typed_when_they_are_read() -> None:
+    grace = ["--service-set", "healthCheckGracePeriodSeconds=60"]
+    tags = ["--task-set", "propagateTags=TASK_DEFINITION", "--task-set", "enableECSManagedTags=true"]
+
+    assert parse_classic([*WEB, *grace], {}).change.members == (MemberEdit(("healthCheckGracePeriodSeconds",), 60),)
+    run = parse_classic(["-c", "prod", "-d", "job", "--run-task", *tags], {}).run
+    assert run is not None
+    assert run.members == (
+        MemberEdit(("propagateTags",), "TASK_DEFINITION"),
+        MemberEdit(("enableECSManagedTags",), True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-n", "web", "--service-set", "cluster=x"], "argument --service-set: cluster is what this command decides"),
+        (["-n", "web", "--service-set", "grace=1"], "argument --service-set: there is no member grace"),
+        (["-d", "job", "--run-task", "--task-set", "count=2"], "count is what this command decides; use --count"),
+        (["-d", "job", "--set", "cpu=1", "--task-set", "group=x"], "--task-set requires --run-task"),
+    ],
+)
+def test_a_wrong_member_of_a_request_is_a_usage_error(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli("-c", "prod", *arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert said in result.err
