@@ -303,6 +303,7 @@ class WaitOptions(Value):
     timeout_s: float = 90.0
     skip_deployments_check: bool = False
     no_wait: bool = False
+    until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
     fail_fast: int = 0
     rollback: bool = False
     keep_failed_revision: bool = False
@@ -4377,6 +4378,12 @@ def _output(text: str) -> bool:
     return text == "json"
 
 
+def _until_draining(text: str) -> bool:
+    if text not in ("primary-rolled", "draining-started"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither primary-rolled nor draining-started")
+    return text == "draining-started"
+
+
 def _launch_type(text: str) -> str:
     known = ("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")
     if text.upper() not in known:
@@ -4684,6 +4691,9 @@ OPTIONS = (
                "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
+        Option("--wait-until", "primary-rolled|draining-started",
+               "the end of the wait: the default, or as soon as the load balancer drains an old target",
+               "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
         Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
                service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
         Option("--enable-rollback", "", "on failure go back, and wait for that too",

@@ -212,6 +212,18 @@ def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
     assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
 
 
+@pytest.mark.parametrize(("until", "draining"), [("primary-rolled", False), ("draining-started", True)])
+def test_the_end_of_the_wait_is_that_of_go_awsecs(until: str, draining: bool) -> None:
+    assert parse_classic([*SERVICE, "-wait-until", until], {}).wait.until_draining is draining
+
+
+def test_another_end_of_the_wait_is_a_usage_error(cli: Cli) -> None:
+    assert "'soon' is neither primary-rolled nor draining-started" in cli(*SERVICE, "--wait-until", "soon").err
+    assert (
+        "--wait-until and --no-wait exclude each other" in cli(*SERVICE, "--no-wait", "-wait-until=primary-rolled").err
+    )
+
+
 def test_not_to_wait_is_an_option_of_the_wait() -> None:
     assert parse_classic([*SERVICE, "--no-wait"], {}).wait.no_wait
     assert not parse_classic(SERVICE, {}).wait.no_wait
