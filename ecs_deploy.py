@@ -342,7 +342,7 @@ class DeployOptions(Value):
     aws: AwsOptions
     output: OutputOptions
     cluster: str = ""
-    service: str = ""
+    services: tuple[str, ...] = ()
     task_definition: str = ""
     source: Source = Source()
     edits: Edits = Edits()
@@ -352,6 +352,11 @@ class DeployOptions(Value):
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The first service; empty without one."""
+        return self.services[0] if self.services else ""
 
 
 class AppOptions(Value):
@@ -4501,6 +4506,10 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
     return match[1], match[2]
 
 
+def _service_name(text: str) -> Iterator[tuple[str, str]]:
+    yield f"-n {text.strip()}", text.strip()
+
+
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
     yield from ((name.strip(), name.strip()) for name in text.split(",") if name.strip())
 
@@ -4630,7 +4639,8 @@ _SHOWN = ("--version", "--help")
 # fmt: off
 OPTIONS = (
     Group("what to deploy", ("",), (
-        Option("-n --service-name --service", "SERVICE", "deploy this service", "service", legacy="-service"),
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
         Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
                "task_definition"),
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",

@@ -180,7 +180,6 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(["-n", "worker"], id="two services"),
         pytest.param(["--image=app:3"], id="two images"),
         pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
         pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
@@ -215,6 +214,12 @@ def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
 @pytest.mark.parametrize(("until", "draining"), [("primary-rolled", False), ("draining-started", True)])
 def test_the_end_of_the_wait_is_that_of_go_awsecs(until: str, draining: bool) -> None:
     assert parse_classic([*SERVICE, "-wait-until", until], {}).wait.until_draining is draining
+
+
+def test_several_services_are_several_and_the_same_one_twice_is_one() -> None:
+    argv = ["-c", "prod", "-n", "web", "-service", "worker", "--service-name=web", "-i", "app:2"]
+
+    assert parse_classic(argv, {}).services == ("web", "worker")
 
 
 def test_another_end_of_the_wait_is_a_usage_error(cli: Cli) -> None:
