@@ -5635,19 +5635,8 @@ _MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to s
 
 def _classic_rules(given: Given) -> Iterator[UsageError]:
     """What is wrong between the options, in the order of the shell script's own checks."""
-    service, definition, run = (name in given for name in ("--service-name", "--task-definition", "--run-task"))
-    if not service and not definition:
-        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
-        yield UsageError(required, Exit.NO_TARGET)
-    if service and definition:
-        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
-    if service and run:
-        hint = "To run a task, name its definition with -d instead of a service."
-        yield UsageError("-n and --run-task exclude each other", hint=hint)
-    if (service or run) and "--cluster" not in given:
-        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    asked = [option.name for option in _present("", given) if option.suffices and (service or not option.service_only)]
-    if not asked or (asked == ["--desired-count"] and _last(given, "--desired-count").startswith("-")):
+    yield from _target_rules("--service-name" in given, "--task-definition" in given, "--run-task" in given, given)
+    if not any(_asks(option, given) for option in _present("", given)):
         nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
         others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
         yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
@@ -5660,6 +5649,26 @@ def _classic_rules(given: Given) -> Iterator[UsageError]:
         yield UsageError(f"Only one of {_listed(starts)}")
     if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
         yield UsageError("-e/--tag-env-var needs -i/--image")
+
+
+def _target_rules(service: bool, definition: bool, run: bool, given: Given) -> Iterator[UsageError]:
+    if not service and not definition:
+        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
+        yield UsageError(required, Exit.NO_TARGET)
+    if service and definition:
+        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
+    if service and run:
+        hint = "To run a task, name its definition with -d instead of a service."
+        yield UsageError("-n and --run-task exclude each other", hint=hint)
+    if (service or run) and "--cluster" not in given:
+        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+
+
+def _asks(option: Option, given: Given) -> bool:
+    """True if the option alone is something to do; a negative count says that it stays."""
+    if option.name == "--desired-count" and _last(given, option.name).startswith("-"):
+        return False
+    return option.suffices and not (option.service_only and "--service-name" not in given)
 
 
 def _table_rules(word: str, given: Given) -> Iterator[UsageError]:
