@@ -3848,7 +3848,7 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
         "stop": [stop_words(task) for task in seen.samples.values()],
         "hook": [str(hook.get("status")) for hook in hooks],
         "stage": [str(seen.native_state.get("lifecycleStage"))],
-        "health": ["none healthy"] if is_unhealthy(rollout) else [],
+        "health": ["none healthy"] if is_unhealthy(rollout) and not seen.reasons else [],
         "log": logged,
     }
 
