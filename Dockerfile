@@ -12,7 +12,7 @@ COPY pyproject.toml README.md LICENSE ecs_deploy.py .github/image/requirements.t
 # is made once, so that all it takes, the standard library included, is there as bytecode: the base image has none.
 RUN pip install --no-cache-dir --root-user-action=ignore --require-hashes -r /tmp/ecs-deploy/requirements.txt \
     && pip install --no-cache-dir --root-user-action=ignore --no-deps --no-build-isolation /tmp/ecs-deploy \
-    && pip uninstall --yes --root-user-action=ignore setuptools \
+    && pip uninstall --yes --root-user-action=ignore flit_core \
     && rm -r /tmp/ecs-deploy \
     && models="$(python -c 'import os, botocore; print(os.path.dirname(botocore.__file__))')/data" \
     && find "$models" -mindepth 1 -maxdepth 1 -type d ! -name ecs ! -name logs ! -name autoscaling ! -name ec2 \
