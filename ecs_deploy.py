@@ -19,16 +19,18 @@ The map of this file, top to bottom; each section uses only those above it:
     Exit codes and errors   `Exit`, `DeployError` and its kinds
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
+    Members                 `member_edit`, `with_member`: any member, typed as botocore's model says; `shorthand`
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
-    Application file        `parse_application`: YAML, JSON or TOML, checked, errors with path and line
+    Application file        `parse_application`: YAML, JSON or TOML, checked, errors with their path
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
     Reporting               `Reporter`: every line that is printed; masking
-    Clock                   the only place that reads or spends time
+    Clock                   the only place that reads or spends time; signals; patience
+    Ledger                  `Begun`: what this run leaves behind if it ends now
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
                             (`run_tasks`), Applications (`deploy_app`), Replacing instances (`replace_instances`)
-    Command line            parsers, cross-option rules, legacy spellings
+    Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
 """
@@ -36,6 +38,12 @@ The map of this file, top to bottom; each section uses only those above it:
 # --- Vocabulary ------------------------------------------------------------------ may not import boto3
 
 from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - the bare file may be run by any Python
+    sys.stderr.write("ERROR: ecs-deploy needs Python 3.10 or newer; this is {}.{}\n".format(*sys.version_info))
+    sys.exit(4)
 
 import argparse
 import contextlib
@@ -45,7 +53,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,8 +82,28 @@ INFINITE_S = float("inf")
 FOREVER_S = 86_400.0  # "as long as ECS takes" still ends after a day
 LOG_LINES = 20
 LATE_LOG_S = 2.0
+MISSING_S = 3.0  # what is missing from an answer may be there in the next; only after so long it counts as gone
+PROOF_S = 5.0  # what was seen to be unused so long ago may be in use now
 
+_OPENS, _CLOSES = "\ue000", "\ue001"  # around what came from elsewhere; of Unicode's private use, and never printed
 _THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
+
+
+def theirs(text: object) -> str:
+    """What AWS, a log or a file said, marked so that `Reporter` masks the secrets in it (and none of our own words)."""
+    return f"{_OPENS}{str(text).replace(_OPENS, '').replace(_CLOSES, '')}{_CLOSES}"
+
+
+def undotted(text: str) -> str:
+    """The text without a full stop at its end, to go on with a sentence."""
+    return re.sub(rf"\.({_CLOSES}?)$", r"\1", text)
+
+
+def shell_word(value: Any) -> str:
+    """The value as one word of a shell; structures as JSON."""
+    import shlex
+
+    return shlex.quote(value if isinstance(value, str) else json.dumps(value))
 
 
 # --- Records ------------------------------------------------------------------------------ pure: no I/O
@@ -257,6 +284,14 @@ class VariableEdit(Value):
     secret: bool = False
 
 
+class LogEdit(Value):
+    """One option of a container's log driver, a member of `logConfiguration`; without a member the driver goes."""
+
+    container: str
+    driver: str
+    member: MemberEdit | None = None
+
+
 class Edits(Value):
     """What changes in the definition, applied in the order of these fields."""
 
@@ -265,10 +300,12 @@ class Edits(Value):
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
     variables: tuple[VariableEdit, ...] = ()
+    logs: tuple[LogEdit, ...] = ()
+    members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables)
+        return bool(self.tag or self.image or self.images or self.variables or self.logs or self.members)
 
 
 class ServiceOptions(Value):
@@ -278,6 +315,7 @@ class ServiceOptions(Value):
     minimum_healthy_percent: int | None = None
     maximum_percent: int | None = None
     force_new_deployment: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
 
 
 class WaitOptions(Value):
@@ -285,6 +323,8 @@ class WaitOptions(Value):
 
     timeout_s: float = 90.0
     skip_deployments_check: bool = False
+    no_wait: bool = False
+    until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
     fail_fast: int = 0
     rollback: bool = False
     keep_failed_revision: bool = False
@@ -306,6 +346,7 @@ class RunOptions(Value):
     watch_container: str = ""
     propagate_exit_code: bool = False
     stop_on_interrupt: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of RunTask's request
 
 
 class OutputOptions(Value):
@@ -322,7 +363,7 @@ class DeployOptions(Value):
     aws: AwsOptions
     output: OutputOptions
     cluster: str = ""
-    service: str = ""
+    services: tuple[str, ...] = ()
     task_definition: str = ""
     source: Source = Source()
     edits: Edits = Edits()
@@ -332,6 +373,11 @@ class DeployOptions(Value):
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The first service; empty without one."""
+        return self.services[0] if self.services else ""
 
 
 class AppOptions(Value):
@@ -347,14 +393,13 @@ class AppOptions(Value):
 
 
 class ReplaceInstancesOptions(Value):
-    """Replace the out-of-date instances of one Auto Scaling group, `batch_count` or `batch_percent` at a time."""
+    """Replace the out-of-date instances of one Auto Scaling group, a batch at a time."""
 
     aws: AwsOptions
     output: OutputOptions
     cluster: str
     group: str
-    batch_count: int = 1
-    batch_percent: int = 0
+    batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
     warnings: tuple[str, ...] = ()
@@ -416,6 +461,230 @@ class ImageReference(Value):
         return registry, path
 
 
+# --- Members --------------------------------------------------------------------------- pure: no I/O
+
+
+class MemberEdit(Value):
+    """One member of a definition or a request and its new value; None takes it away.
+
+    A step is a member or a key, or in a list a pair: what names the things of the list, and the name.
+    """
+
+    steps: tuple[str | tuple[str, str], ...]
+    value: Any = None
+
+
+_NAMING = ("name", "key", "containerName", "capacityProvider", "sourceVolume", "namespace", "hostname", "portName")
+_TYPES = {"string": "text", "boolean": "true or false", "list": "a list", "map": "a table", "structure": "a table"}
+_TYPES |= {"integer": "a whole number", "long": "a whole number", "float": "a number", "double": "a number"}
+_DECIDED = {"cluster": "-c", "service": "-n", "taskDefinition": "--taskdef or -d", "family": "-d", "count": "--count"}
+_DECIDED |= {"clientToken": ""}
+
+
+def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
+    """The edit that gives the member at `path` what `text` says, in the type that it has; None takes it away.
+
+    path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
+    `ArgumentTypeError` that says what there is at that place.
+    """
+    steps: list[str | tuple[str, str]] = []
+    rest = f".{path}"
+    while rest:
+        done = f".{path}"[: -len(rest)].lstrip(".")
+        step, rest, shape = _first_step(shape, rest, done)
+        steps.append(step)
+    if steps[0] in _DECIDED:
+        option = _DECIDED[str(steps[0])]
+        instead = f"; use {option}" if option else ""
+        raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
+    return MemberEdit(tuple(steps), None if text is None else _typed(shape, text, path))
+
+
+def _first_step(shape: Any, rest: str, done: str) -> tuple[str | tuple[str, str], str, Any]:
+    """The first step of the rest of a path, what then is left of it, and the shape at that place."""
+    match: re.Match[str] | None
+    if shape.type_name == "structure":
+        match = re.match(r"\.(\w+)", rest, re.ASCII)
+        if match is None or match[1] not in shape.members:
+            raise _no_member(shape, match[1] if match else rest, done)
+        return match[1], rest[match.end() :], shape.members[match[1]]
+    match = re.fullmatch(r"\.(.+)|\[(.+)\]", rest, re.DOTALL)
+    if match and shape.type_name == "map":  # its keys may have dots
+        return match[1] or match[2], "", shape.value
+    match = re.match(r"\[([^\]]+)\]", rest)
+    naming = _naming(shape)
+    if match and naming:
+        return (naming, match[1]), rest[match.end() :], shape.member
+    further = {"list": f", {done}[{naming.upper()}]" if naming else ", to be given as a whole", "map": f", {done}.KEY"}
+    said = f"{done} is {_TYPES[shape.type_name]}{further.get(shape.type_name, ' and has no members')}"
+    raise argparse.ArgumentTypeError(said)
+
+
+def _naming(shape: Any) -> str:
+    """The member that names the things of a list; empty if they have no names."""
+    members = getattr(shape.member, "members", {}) if shape.type_name == "list" else {}
+    return next((name for name in _NAMING if name in members), "")
+
+
+def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
+    import difflib
+
+    near = difflib.get_close_matches(name, list(shape.members), 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    said = f"{done} has no member {name}" if done else f"there is no member {name}"
+    return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
+
+
+def _typed(shape: Any, text: str, path: str) -> Any:
+    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text."""
+    item = shape.member.type_name if shape.type_name == "list" else ""
+    if shape.type_name not in ("list", "map", "structure"):
+        return _converted(shape, text, path)
+    if text.lstrip()[:1] in ("{", "["):
+        return _converted(shape, _parsed_json(text, path), path)
+    if item in ("map", "structure"):
+        items = re.findall(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')+""", text)
+        return _converted(shape, [shorthand(each) for each in items], path)
+    return _converted(shape, text.split(",") if item else shorthand(text), path)
+
+
+def _converted(shape: Any, value: Any, path: str) -> Any:
+    """The value in the type of the shape; the error does not show it, since it may be secret."""
+    if shape.type_name == "list":
+        items = value if isinstance(value, list) else [value]
+        return [_converted(shape.member, item, path) for item in items]
+    if shape.type_name in ("map", "structure") and isinstance(value, dict):
+        if shape.type_name == "map":
+            return {name: _converted(shape.value, inner, f"{path}.{name}") for name, inner in value.items()}
+        for name in value:
+            if name not in shape.members:
+                raise _no_member(shape, name, path)
+        return {name: _converted(shape.members[name], inner, f"{path}.{name}") for name, inner in value.items()}
+    scalar = _scalar(shape.type_name, value)
+    if scalar is None:
+        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[shape.type_name]}")
+    return scalar
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """Text, number or truth value; None if the value is none of that kind."""
+    text = "" if isinstance(value, (dict, list)) else str(value)
+    if kind == "string":
+        return text if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower())
+    whole = re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII)
+    if kind in ("integer", "long"):
+        return int(text) if whole else None
+    return float(text) if whole or re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text.strip(), re.ASCII) else None
+
+
+def with_member(document: JSON, edit: MemberEdit) -> JSON:
+    """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
+    changed: JSON = _with(document, edit.steps, edit.value)
+    return changed
+
+
+def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
+    """The place with another value at the end of the steps."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, tuple):
+        return _with_thing(place or [], step, rest, value)
+    members = dict(place or {})
+    if value is None and (not rest or members.get(step) is None):
+        members.pop(step, None)
+        return members
+    return {**members, step: _with(members.get(step), rest, value)}
+
+
+def _with_thing(things: list[JSON], named: tuple[str, str], rest: Sequence[Any], value: Any) -> list[JSON]:
+    """The list with another value in the thing of that name; without the thing, if nothing is left of it."""
+    naming, name = named
+    if value is None and not rest:
+        return [thing for thing in things if thing.get(naming) != name]
+    known = any(thing.get(naming) == name for thing in things)
+    things = things if known or value is None else [*things, {naming: name}]
+    return [{**_with(t, rest, value), naming: name} if t.get(naming) == name else t for t in things]
+
+
+def _parsed_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
+        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+
+
+_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+
+
+def shorthand(text: str) -> Any:
+    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    """
+    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
+    try:
+        value = _shorthand_pairs(tokens)
+    except (IndexError, RecursionError):
+        tokens = [text]
+    if tokens:
+        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+    return value
+
+
+def _shorthand_pairs(tokens: list[str]) -> JSON:
+    found: JSON = {}
+    while not found or _next_is(tokens, ","):
+        name = _shorthand_word(tokens)
+        _require(tokens, "=")
+        found[name] = _shorthand_value(tokens)
+    return found
+
+
+def _shorthand_value(tokens: list[str]) -> Any:
+    if _next_is(tokens, "{"):
+        found = _shorthand_pairs(tokens)
+        _require(tokens, "}")
+        return found
+    if _next_is(tokens, "["):
+        return _shorthand_items(tokens)
+    words = [_shorthand_word(tokens)]
+    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
+        tokens.pop()
+        words.append(_shorthand_word(tokens))
+    return words if len(words) > 1 else words[0]
+
+
+def _shorthand_items(tokens: list[str]) -> list[Any]:
+    items: list[Any] = []
+    while not _next_is(tokens, "]"):
+        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
+        if tokens[-1] != "]":
+            _require(tokens, ",")
+    return items
+
+
+def _shorthand_word(tokens: list[str]) -> str:
+    word = tokens.pop()
+    if word in tuple("{}[],=\"'"):
+        raise IndexError
+    quote = word[0]
+    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
+
+
+def _next_is(tokens: list[str], token: str) -> bool:
+    """True, and it is taken, if that is the next one."""
+    return tokens[-1:] == [token] and bool(tokens.pop())
+
+
+def _require(tokens: list[str], token: str) -> None:
+    if tokens.pop() != token:
+        raise IndexError
+
+
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
 
 
@@ -453,12 +722,17 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     """
     known = [str(container.get("name")) for container in containers_of(definition)]
     named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    require_containers(known, named)
+    named += [edit.container for edit in edits.logs]
+    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
+    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
         _require_agreement(container, edits)
-    return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    new = {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    for edit in edits.members:
+        new = with_member(new, edit)
+    return {name: value for name, value in new.items() if name != "tags" or value}
 
 
 def _require_agreement(container: JSON, edits: Edits) -> None:
@@ -516,7 +790,7 @@ def _edited(container: JSON, edits: Edits) -> JSON:
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
-    return result
+    return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
@@ -535,6 +809,25 @@ def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
     elif target in container:
         result[target] = kept
     return result
+
+
+def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
+    """The container with these options of its log driver; a driver goes before another comes.
+
+    Raises `DeployError` 14 if the container logs with another driver.
+    """
+    logs = container.get("logConfiguration")
+    for edit in sorted(edits, key=lambda edit: edit.member is not None):
+        driver = (logs or {}).get("logDriver") or edit.driver
+        if driver != edit.driver:
+            name = container.get("name")
+            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
+            raise DeployError(f"Container {name} logs with {driver}, not {edit.driver}", Exit.NO_CONTAINER, hint)
+        if edit.member is None:
+            logs = None
+        elif logs or edit.member.value is not None:
+            logs = with_member(logs or {"logDriver": driver}, edit.member)
+    return with_member(container, MemberEdit(("logConfiguration",), logs))
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -609,21 +902,6 @@ def short_name(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-_SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key", re.IGNORECASE)
-
-
-def secret_values(definition: JSON) -> set[str]:
-    """The values of a definition, or of RunTask's overrides, that must not be printed.
-
-    They are every container's environment and secrets, and its log options that are named like a secret.
-    """
-    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
-    entries = [e for c in containers for m in ("environment", "secrets") for e in c.get(m) or []]
-    options = [(c.get("logConfiguration") or {}).get("options") or {} for c in containers]
-    tokens = {str(value) for each in options for name, value in each.items() if _SECRET_NAME.search(name)}
-    return tokens | {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
-
-
 # --- Application file ------------------------------------------------------------ no I/O after the one read
 
 
@@ -667,22 +945,22 @@ class Rule(Value):
     choices: tuple[str, ...] = ()
     items: Rule | None = None
     members: Mapping[str, Rule] = field(default_factory=dict)
-    also: Callable[[JSON], Iterable[tuple[Path, str]]] = lambda _: ()
+    also: Callable[[JSON], Iterable[tuple[KeyPath, str]]] = lambda _: ()
 
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
-def _task_pairs(task: JSON) -> Iterator[tuple[Path, str]]:
+def _task_pairs(task: JSON) -> Iterator[tuple[KeyPath, str]]:
     strategies = _tables(task.get("capacity_provider_strategies"))
-    path: Path = ("capacity_provider_strategies",)
+    path: KeyPath = ("capacity_provider_strategies",)
     if strategies and task.get("launch_type"):
         yield path, "not together with launch_type"
     if sum(bool(item.get("base")) for item in strategies) > 1:
         yield path, "only one capacity provider may have a base"
 
 
-def _service_pairs(application: JSON) -> Iterator[tuple[Path, str]]:
+def _service_pairs(application: JSON) -> Iterator[tuple[KeyPath, str]]:
     names = [service.get("name") for service in _tables(application.get("services"))]
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
@@ -734,15 +1012,15 @@ _KINDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
     """The application of a YAML, JSON or TOML text (by suffix); `cluster` wins over the file's.
 
-    Raises `UsageError` that lists all that is wrong, each with its path and line.
+    Raises `UsageError` that lists all that is wrong, each with its path (and in YAML its line).
     """
-    value, lines = _READERS.get(suffix, _read_yaml)(text)
+    value, lines = _read_application(text, suffix)
     problems = list(_problems(value, _APPLICATION, ()))
     if not problems and not (cluster or value.get("cluster")):
         problems.append((("cluster",), "missing; name it here or with --cluster"))
     if problems:
-        problems.sort(key=lambda problem: _line_of(problem[0], lines))
-        raise UsageError("The application file is wrong:\n" + "\n".join(f"  {_at(p, lines)}" for p in problems))
+        placed = sorted((_placed(problem, lines) for problem in problems), key=lambda at: at[0])
+        raise UsageError("\n".join(["The application file is wrong:", *(said for _, said in placed)]))
     tasks = value.get("tasks") or {}
     return Application(
         cluster=cluster or value["cluster"],
@@ -753,25 +1031,27 @@ def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
 
 
 def _app_task(task: JSON) -> AppTask:
-    vpc = (task.get("network_configuration") or {}).get("vpc_configuration")
-    request: JSON = {}
-    if task.get("launch_type"):
-        request["launchType"] = task["launch_type"].upper()
-    if task.get("capacity_provider_strategies"):
-        names = {"capacity_provider": "capacityProvider", "base": "base", "weight": "weight"}
-        request["capacityProviderStrategy"] = [
-            {names[key]: value for key, value in item.items() if value is not None}
-            for item in task["capacity_provider_strategies"]
-        ]
-    if vpc:
-        request["networkConfiguration"] = {
-            "awsvpcConfiguration": {
-                "subnets": vpc["subnets"],
-                "securityGroups": vpc["security_groups"],
-                "assignPublicIp": "ENABLED" if vpc.get("assign_public_ip") else "DISABLED",
-            }
+    vpc = (task.get("network_configuration") or {}).get("vpc_configuration") or {}
+    network = {
+        "subnets": vpc.get("subnets"),
+        "securityGroups": vpc.get("security_groups"),
+        "assignPublicIp": "ENABLED" if vpc.get("assign_public_ip") else "DISABLED",
+    }
+    strategies = [
+        {
+            ("capacityProvider" if key == "capacity_provider" else key): item[key]
+            for key in item
+            if item[key] is not None
         }
-    return AppTask(task["family"], task["count"], tuple(task["containers"]), request)
+        for item in task.get("capacity_provider_strategies") or []
+    ]
+    request = {
+        "launchType": (task.get("launch_type") or "").upper(),
+        "capacityProviderStrategy": strategies,
+        "networkConfiguration": vpc and {"awsvpcConfiguration": network},
+    }
+    given = {name: value for name, value in request.items() if value}
+    return AppTask(task["family"], task["count"], tuple(task["containers"]), given)
 
 
 def _app_service(service: JSON) -> AppService:
@@ -779,7 +1059,7 @@ def _app_service(service: JSON) -> AppService:
     return AppService(service["name"], tuple(service["containers"]), bool(service.get("force")), minutes * 60.0)
 
 
-def _problems(value: Any, rule: Rule, path: Path) -> Iterator[tuple[Path, str]]:
+def _problems(value: Any, rule: Rule, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """What is wrong with a value, and with all below it."""
     is_kind = type(value) is rule.kind
     size: int = (value if rule.kind is int else len(value)) if is_kind and rule.kind is not bool else rule.low
@@ -802,7 +1082,7 @@ def _bounds(rule: Rule) -> str:
     return f"{rule.low} or more" if rule.high == sys.maxsize else f"between {rule.low} and {rule.high}"
 
 
-def _member_problems(value: JSON, members: Mapping[str, Rule], path: Path) -> Iterator[tuple[Path, str]]:
+def _member_problems(value: JSON, members: Mapping[str, Rule], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     for name in value:
         if name not in members:
             yield (*path, str(name)), f"unknown key; the known ones are {', '.join(members)}"
@@ -813,122 +1093,78 @@ def _member_problems(value: JSON, members: Mapping[str, Rule], path: Path) -> It
             yield (*path, name), "missing"
 
 
-def _at(problem: tuple[Path, str], lines: Mapping[Path, int]) -> str:
+def _placed(problem: tuple[KeyPath, str], lines: Mapping[KeyPath, int]) -> tuple[int, str]:
+    """The line of that value, or of the nearest one around it that is known, and the problem in words."""
     path, message = problem
+    line = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 0)
     spelled = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return f"{spelled or 'the file'}: {message} (line {_line_of(path, lines)})"
+    return line, f"  {spelled or 'the file'}: {message}" + (f" (line {line})" if line else "")
 
 
-def _line_of(path: Path, lines: Mapping[Path, int]) -> int:
-    """Where that value stands, or the nearest one around it that is known."""
-    return next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
-
-
-def _read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
+def _read_application(text: str, suffix: str) -> tuple[Any, Mapping[KeyPath, int]]:
+    """What the text says, and of YAML the line of each value; raises `UsageError`."""
+    kind = {".json": "JSON", ".toml": "TOML"}.get(suffix, "YAML")
     try:
-        import yaml
-    except ImportError as error:
-        hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
-        raise UsageError("To read YAML, PyYAML is needed, and it is not installed", Exit.REQUIREMENT, hint) from error
+        if kind == "YAML":
+            return _read_yaml(text)
+        return (json.loads(text) if kind == "JSON" else _read_toml(text)), {}
+    except RecursionError as error:
+        raise UsageError("The application file is nested too deeply") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"The application file is not {kind}: {' '.join(str(error).split())}") from error
+
+
+def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
+    hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
+    yaml = _module("yaml", "To read YAML, PyYAML is needed, and it is not installed", hint)
+    lines: dict[KeyPath, int] = {(): 1}
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        lines: dict[Path, int] = {}
-        _yaml_lines(node, (), lines)
+        _note_lines(node, (), lines)
         return (loader.construct_document(node) if node else None), lines
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"The application file is not YAML: {' '.join(str(error).split())}") from error
+    except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a secret
+        at = error.problem_mark or error.context_mark
+        where = f"line {at.line + 1} column {at.column + 1}" if at else "it"
+        raise ValueError(f"{where}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise ValueError(getattr(error, "reason", type(error).__name__)) from error
 
 
-def _yaml_lines(node: Any, path: Path, lines: dict[Path, int]) -> None:
+def _read_toml(text: str) -> Any:
+    hint = "Write the file as .ecs-deploy.json, or as YAML."
+    return _module("tomllib", "To read TOML, Python 3.11 is needed", hint).loads(text)
+
+
+def _module(name: str, needed: str, hint: str) -> Any:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise UsageError(needed, Exit.REQUIREMENT, hint) from error
+
+
+def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:
     """Where each value stands; a key that is there twice raises `UsageError`, since YAML would drop one."""
     if node is None or len(path) > 20:
         return
     lines.setdefault(path, node.start_mark.line + 1)
     if node.id == "sequence":
         for index, item in enumerate(node.value):
-            _yaml_lines(item, (*path, index), lines)
+            _note_lines(item, (*path, index), lines)
     elif node.id == "mapping":
         for key, value in node.value:
             place = (*path, str(key.value))
             if place in lines:
-                raise UsageError(f"The application file is wrong:\n  {_at((place, 'is there twice'), lines)}")
+                raise UsageError("The application file is wrong:\n" + _placed((place, "is there twice"), lines)[1])
             lines[place] = key.start_mark.line + 1
-            _yaml_lines(value, place, lines)
-
-
-def _read_json(text: str) -> tuple[Any, dict[Path, int]]:
-    try:
-        return json.loads(text), _json_lines(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"The application file is not JSON: {error}") from error
-    except RecursionError as error:
-        raise UsageError("The application file is nested too deeply") from error
-
-
-def _json_lines(text: str) -> dict[Path, int]:
-    """Where each value of a well-formed JSON text stands; a member counts from its key."""
-    lines: dict[Path, int] = {}
-    open_at: list[list[Any]] = []  # [bracket, key or index]
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', text):
-        token = match[0]
-        if token in "}]":
-            open_at.pop()
-        elif token == "," and open_at[-1][0] == "[":
-            open_at[-1][1] += 1
-        elif token == ",":
-            open_at[-1][1] = None
-        elif token != ":":
-            is_key = bool(open_at) and open_at[-1] == ["{", None]
-            if is_key:
-                open_at[-1][1] = json.loads(token)
-            lines.setdefault(tuple(step for _, step in open_at), text.count("\n", 0, match.start()) + 1)
-            if token in "{[" and not is_key:
-                open_at.append([token, None if token == "{" else 0])
-    return lines
-
-
-def _read_toml(text: str) -> tuple[Any, dict[Path, int]]:
-    try:
-        import tomllib
-    except ImportError as error:
-        hint = "Write the file as .ecs-deploy.json, or as YAML."
-        raise UsageError("To read TOML, Python 3.11 is needed", Exit.REQUIREMENT, hint) from error
-    try:
-        return tomllib.loads(text), _toml_lines(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"The application file is not TOML: {error}") from error
-
-
-def _toml_lines(text: str) -> dict[Path, int]:
-    """Where each table and key of a TOML text stands; what is inside a value counts as at its key."""
-    lines: dict[Path, int] = {(): 1}
-    last: dict[Path, int] = {}  # array of tables -> index of its newest
-    table: Path = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*(\[\[?)\s*([\w\s.\"'-]+?)\s*\]", line)
-        key = re.match(r"\s*([\w-]+|\"[^\"]*\")\s*=", line)
-        if header:
-            table = ()
-            for name in header[2].split("."):
-                table = (*table, *((last[table],) if table in last else ()), name.strip().strip("\"'"))
-            if header[1] == "[[":
-                last[table] = last.get(table, -1) + 1
-            table = (*table, *((last[table],) if table in last else ()))
-            lines.setdefault(table, number)
-        elif key:
-            lines.setdefault((*table, key[1].strip('"')), number)
-    return lines
-
-
-_READERS: Mapping[str, Callable[[str], tuple[Any, dict[Path, int]]]] = {".json": _read_json, ".toml": _read_toml}
+            _note_lines(value, place, lines)
 
 
 # --- Verdicts ------------------------------------------------------- total functions: no I/O, no loop, no print
 
 
-class State(Enum):
-    """Where a deployment stands."""
+class RolloutState(Enum):
+    """Where a roll-out stands."""
 
     WAITING = "in progress"
     COMPLETED = "completed"
@@ -942,24 +1178,32 @@ class State(Enum):
     TIMED_OUT = "timed out"
 
 
+BY_ECS = (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK, RolloutState.ROLLBACK_FAILED)
+
+
 class Verdict(Value):
     """A state and why."""
 
-    state: State
+    state: RolloutState
     reason: str = ""
 
 
 class Target(Value):
-    """What UpdateService answered: the deployment to watch, and what was there before it.
+    """Which deployment to judge, and what was there before it.
 
-    `previous_definition` is empty where there is nothing to go back to (a forced redeploy); `created_s` is in AWS's
-    time, and infinite where it was not told.
+    `previous_definition` is empty where there is nothing to go back to (a forced redeploy). `after_s` is AWS's time of
+    the update, by which an older answer is told; 0 where it was not told. `left_id` is the deployment that a rollback
+    leaves. With `steady` the tasks count as well: a deployment that completed once may have lost them since; and where
+    only a count was asked for, it must be that one.
     """
 
     deployment_id: str
     definition: str
     previous_definition: str = ""
-    created_s: float = INFINITE_S
+    after_s: float = 0.0
+    left_id: str = ""
+    steady: bool = False
+    desired: int | None = None
 
 
 class Counts(Value):
@@ -987,10 +1231,23 @@ def primary_of(service: JSON) -> JSON:
     return next((d for d in service.get("deployments") or [] if d.get("status") == "PRIMARY"), {})
 
 
-def definitions_in_use(service: JSON) -> set[str]:
-    """The ARNs of the definitions of all deployments that still have a part in the service."""
-    deployments = [d for d in service.get("deployments") or [] if d.get("status") != "INACTIVE"]
+def definitions_in_use(services: Iterable[JSON]) -> set[str]:
+    """The ARNs of the definitions of all deployments that still have a part in one of the services."""
+    deployments = [d for service in services for d in service.get("deployments") or [] if d.get("status") != "INACTIVE"]
     return {str(deployment.get("taskDefinition")) for deployment in deployments}
+
+
+def is_completed(deployment: JSON) -> bool:
+    """True if ECS said so, or says nothing and all its tasks run (behind a Classic Load Balancer)."""
+    state = deployment.get("rolloutState")
+    return state == "COMPLETED" if state else number(deployment, "runningCount") >= number(deployment, "desiredCount")
+
+
+def last_completed(service: JSON) -> str:
+    """The ARN of the definition that last worked: of the newest deployment that completed; empty if none did."""
+    completed = [d for d in service.get("deployments") or [] if is_completed(d) and d.get("status") != "INACTIVE"]
+    newest: JSON = max(completed, key=lambda d: (d.get("status") == "PRIMARY", stamp_s(d)), default={})
+    return str(newest.get("taskDefinition") or "")
 
 
 def is_older(service: JSON, last: JSON) -> bool:
@@ -998,17 +1255,27 @@ def is_older(service: JSON, last: JSON) -> bool:
 
     ECS's answers are eventually consistent; seconds after an update the state before it may show once more.
     """
-    return _newest_event_s(service) < _newest_event_s(last)
+    return _newest_s(service.get("events")) < _newest_s(last.get("events"))
 
 
-def _newest_event_s(service: JSON) -> float:
-    return max((stamp_s(event) for event in service.get("events") or []), default=0.0)
+def changed_s(service: JSON) -> float:
+    """AWS's time of the newest change that a DescribeServices answer shows in the service's deployments or events."""
+    return max(_newest_s(service.get("deployments")), _newest_s(service.get("events")))
 
 
-def stamp_s(made: JSON, default_s: float = 0.0) -> float:
-    """When something was created, in AWS's seconds; the default if that is not told, or not as AWS tells it."""
-    created = made.get("createdAt")
-    return float(created) if isinstance(created, (int, float)) else default_s
+def _newest_s(made: Iterable[JSON] | None) -> float:
+    return max((max(stamp_s(each), stamp_s(each, "updatedAt")) for each in made or []), default=0.0)
+
+
+def stamp_s(made: JSON, member: str = "createdAt") -> float:
+    """When something was created, in AWS's seconds; 0 if that is not told, or not as AWS tells it."""
+    stamp = made.get(member)
+    return float(stamp) if isinstance(stamp, (int, float)) else 0.0
+
+
+def number(described: JSON, member: str) -> int:
+    """A count; 0 where AWS does not tell it."""
+    return int(described.get(member) or 0)
 
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
@@ -1016,12 +1283,120 @@ def counts_of(service: JSON, deployment_id: str) -> Counts:
     deployments = service.get("deployments") or []
     ours = find_deployment(service, deployment_id) or {}
     return Counts(
-        running=ours.get("runningCount", 0),
-        pending=ours.get("pendingCount", 0),
-        desired=ours.get("desiredCount", 0),
-        failed=ours.get("failedTasks", 0),
-        old_running=sum(d.get("runningCount", 0) for d in deployments if d.get("id") != deployment_id),
+        running=number(ours, "runningCount"),
+        pending=number(ours, "pendingCount"),
+        desired=number(ours, "desiredCount"),
+        failed=number(ours, "failedTasks"),
+        old_running=sum(number(d, "runningCount") for d in deployments if d.get("id") != deployment_id),
     )
+
+
+class View(Record):
+    """A DescribeServices answer as it bears on one roll-out; the rules of `rollout_verdict` ask it."""
+
+    service: JSON
+    target: Target
+    young: bool  # the update was seconds ago, so what is not shown may still come
+
+    @property
+    def ours(self) -> JSON:
+        """The deployment that is judged, or {}."""
+        return find_deployment(self.service, self.target.deployment_id) or {}
+
+    @property
+    def primary(self) -> JSON:
+        """The PRIMARY deployment, or {}."""
+        return primary_of(self.service)
+
+    @property
+    def outdated(self) -> bool:
+        """True if the answer is from before our update, or may be."""
+        changed = changed_s(self.service)
+        if changed < self.target.after_s or (changed == self.target.after_s > 0 and not self.ours):
+            return True
+        if self.target.left_id and self.primary.get("id") == self.target.left_id:
+            return True
+        proof = self.told_failed or stamp_s(self.primary) > self.target.after_s > 0
+        return not self.ours and not proof and self.young
+
+    @property
+    def told_failed(self) -> bool:
+        """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
+        told = f"(deployment {self.target.deployment_id}) deployment failed"
+        return any(told in str(event.get("message")) for event in self.service.get("events") or [])
+
+    @property
+    def displaced(self) -> bool:
+        """True if another deployment is PRIMARY."""
+        return self.ours.get("status") != "PRIMARY"
+
+    @property
+    def by_ecs(self) -> bool:
+        """True if ECS itself made the previous definition PRIMARY again (of a forced redeploy: the same one)."""
+        definition = self.primary.get("taskDefinition") or ""
+        back_to = self.target.previous_definition or (self.target.definition if self.told_failed else "")
+        return "rolling back" in self.said.lower() or (definition == back_to != "")
+
+    @property
+    def said(self) -> str:
+        """What ECS says of the PRIMARY deployment."""
+        return str(self.primary.get("rolloutStateReason") or "")
+
+    @property
+    def done(self) -> bool:
+        """True if our deployment is complete."""
+        deployments = self.service.get("deployments") or []
+        settled = number(self.ours, "runningCount") == number(self.ours, "desiredCount")
+        if self.ours.get("rolloutState") is None or self.target.steady:
+            complete = self.ours.get("rolloutState") in (None, "COMPLETED")
+            asked = self.target.desired in (None, number(self.ours, "desiredCount"))
+            return complete and settled and asked and len(deployments) == 1
+        return bool(self.ours["rolloutState"] == "COMPLETED")
+
+    def went_back(self) -> Verdict:
+        """ECS's own rollback, done or not; the reason is ECS's where it gave one."""
+        definition = short_name(str(self.primary.get("taskDefinition")))
+        if self.ours.get("rolloutState") == "FAILED":
+            why = f"{undotted(self.failure)}; ECS is rolling back to {definition}"
+        elif "rolling back" in self.said.lower():
+            why = f"{theirs(self.said.rstrip('.'))} ({definition})"
+        else:
+            made = f"{self.primary.get('id')} made the previous task definition PRIMARY again"
+            why = f"{'ECS said that the deployment failed' if self.told_failed else made} ({definition})"
+        back = self.primary.get("rolloutState") == "COMPLETED" or (
+            self.displaced and not self.primary.get("rolloutState")
+        )
+        return Verdict(RolloutState.ROLLED_BACK if back else RolloutState.ROLLING_BACK, why)
+
+    @property
+    def failure(self) -> str:
+        """Why ECS says that our deployment failed."""
+        said = str(self.ours.get("rolloutStateReason") or "")
+        return theirs(said) if said else "ECS marked the deployment as FAILED"
+
+    def superseded(self) -> Verdict:
+        """Somebody else's deployment is PRIMARY."""
+        named = f"{self.primary.get('id')} ({short_name(str(self.primary.get('taskDefinition') or ''))})"
+        by = named if self.primary.get("id") else "another deployment"
+        return Verdict(RolloutState.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
+
+
+_ROLLOUT_RULES: tuple[tuple[Callable[[View], object], Callable[[View], Verdict]], ...] = (  # the first that holds
+    (lambda v: not v.service and v.young, lambda v: Verdict(RolloutState.WAITING, "not visible")),
+    (lambda v: not v.service, lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
+    (lambda v: v.service.get("status") == "INACTIVE", lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
+    (
+        lambda v: v.service.get("status") == "DRAINING",
+        lambda v: Verdict(RolloutState.GONE, "the service is being deleted (DRAINING)"),
+    ),
+    (lambda v: v.outdated, lambda v: Verdict(RolloutState.WAITING, "not visible yet")),
+    (lambda v: v.ours.get("rolloutState") == "FAILED" and v.primary and v.displaced, View.went_back),
+    (lambda v: v.ours.get("rolloutState") == "FAILED", lambda v: Verdict(RolloutState.FAILED, v.failure)),
+    (lambda v: v.displaced and v.by_ecs, View.went_back),
+    (lambda v: v.displaced, View.superseded),
+    (lambda v: v.done, lambda v: Verdict(RolloutState.COMPLETED, theirs(v.said))),
+    (lambda v: True, lambda v: Verdict(RolloutState.WAITING, theirs(v.said))),
+)
 
 
 def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
@@ -1030,62 +1405,18 @@ def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: flo
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
-    if service is None and since_update_s < UNSEEN_GRACE_S:
-        return Verdict(State.WAITING, "not visible")
-    if service is None or service.get("status") == "INACTIVE":
-        return Verdict(State.GONE, "the service was deleted")
-    if service.get("status") == "DRAINING":
-        return Verdict(State.GONE, "the service is being deleted (DRAINING)")
-    ours = find_deployment(service, target.deployment_id)
-    primary = primary_of(service)
-    failed = told_to_have_failed(service, target.deployment_id)
-    newer = stamp_s(primary) > target.created_s
-    if ours is None and not failed and not newer and since_update_s < UNSEEN_GRACE_S:
-        return Verdict(State.WAITING, "not visible yet")  # even if it was: an answer can be older than the last one
-    if ours is not None and ours.get("rolloutState") == "FAILED":
-        return _failed(ours, primary)
-    if ours is None or ours.get("status") != "PRIMARY":
-        return _displaced(primary, target, failed)
-    return _primary_verdict(ours, service)
+    view = View(service or {}, target, since_update_s < UNSEEN_GRACE_S)
+    return next(verdict(view) for holds, verdict in _ROLLOUT_RULES if holds(view))
 
 
-def _failed(ours: JSON, primary: JSON) -> Verdict:
-    reason = str(ours.get("rolloutStateReason") or "ECS marked the deployment as FAILED")
-    if primary and primary.get("id") != ours.get("id"):
-        note = f"ECS is rolling back to {short_name(str(primary.get('taskDefinition')))}"
-        done = primary.get("rolloutState") == "COMPLETED"
-        return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{reason.rstrip('.')}; {note}")
-    return Verdict(State.FAILED, reason)
-
-
-def told_to_have_failed(service: JSON, deployment_id: str) -> bool:
-    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
-    told = f"(deployment {deployment_id}) deployment failed"
-    return any(told in str(event.get("message")) for event in service.get("events") or [])
-
-
-def _displaced(primary: JSON, target: Target, failed: bool) -> Verdict:
-    definition = str(primary.get("taskDefinition") or "")
-    reason = str(primary.get("rolloutStateReason") or "")
-    goes_back_to = target.definition if failed else ""  # what a forced redeploy goes back to: itself
-    went_back = definition == (target.previous_definition or goes_back_to) and bool(definition)
-    by_ecs = "rolling back" in reason.lower()
-    if went_back or by_ecs:
-        why = f"{primary.get('id')} made the previous task definition PRIMARY again"
-        why = reason.rstrip(".") if by_ecs else "ECS said that the deployment failed" if failed else why
-        done = primary.get("rolloutState", "COMPLETED") == "COMPLETED"
-        return Verdict(State.ROLLED_BACK if done else State.ROLLING_BACK, f"{why} ({short_name(definition)})")
-    by = f"{primary.get('id', 'another deployment')} ({short_name(definition)})" if primary else "another deployment"
-    return Verdict(State.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
-
-
-def _primary_verdict(ours: JSON, service: JSON) -> Verdict:
-    state, reason = ours.get("rolloutState"), str(ours.get("rolloutStateReason") or "")
-    alone = len(service.get("deployments") or []) == 1
-    settled = ours.get("runningCount", 0) == ours.get("desiredCount", 0)
-    if state == "COMPLETED" or (not state and alone and settled):
-        return Verdict(State.COMPLETED, reason)
-    return Verdict(State.WAITING, reason)
+_SERVICE_DEPLOYMENT_STATES = {
+    "SUCCESSFUL": RolloutState.COMPLETED,
+    "STOPPED": RolloutState.FAILED,
+    "ROLLBACK_REQUESTED": RolloutState.ROLLING_BACK,
+    "ROLLBACK_IN_PROGRESS": RolloutState.ROLLING_BACK,
+    "ROLLBACK_SUCCESSFUL": RolloutState.ROLLED_BACK,
+    "ROLLBACK_FAILED": RolloutState.ROLLBACK_FAILED,
+}
 
 
 def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> Verdict:
@@ -1094,19 +1425,14 @@ def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> 
     With `wanted_back`, its rollback is what was asked for.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
-    status = service_deployment.get("status")
+    status = str(service_deployment.get("status"))
     rollback = service_deployment.get("rollback") or {}
-    reason = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
-    states = {
-        "SUCCESSFUL": State.COMPLETED,
-        "STOPPED": State.FAILED,
-        "ROLLBACK_REQUESTED": State.WAITING if wanted_back else State.ROLLING_BACK,
-        "ROLLBACK_IN_PROGRESS": State.WAITING if wanted_back else State.ROLLING_BACK,
-        "ROLLBACK_SUCCESSFUL": State.COMPLETED if wanted_back else State.ROLLED_BACK,
-        "ROLLBACK_FAILED": State.ROLLBACK_FAILED,
-    }
-    state = states.get(str(status), State.WAITING)
-    return Verdict(state, reason or f"the service deployment is {status}")
+    said = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
+    state = _SERVICE_DEPLOYMENT_STATES.get(status, RolloutState.WAITING)
+    if wanted_back:
+        asked_for = {RolloutState.ROLLING_BACK: RolloutState.WAITING, RolloutState.ROLLED_BACK: RolloutState.COMPLETED}
+        state = asked_for.get(state, state)
+    return Verdict(state, theirs(said) if said else f"the service deployment is {status}")
 
 
 def bake_time_s(configuration: JSON) -> float:
@@ -1130,15 +1456,24 @@ class TaskVerdict(Value):
     reason: str
 
 
+_STOPPED_FROM_OUTSIDE = (
+    "UserInitiated", "SpotInterruption", "TerminationNotice", "InfrastructureHealth", "ServiceSchedulerInitiated"
+)  # fmt: skip
+
+
 def task_verdict(task: JSON, definition: JSON, watch_container: str = "") -> TaskVerdict:
-    """Success only if every essential container (or the watched one alone) ended with 0."""
+    """Success only if every essential container (or the watched one alone) ended with 0, and by itself.
+
+    A task that a person, Spot or a failing host stopped may end with 0, too: it was asked to, and did not finish.
+    """
     essential = {c.get("name") for c in containers_of(definition) if c.get("essential", True)}
     deciding = {watch_container} if watch_container else essential
     containers = [c for c in task.get("containers") or [] if c.get("name") in deciding]
     bad = [c for c in containers if c.get("exitCode") != 0]
     missing = deciding - {c.get("name") for c in containers}
     if not bad and not missing:
-        return TaskVerdict(True, 0, "")
+        ok = task.get("stopCode") not in _STOPPED_FROM_OUTSIDE
+        return TaskVerdict(ok, 0 if ok else None, "" if ok else stop_reason(task))
     codes = [c["exitCode"] for c in bad if c.get("exitCode") is not None]
     return TaskVerdict(False, codes[0] if codes else None, stop_reason(task))
 
@@ -1154,7 +1489,20 @@ def stop_reason(task: JSON) -> str:
         why = "" if why in said else why
         if ended or why:
             parts.append(f"container {container.get('name')}: " + ", ".join(part for part in (ended, why) if part))
-    return re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts))
+    return theirs(re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts)))
+
+
+def stop_words(task: JSON) -> str:
+    """All that AWS says of a stopped task, without the names that its owner gave: evidence for `likely_cause`."""
+    containers = task.get("containers") or []
+    said = [task.get("stopCode"), task.get("stoppedReason"), *(c.get("reason") for c in containers)]
+    codes = [f"exit code {c['exitCode']}" for c in containers if c.get("exitCode") is not None]
+    return without_names(" ".join([*(str(part) for part in said if part), *codes]))
+
+
+def without_names(event: str) -> str:
+    """An event or reason of ECS without the names in it: `(service alarm-api)` tells of no alarm."""
+    return re.sub(r"\((?:service|deployment|task|task-set|port|target-group|instance)s? [^)]*\)", "", event)
 
 
 def counts_as_failure(task: JSON) -> bool:
@@ -1163,77 +1511,47 @@ def counts_as_failure(task: JSON) -> bool:
     return not reason.startswith("Scaling activity initiated by") and task.get("stopCode") != "UserInitiated"
 
 
-_CAUSES: tuple[tuple[str, str, str], ...] = (
-    (
-        r"alarm",
-        "a CloudWatch alarm of the service went off",
-        "Look at the alarm and the metric behind it.",
-    ),
-    (
-        r"AWAITING_ACTION",
-        "a pause hook waits for somebody",
-        "Continue it with the command above, or give a longer time-out.",
-    ),
-    (
-        r"stage BAKE_TIME",
-        "the bake time is longer than the time-out",
-        "Give a time-out that is longer than the bake time.",
-    ),
-    (
-        r"CannotPull|pull image|manifest unknown|ImagePull",
-        "the image cannot be pulled",
-        "Check that the tag was pushed to that registry, that the execution role may pull it,"
-        " and that the task's subnets reach the registry.",
-    ),
-    (
-        r"ResourceInitializationError|secret|ssm:|secretsmanager",
-        "ECS could not prepare the task (secrets, logs, volumes or network)",
-        "Check the execution role's permissions and that the subnets reach Secrets Manager, SSM, ECR and CloudWatch.",
-    ),
-    (
-        r"OutOfMemory",
-        "a container was killed, most often because it ran out of memory",
-        "Raise the memory of the container or the task, or find what uses it.",
-    ),
-    (
-        r"exec format error",
-        "the image was built for another CPU architecture",
-        "Build for the architecture of runtimePlatform, or change that member of the task definition.",
-    ),
-    (
-        r"health check|unhealthy|Target\.",
-        "the tasks run, but are not healthy",
-        "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds),"
-        " and the container's log.",
-    ),
-    (
-        r"unable to place|RESOURCE:|no container instance|Capacity is unavailable|insufficient",
-        "there is no room for the new tasks",
-        "Add capacity, lower the task's cpu and memory, or lower --min so that old tasks may stop first.",
-    ),
-    (
-        r"SpotInterruption|TerminationNotice|Host EC2|InfrastructureHealth",
-        "the host went away",
-        "Deploy again; nothing points at the image.",
-    ),
-    (
-        r"exit code 137",
-        "a container was killed, perhaps because it ran out of memory",
-        "Look at the container's log and its memory use; raise its memory if that was it.",
-    ),
-    (
-        r"exit code|EssentialContainerExited|Essential container",
-        "the application ends by itself soon after it starts",
-        "Read the container's log; a missing variable, secret or migration is the usual reason.",
-    ),
-)
+# What the sources of evidence can tell: the roll-out's own reason, events, stopped tasks, pause hooks, the stage of a
+# strategy, health, and logs. A cause is looked for only where it would be said: an application writes what it likes.
+_CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
+    (("rollout", "event"), r"\balarms? (?:detected|breach|went)|deployment alarms",
+     "a CloudWatch alarm of the service went off", "Look at the alarm and the metric behind it."),
+    (("hook",), r"AWAITING_ACTION",
+     "a pause hook waits for somebody", "Continue it with the command above, or give a longer time-out."),
+    (("stage",), r"BAKE_TIME",
+     "the bake time is longer than the time-out", "Give a time-out that is longer than the bake time."),
+    (("stop", "event"), r"CannotPull|pull image|manifest unknown|ImagePull",
+     "the image cannot be pulled", "Check that the tag was pushed to that registry, that the execution role may pull"
+     " it, and that the task's subnets reach the registry."),
+    (("stop", "event"), r"ResourceInitializationError|unable to (?:pull|retrieve) secret|ssm:|secretsmanager",
+     "ECS could not prepare the task (secrets, logs, volumes or network)", "Check the execution role's permissions and"
+     " that the subnets reach Secrets Manager, SSM, ECR and CloudWatch."),
+    (("stop",), r"OutOfMemory", "a container was killed, most often because it ran out of memory",
+     "Raise the memory of the container or the task, or find what uses it."),
+    (("stop", "log"), r"exec format error", "the image was built for another CPU architecture",
+     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
+    (("stop", "event", "health"), r"health check|unhealthy|none healthy|Target\.", "the tasks run, but are not healthy",
+     "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds), and the"
+     " container's log."),
+    (("stop", "event"),
+     r"unable to place|RESOURCE:|no container instance|capacity is unavailable|insufficient (?:cpu|memory)",
+     "there is no room for the new tasks", "Add capacity, lower the task's cpu and memory, or lower --min so that old"
+     " tasks may stop first."),
+    (("stop",), r"SpotInterruption|TerminationNotice|Host EC2|InfrastructureHealth", "the host went away",
+     "Deploy again; nothing points at the image."),
+    (("stop",), r"exit code 137", "a container was killed, perhaps because it ran out of memory",
+     "Look at the container's log and its memory use; raise its memory if that was it."),
+    (("stop",), r"exit code|EssentialContainerExited|Essential container",
+     "the application ends by itself soon after it starts",
+     "Read the container's log; a missing variable, secret or migration is the usual reason."),
+)  # fmt: skip
 
 
-def likely_cause(evidence: Iterable[str]) -> tuple[str, str]:
-    """The likeliest cause in the stop reasons, events and log lines, and what to do next."""
-    text = "\n".join(evidence)
-    for pattern, cause, advice in _CAUSES:
-        if re.search(pattern, text, re.IGNORECASE):
+def likely_cause(evidence: Mapping[str, Iterable[str]]) -> tuple[str, str]:
+    """The likeliest cause in what each source says, and what to do next."""
+    texts = {source: "\n".join(said) for source, said in evidence.items()}
+    for sources, pattern, cause, advice in _CAUSES:
+        if any(re.search(pattern, texts.get(source, ""), re.IGNORECASE) for source in sources):
             return cause, advice
     return (
         "unknown, ECS gave no reason so far",
@@ -1247,13 +1565,6 @@ def revisions_to_prune(active: Iterable[str], keep: int, in_use: Iterable[str]) 
     oldest_first = sorted(active, key=revision_of)
     used = set(in_use)
     return [arn for arn in oldest_first[: max(0, len(oldest_first) - keep)] if arn not in used]
-
-
-def poll_interval_s(*, elapsed_s: float, since_move_s: float, only_end_missing: bool) -> float:
-    """How soon to look again: often while something happens, seldom when nothing does."""
-    if only_end_missing or since_move_s < 15:
-        return 1.0
-    return 2.0 if elapsed_s < 120 else 5.0
 
 
 # Instances of an Auto Scaling group
@@ -1504,54 +1815,110 @@ def unsteady_reason(service: JSON) -> str:
 
 # --- Reporting --------------------------------------------------------------------- may not decide anything
 
-
-_HARMLESS = r".{1,3}|\d{1,5}|true|false|none|null"  # masking these would take every message apart
+_HARMLESS = re.compile(r".{1,3}|\d{1,5}|true|false|none|null", re.IGNORECASE)  # masked, a log would say nothing
+_USER_INFO = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_MARKED = re.compile(f"{_OPENS}([^{_CLOSES}]*){_CLOSES}")
 
 
 class Masker:
-    """Takes secret values out of text; words that the user gave as names (`public`) stay readable."""
+    """Takes secrets out of what came from elsewhere (`theirs`); our own words are never taken apart."""
 
     def __init__(self) -> None:
-        self._always: set[str] = set()
-        self._values: set[str] = set()
-        self._public: set[str] = set()
+        self._secrets: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
     def hide(self, values: Iterable[str], *, always: bool = False) -> None:
-        """Mask these from now on; values that are no secret by their looks only if `always`."""
-        chosen = {value for value in values if value}
-        if always:
-            self._always |= chosen
-        else:
-            self._values |= {value for value in chosen if not re.fullmatch(_HARMLESS, value, re.IGNORECASE)}
-
-    def keep(self, words: Iterable[str]) -> None:
-        """Names that may be printed even where a secret has the same text."""
-        self._public |= {word for word in words if word}
+        """Mask these from now on, whole and line by line; what is no secret by its looks only if `always`."""
+        chosen = {part for value in values for part in (value, json.dumps(value)[1:-1], *value.split("\n"))}
+        chosen = {part.strip() for part in chosen}
+        self._secrets |= {part for part in chosen if part and (always or not _HARMLESS.fullmatch(part))}
+        self._pattern = None
 
     def text(self, text: str) -> str:
-        """The text with every secret value replaced by ***."""
-        hidden = self._always | {v for v in self._values if not any(v in word for word in self._public)}
-        for value in sorted(hidden, key=len, reverse=True):
-            text = text.replace(value, "***")
-        return text
+        """The text as it may be printed: in its marked parts every secret is ***, and the marks are gone."""
+        return _MARKED.sub(lambda part: self._masked(part[1]), text)
 
     def within(self, value: Any) -> Any:
-        """The same structure, every text in it masked (JSON text would hide a secret's quotes from `text`)."""
+        """The same structure with every text as it may be printed (once it is JSON, quotes would hide a secret)."""
         if isinstance(value, dict):
             return {name: self.within(member) for name, member in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.within(item) for item in value]
         return self.text(value) if isinstance(value, str) else value
 
+    def _masked(self, text: str) -> str:
+        if self._pattern is None:
+            longest_first = sorted(self._secrets, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(_whole_words, longest_first)) or r"(?!)")
+        return _USER_INFO.sub("***", self._pattern.sub("***", text))
+
+
+def _whole_words(secret: str) -> str:
+    """A pattern for the secret, but not inside of a longer word."""
+    before, after = (r"(?<!\w)" if secret[0].isalnum() else ""), (r"(?!\w)" if secret[-1].isalnum() else "")
+    return before + re.escape(secret) + after
+
+
+_SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header", re.IGNORECASE)
+_HIDDEN = (
+    "command",
+    "entryPoint",
+    "dockerLabels",
+    "driverOpts",
+    "options",
+)  # hold anything: only where a log is, is shown
+
+
+def secret_values(definition: JSON) -> set[str]:
+    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up.
+
+    They are every container's environment and secrets, what is long enough to be a secret in its command, entry
+    point and labels, and its log options but for those that say where the log is.
+    """
+    found: set[str] = set()
+    for container in [*containers_of(definition), *(definition.get("containerOverrides") or [])]:
+        entries = [e for m in ("environment", "secrets") for e in container.get(m) or []]
+        found |= {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
+        logs = container.get("logConfiguration") or {}
+        found |= {str(v) for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-")}
+        found |= {str(option.get("valueFrom", "")) for option in logs.get("secretOptions") or []}
+        words = [*(container.get("command") or []), *(container.get("entryPoint") or [])]
+        words += (container.get("dockerLabels") or {}).values()
+        found |= {str(word) for word in words if len(str(word)) > 8}
+    return found
+
+
+def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
+    """The values of such edits that must not be printed: environments, secrets, and what is named like a secret."""
+    leaves = [leaf for edit in edits for leaf in _leaves(edit.value, [str(step) for step in edit.steps])]
+    hidden = re.compile(rf"environment|{_SECRET_NAME.pattern}", re.IGNORECASE)
+    return {text for path, text in leaves if hidden.search(path)}
+
+
+def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
+    """Every text and number in a value, after the names that lead to it; a name itself is none."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, dict):
+        own = [str(value[naming]) for naming in ("name", "key") if naming in value]
+        for name, inner in value.items():
+            if name not in ("name", "key"):
+                yield from _leaves(inner, [*path, *own, name])
+    elif value is not None:
+        yield ".".join(path), str(value)
+
 
 def masked(value: Any, name: str = "") -> Any:
-    """A request with the values of environment, secrets and whatever is named like a secret replaced by ***."""
+    """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
+    if isinstance(value, dict) and name in _HIDDEN:
+        return {n: v if n.startswith("awslogs-") else "***" for n, v in value.items()}
     if isinstance(value, dict):
         hidden = {m for m in ("value", "valueFrom") if "name" in value} | {n for n in value if _SECRET_NAME.search(n)}
         hidden -= {"secrets", "secretOptions"}
         return {n: "***" if n in hidden and not isinstance(v, list) else masked(v, n) for n, v in value.items()}
     if isinstance(value, list):
-        return ["***" if name == "command" and isinstance(item, str) else masked(item) for item in value]
+        return ["***" if name in _HIDDEN and isinstance(item, str) else masked(item) for item in value]
     return value
 
 
@@ -1569,13 +1936,11 @@ class Reporter:
 
     def line(self, text: str) -> None:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
-        self._clear()
-        self._write(self.err if self.output.json else self.out, text + "\n")
+        self._say(self.err if self.output.json else self.out, text)
 
     def note(self, text: str) -> None:
         """A line for people, on stderr."""
-        self._clear()
-        self._write(self.err, self.mask.text(text) + "\n")
+        self._say(self.err, text)
 
     def warning(self, text: str) -> None:
         """Something that is not as asked, but does not fail the run."""
@@ -1597,7 +1962,7 @@ class Reporter:
         for key, row in rows.items():
             if self._last_progress.get(key) != row:
                 self._last_progress[key] = row
-                self._write(self.err, self.mask.text(f"[{elapsed_s:4.0f} s] {row}") + "\n")
+                self.note(f"[{elapsed_s:4.0f} s] {row}")
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
@@ -1624,8 +1989,13 @@ class Reporter:
         self._clear()
         self.learn(exit_code=exit_code)
         if self.output.json:
-            text = json.dumps(self.mask.within(self.facts), indent=2, ensure_ascii=False, default=str)
+            narrow = (getattr(self.out, "encoding", None) or "utf-8").lower() not in ("utf-8", "utf8")
+            text = json.dumps(self.mask.within(self.facts), indent=2, ensure_ascii=narrow, default=str)
             self._write(self.out, text + "\n")
+
+    def _say(self, stream: TextIO, text: str) -> None:
+        self._clear()
+        self._write(stream, self.mask.text(text) + "\n")
 
     def _clear(self) -> None:
         if self._drawn:
@@ -1651,7 +2021,7 @@ def _terminal_size() -> tuple[int, int]:
     return size.columns, size.lines
 
 
-# --- Clock ------------------------------------------------------------------- the only place that reads time
+# --- Clock ------------------------------------- the only place that reads time, or decides how long to wait for it
 
 
 if TYPE_CHECKING:
@@ -1681,11 +2051,13 @@ class SystemClock:
 class Interrupts:
     """Holds SIGINT and SIGTERM back, except where stopping leaves nothing half done: sleeps and reading calls.
 
-    The first signal raises `Interrupted` there, or at the next such place; a second one ends the process at once.
+    The first signal raises `Interrupted` there, or at the next such place, and at every one after it: an exception
+    that is swallowed on its way (a finalizer may) must not let a run go on. The same signal a second time ends the
+    process at once; another one is what a CI runner sends while it waits for the clean-up (SIGINT, later SIGTERM).
     """
 
     def __init__(self) -> None:
-        self._pending: int | None = None
+        self._came: list[int] = []
         self._allowed = self._held = False
 
     @contextlib.contextmanager
@@ -1704,39 +2076,183 @@ class Interrupts:
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
         """A signal may end this block at any point."""
-        self.check()
-        self._allowed = True
         try:
+            self._allowed = True
+            self.check()
             yield
         finally:
             self._allowed = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """A signal waits until after this block: a look or a clean-up that decides what is left behind."""
-        self._held = True
+        """A signal waits until after this block: a clean-up, which decides what is left behind."""
+        before, self._held = self._held, True
         try:
             yield
         finally:
-            self._held = False
+            self._held = before
 
     def check(self) -> None:
-        """Raises `Interrupted` if a signal came in the meantime."""
-        if self._pending is not None and not self._held:
-            signum, self._pending = self._pending, None
-            raise Interrupted(signum)
+        """Raises `Interrupted` if a signal came."""
+        if self._came and not self._held:
+            raise Interrupted(self._came[0])
 
     def _handle(self, signum: int, _frame: object) -> None:
-        self._pending = signum
-        for second in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(second, signal.SIG_DFL)
+        if signum in self._came:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        self._came.append(signum)
         if self._allowed:
             self.check()
+
+
+class Patience(Record):
+    """How long to go on looking, and how soon to look again, from when AWS was first asked and when it last answered.
+
+    The pause is a fortieth of the time waited: what it adds to a wait stays below 2.5 % of it, and nobody has to
+    know when something last moved.
+    """
+
+    begun_s: float
+    endless: bool = False
+    answered_s: float = 0.0
+    backoff_s: float = 0.0
+
+    def answered(self, now_s: float) -> None:
+        """A look worked."""
+        self.answered_s, self.backoff_s = now_s, 0.0
+
+    def excuse(self, error: AwsError, now_s: float, report: Reporter) -> None:
+        """A look failed: say it once; raises the error where looking again can't help, or nothing else would end it."""
+        since_s = now_s - max(self.answered_s, self.begun_s)
+        if not error.transient or (self.endless and since_s > UNREACHABLE_S):
+            raise error
+        if not self.backoff_s:
+            report.note(f"{error.message}; looking again.")
+        self.backoff_s = min(15.0, max(1.0, self.backoff_s * 2))
+
+    def pause_s(self, now_s: float, *, only_end_missing: bool = False) -> float:
+        """The seconds until the next look."""
+        pace_s = 1.0 if only_end_missing else min(5.0, max(1.0, (now_s - self.begun_s) / 40))
+        return max(pace_s, self.backoff_s)
+
+
+# --- Ledger -------------------------------------------------------- may not call AWS, only what was entered may
+
+
+class Unsettled(Record):
+    """Something on AWS that this run began and whose end it has not seen.
+
+    `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back, says
+    so, and is true if it could. Both are given what ended the run.
+    """
+
+    says: Callable[[BaseException], str]
+    undo: Callable[[BaseException], bool] | None = None
+
+
+class Begun:
+    """The ledger: what this run leaves behind if it ends now.
+
+    A thing is entered when it is about to be sent, and settled when its end was seen; so no way out of the program
+    has to remember it.
+    """
+
+    def __init__(self) -> None:
+        self._unsettled: dict[str, Unsettled] = {}
+
+    def enter(
+        self, key: str, says: Callable[[BaseException], str], undo: Callable[[BaseException], bool] | None = None
+    ) -> None:
+        """Something is about to be sent; under a key that is there already, it takes that one's place."""
+        self._unsettled[key] = Unsettled(says, undo)
+
+    def settle(self, key: str) -> None:
+        """Its end was seen, or it was never sent."""
+        self._unsettled.pop(key, None)
+
+    def abandon(self, cause: BaseException, report: Reporter, only: Sequence[str] | None = None) -> None:
+        """Take back what is unsettled (or `only` these), newest first, and name what stays.
+
+        After a signal all of it is named first, in one write: whoever sent it may kill within seconds.
+        """
+        left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
+        signalled = isinstance(cause, Interrupted)
+        if signalled and (said := [text for each in left.values() if (text := each.says(cause))]):
+            report.note("\n".join(said))
+        for key, each in left.items():
+            undone = bool(each.undo and each.undo(cause))
+            if not undone and not signalled and (text := each.says(cause)):
+                report.note(text)
+            self.settle(key)  # not before: a signal may come in between, and begins anew
 
 
 # --- AWS --------------------------------------------------------------------------- may not decide anything
 
 _READS = ("Describe", "List", "Get")
+_SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
+    "GetLogEvents": "logs",
+    "DescribeAutoScalingGroups": "autoscaling",
+    "DetachInstances": "autoscaling",
+    "AttachInstances": "autoscaling",
+    "DescribeLaunchTemplates": "ec2",
+    "DescribeInstances": "ec2",
+    "CreateTags": "ec2",
+    "TerminateInstances": "ec2",
+}
+_PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
+    "ListClusters": "clusterArns",
+    "ListServices": "serviceArns",
+    "ListTaskDefinitions": "taskDefinitionArns",
+    "ListTasks": "taskArns",
+    "ListContainerInstances": "containerInstanceArns",
+    "ListServiceDeployments": "serviceDeployments",
+    "DescribeAutoScalingGroups": "AutoScalingGroups",
+    "DescribeLaunchTemplates": "LaunchTemplates",
+    "DescribeInstances": "Reservations",
+}
+_BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once, member of the answer
+    "DescribeServices": ("services", 10, "services"),
+    "DescribeTasks": ("tasks", 100, "tasks"),
+    "DescribeServiceDeployments": ("serviceDeploymentArns", 20, "serviceDeployments"),
+    "DescribeContainerInstances": ("containerInstances", 100, "containerInstances"),
+    "UpdateContainerInstancesState": ("containerInstances", 10, "failures"),
+    "DetachInstances": ("InstanceIds", 20, "Activities"),
+}
+
+
+class Budget:
+    """ECS's own throttle for registering and deregistering, kept on this side, so that it is hardly ever hit.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+    """
+
+    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
+        self._clock, self._burst, self._per_second = clock, burst, per_second
+        self._left, self._at_s = float(burst), clock.now()
+
+    def wait_s(self) -> float:
+        """Take one call out of it; the seconds until that may be sent."""
+        now_s = self._clock.now()
+        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second) - 1
+        self._at_s = now_s
+        return max(0.0, -self._left / self._per_second)
+
+
+class Repeat(Value):
+    """How an operation may be repeated: `lost`, also if its answer was; a throttle is sat out for `throttled_s`."""
+
+    lost: bool = True
+    throttled_s: float = 0.0
+    budgeted: bool = False
+
+
+_REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the deployment that counts
+    # a second time it makes a second revision
+    "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
+    "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
+}
+_UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
@@ -1757,8 +2273,7 @@ def connect(
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        message = "Some of the required software is not installed: please install boto3"
-        raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
+        raise not_installed(error) from error
     try:
         no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
         session = botocore.session.Session(no_profile, profile=options.profile or None)
@@ -1766,10 +2281,28 @@ def connect(
         region = options.region or env.get("AWS_REGION", "") or session.get_config_variable("region")
         if not region:
             raise botocore.exceptions.NoRegionError
-        session = _with_credentials(session, options, region)
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        _choose_credentials(session, options, region)
+        aws = Aws(session, boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+        aws.hide_credentials(fetch=False)
+        return aws
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
         raise translated(error, "") from error
-    return Aws(boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+
+
+def not_installed(error: ImportError) -> DeployError:
+    """What to say without boto3."""
+    message = "Some of the required software is not installed: please install boto3"
+    return DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})")
+
+
+def input_shape(operation: str) -> Any:
+    """botocore's model of what an operation of ECS takes; raises `DeployError` 4 without botocore."""
+    try:
+        import botocore.model
+    except ImportError as error:
+        raise not_installed(error) from error
+    model = botocore.model.ServiceModel(_model_loader().load_service_model("ecs", "service-2"), "ecs")
+    return model.operation_model(operation).input_shape
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -1787,299 +2320,202 @@ def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service mod
     return cache[0]
 
 
-def _with_credentials(session: Any, options: AwsOptions, region: str) -> Any:
-    """The session, its credentials replaced by what the options ask for."""
+def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
+    """Have the session take its credentials from where the options say."""
     from functools import partial
+    from types import SimpleNamespace
 
-    from botocore import credentials
+    from botocore import credentials, exceptions
 
-    if options.access_key:
-        session.set_credentials(options.access_key, options.secret_key)
-    elif options.instance_profile:
-        chain = credentials.create_credential_resolver(session, region_name=region).providers
-        roles = [provider for provider in chain if provider.METHOD in ("container-role", "iam-role")]
-        session.register_component("credential_provider", credentials.CredentialResolver(roles))
-    if not options.assume_role_arn:
-        return session
-    source = session.get_credentials()
-    if source is None:
-        from botocore.exceptions import NoCredentialsError
-
-        raise NoCredentialsError
-    fetcher = credentials.AssumeRoleCredentialFetcher(
-        partial(session.create_client, region_name=region), source, options.assume_role_arn,
-        extra_args={"RoleSessionName": "ecs-deploy"},
-    )  # fmt: skip
-    renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-    assumed = type(
-        "AssumedRole", (credentials.CredentialProvider,), {"METHOD": "assume-role", "load": lambda _: renewed}
-    )
-    import botocore.session
-
-    fresh = botocore.session.Session(profile=options.profile or None)
-    fresh.register_component("data_loader", _model_loader())
-    fresh.register_component("credential_provider", credentials.CredentialResolver([assumed()]))
-    return fresh
+    chain = session.get_component("credential_provider")
+    if options.instance_profile:
+        providers = credentials.create_credential_resolver(session, region_name=region).providers
+        roles = ("container-role", "iam-role")
+        chain = credentials.CredentialResolver([each for each in providers if each.METHOD in roles])
+    elif options.access_key:
+        given = credentials.Credentials(options.access_key, options.secret_key)
+        chain = SimpleNamespace(load_credentials=lambda: given)
+    if options.assume_role_arn:
+        source = chain.load_credentials()
+        if source is None:
+            raise exceptions.NoCredentialsError
+        fetcher = credentials.AssumeRoleCredentialFetcher(
+            partial(session.create_client, region_name=region), source, options.assume_role_arn,
+            extra_args={"RoleSessionName": "ecs-deploy"},
+        )  # fmt: skip
+        renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+        chain = SimpleNamespace(load_credentials=lambda: renewed)
+    session.register_component("credential_provider", chain)
 
 
 class Aws:
-    """One method per API call; AWS's errors come out as `AwsError`.
+    """Calls AWS; its errors come out as `AwsError`.
 
     ECS requests and answers travel as raw JSON, so that members which the installed botocore does not know are
-    neither dropped nor refused; botocore signs, sends, retries and names the errors. With `read_only`, a call that
-    would change something is a bug.
+    neither dropped nor refused; botocore signs, sends and names the errors. With `read_only`, a call that would
+    change something is a bug.
     """
 
     def __init__(
-        self, session: Any, region: str, clock: Clock, report: Reporter, interrupts: Interrupts, read_only: bool
+        self,
+        settings: Any,
+        session: Any,
+        region: str,
+        clock: Clock,
+        report: Reporter,
+        interrupts: Interrupts,
+        read_only: bool,
     ) -> None:
         self.region = region
-        self._session, self._clock, self._report, self._interrupts = session, clock, report, interrupts
+        profile = settings.get_config_variable("profile")
+        self.place = f"--region {region}" + (f" --profile {shell_word(profile)}" if profile else "")  # of a command
+        self._settings, self._session = settings, session
+        self._clock, self._report, self._interrupts = clock, report, interrupts
         self._read_only = read_only
+        self._attempts = int(settings.get_config_variable("max_attempts") or 5)
+        self._budget = Budget(clock, burst=20, per_second=1.0)
         self._clients: dict[tuple[str, str], Any] = {}
         self._request: bytes | None = None
         self._answer = b""
-        self._retries = True
-        self._lost = False
-        self._register_budget = Budget(clock, burst=20, per_second=1.0)
 
-    # Services
+    # Calling
+
+    def call(
+        self, operation: str, params: JSON, *, region: str = "", retries: bool = True, worth_s: float = 0.0
+    ) -> JSON:
+        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds or as long as the row says.
+
+        `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
+        """
+        repeat, lost = _REPEATS.get(operation, Repeat()), False
+        give_up_s = self._clock.now() + max(worth_s, repeat.throttled_s)
+        attempt = 1
+        while True:
+            if repeat.budgeted:
+                self._sleep(self._budget.wait_s())
+            try:
+                answer = self._call_once(operation, params, region)
+                return answer if operation in _SERVICES else self._parsed(operation)
+            except AwsError as error:
+                lost = error.maybe_done = error.maybe_done or lost
+                again = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
+                if (
+                    not (retries and error.transient and again)
+                    or (lost and not repeat.lost)
+                    or error.code == _UNREADABLE
+                ):
+                    raise
+            self._sleep(_backoff_s(attempt))
+            attempt += 1
+
+    def pages(self, operation: str, params: JSON) -> list[Any]:
+        """All pages of a list; not every list has a paginator in botocore."""
+        token_name = "nextToken" if operation not in _SERVICES else "NextToken"
+        found: list[Any] = []
+        token = ""
+        while True:
+            page = self.call(operation, {**params, **({token_name: token} if token else {})})
+            found += page.get(_PAGES[operation]) or []
+            token = page.get(token_name) or ""
+            if not token:
+                return found
+
+    def described(self, operation: str, names: Sequence[str], params: JSON, *, retries: bool = True) -> list[JSON]:
+        """What the operation answers for all these names, as many at a time as it takes."""
+        parameter, size, member = _BATCHES[operation]
+        found: list[JSON] = []
+        for start in range(0, len(names), size):
+            batch = {parameter: list(names[start : start + size])}
+            found += self.call(operation, {**params, **batch}, retries=retries).get(member) or []
+        return found
+
+    # What needs more than the call
 
     def describe_services(self, cluster: str, names: Sequence[str], *, retries: bool = True) -> dict[str, JSON]:
         """The services by the name they were asked for; one that does not exist is left out."""
-        found: dict[str, JSON] = {}
-        for batch in batches(names, 10):
-            params = {"cluster": cluster, "services": list(batch)}
-            for service in self._ecs("DescribeServices", params, retries=retries).get("services", []):
-                for name in batch:
-                    if name in (service.get("serviceName"), service.get("serviceArn")):
-                        found[name] = service
-        return found
+        found = self.described("DescribeServices", names, {"cluster": cluster}, retries=retries)
+        known = {service.get(name): service for service in found for name in ("serviceName", "serviceArn")}
+        return {name: known[name] for name in names if name in known}
 
-    def update_service(self, **params: Any) -> JSON:
-        """The service as UpdateService answers it. Safe to repeat: the answer names the deployment that counts."""
-        service: JSON = self._ecs("UpdateService", params)["service"]
-        return service
-
-    def list_services(self, cluster: str) -> list[str]:
+    def service_names(self, cluster: str) -> list[str]:
         """The names of the cluster's services."""
-        return [short_name(a) for a in self._ecs_pages("ListServices", "serviceArns", {"cluster": cluster})]
+        return [short_name(arn) for arn in self.pages("ListServices", {"cluster": cluster, "maxResults": 100})]
 
-    def list_clusters(self) -> list[str]:
-        """The names of the region's clusters."""
-        return [short_name(a) for a in self._ecs_pages("ListClusters", "clusterArns", {})]
+    def describe_tasks(self, cluster: str, arns: Sequence[str], *, retries: bool = True) -> list[JSON]:
+        """The tasks that ECS still (or already) knows."""
+        return self.described("DescribeTasks", arns, {"cluster": cluster}, retries=retries)
 
-    def service_deployments(self, arns: Sequence[str], *, retries: bool = True) -> list[JSON]:
-        """The service deployments with these ARNs."""
-        found: list[JSON] = []
-        for batch in batches(arns, 20):
-            params = {"serviceDeploymentArns": list(batch)}
-            found += self._ecs("DescribeServiceDeployments", params, retries=retries).get("serviceDeployments", [])
-        return found
-
-    def newest_service_deployment(self, cluster: str, service: str, since_s: float) -> str:
-        """The ARN of the service's newest service deployment, or an empty string if none is as young as `since_s`."""
-        params = {"cluster": cluster, "service": service}
-        listed = self._ecs_pages("ListServiceDeployments", "serviceDeployments", params)
-        young = [brief for brief in listed if stamp_s(brief) >= since_s]
-        newest: JSON = max(young, key=stamp_s, default={})
-        return str(newest.get("serviceDeploymentArn") or "")
-
-    def stop_service_deployment(self, arn: str) -> None:
-        """Have ECS roll the service deployment back."""
-        self._ecs("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
-
-    # Task definitions
+    def update_service(self, params: JSON, *, worth_s: float = 0.0) -> JSON:
+        """The service as UpdateService answers it."""
+        service: JSON = self.call("UpdateService", params, worth_s=worth_s)["service"]
+        return service
 
     def describe_task_definition(self, name: str, *, tags: bool = True) -> tuple[JSON, list[JSON]]:
         """The raw definition and its tags."""
         params: JSON = {"taskDefinition": name, **({"include": ["TAGS"]} if tags else {})}
-        answer = self._ecs("DescribeTaskDefinition", params)
+        answer = self.call("DescribeTaskDefinition", params)
         return answer["taskDefinition"], answer.get("tags") or []
-
-    def register_task_definition(self, definition: JSON) -> JSON:
-        """The new revision as AWS answers it. Never repeated by itself when the answer was lost (`maybe_done`)."""
-        registered: JSON = self._paced("RegisterTaskDefinition", definition)["taskDefinition"]
-        return registered
-
-    def deregister_task_definition(self, arn: str) -> None:
-        """Make the revision INACTIVE."""
-        self._paced("DeregisterTaskDefinition", {"taskDefinition": arn})
 
     def active_revisions(self, family: str) -> list[str]:
         """The ARNs of the family's ACTIVE revisions (and not of families whose name begins the same)."""
         params = {"familyPrefix": family, "status": "ACTIVE", "sort": "ASC", "maxResults": 100}
-        arns = self._ecs_pages("ListTaskDefinitions", "taskDefinitionArns", params)
-        return [arn for arn in arns if family_of(arn) == family]
+        return [arn for arn in self.pages("ListTaskDefinitions", params) if family_of(arn) == family]
 
     def output_only_members(self) -> set[str]:
         """The members of an answered definition that RegisterTaskDefinition does not take (botocore's model)."""
-        model = self._client("ecs").meta.service_model
+        model = self._client("ecs", self.region).meta.service_model
         accepted = model.operation_model("RegisterTaskDefinition").input_shape.members
         return set(model.shape_for("TaskDefinition").members) - set(accepted)
-
-    # Tasks
-
-    def run_task(self, **params: Any) -> JSON:
-        """RunTask's answer: `tasks` and `failures`. With a clientToken a repeated call starts nothing twice."""
-        return self._ecs("RunTask", params)
-
-    def stop_task(self, cluster: str, task: str, reason: str) -> None:
-        """Have the task stopped."""
-        self._ecs("StopTask", {"cluster": cluster, "task": task, "reason": reason})
-
-    def describe_tasks(self, cluster: str, arns: Sequence[str], *, retries: bool = True) -> list[JSON]:
-        """The tasks that ECS still (or already) knows."""
-        found: list[JSON] = []
-        for batch in batches(arns, 100):
-            params = {"cluster": cluster, "tasks": list(batch)}
-            found += self._ecs("DescribeTasks", params, retries=retries).get("tasks", [])
-        return found
-
-    def tasks_started_by(self, cluster: str, started_by: str, status: str, *, first_page: bool = False) -> list[str]:
-        """The ARNs of a deployment's tasks whose desired status is RUNNING or STOPPED."""
-        params = {"cluster": cluster, "startedBy": started_by, "desiredStatus": status, "maxResults": 100}
-        if first_page:
-            return list(self._ecs("ListTasks", params, retries=False).get("taskArns", []))
-        return self._ecs_pages("ListTasks", "taskArns", params)
-
-    # Logs
 
     def log_events(self, group: str, stream: str, *, region: str = "", token: str = "", last: int = 0) -> JSON:
         """GetLogEvents: the `last` lines, or all since `token` from the start on."""
         params: JSON = {"logGroupName": group, "logStreamName": stream, "startFromHead": not last}
         params |= {"limit": last} if last else {}
         params |= {"nextToken": token} if token else {}
-        return self._call("logs", "GetLogEvents", params, region=region, retries=False)
-
-    # Instances
-
-    def auto_scaling_groups(self, names: Sequence[str] = ()) -> list[JSON]:
-        """The Auto Scaling groups with these names, or all of the region."""
-        params: JSON = {"AutoScalingGroupNames": list(names)} if names else {}
-        return self._pages("autoscaling", "DescribeAutoScalingGroups", "AutoScalingGroups", params)
-
-    def detach_instances(self, group: str, ids: Sequence[str], *, lower_capacity: bool) -> None:
-        """Take instances out of the group, which launches others for them unless its capacity is lowered."""
-        for batch in batches(ids, 20):
-            params = {"AutoScalingGroupName": group, "ShouldDecrementDesiredCapacity": lower_capacity}
-            self._call("autoscaling", "DetachInstances", {**params, "InstanceIds": list(batch)})
-
-    def attach_instance(self, group: str, instance_id: str) -> None:
-        """Put an instance into the group; this raises its desired capacity."""
-        self._call("autoscaling", "AttachInstances", {"AutoScalingGroupName": group, "InstanceIds": [instance_id]})
-
-    def launch_templates(self, ids: Sequence[str]) -> list[JSON]:
-        """The launch templates with these ids; they name their latest and default versions."""
-        return self._pages("ec2", "DescribeLaunchTemplates", "LaunchTemplates", {"LaunchTemplateIds": list(ids)})
-
-    def instances_with(self, attribute: str, values: Sequence[str]) -> list[JSON]:
-        """The EC2 instances that have one of the values there (`instance-id`, `tag:…`) and are not terminated."""
-        there = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
-        found: list[JSON] = []
-        for batch in batches(values, 200):
-            params = {"Filters": [there, {"Name": attribute, "Values": list(batch)}]}
-            for reservation in self._pages("ec2", "DescribeInstances", "Reservations", params):
-                found += reservation.get("Instances") or []
-        return found
-
-    def tag_instances(self, ids: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Set tags on EC2 instances."""
-        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-        self._call("ec2", "CreateTags", {"Resources": list(ids), "Tags": pairs})
-
-    def terminate_instances(self, ids: Sequence[str]) -> None:
-        """Have EC2 instances shut down for ever."""
-        self._call("ec2", "TerminateInstances", {"InstanceIds": list(ids)})
-
-    def container_instances(self, cluster: str) -> list[JSON]:
-        """The instances that are registered in the cluster."""
-        arns = self._ecs_pages("ListContainerInstances", "containerInstanceArns", {"cluster": cluster})
-        found: list[JSON] = []
-        for batch in batches(arns, 100):
-            params = {"cluster": cluster, "containerInstances": list(batch)}
-            found += self._ecs("DescribeContainerInstances", params).get("containerInstances", [])
-        return found
+        return self.call("GetLogEvents", params, region=region, retries=False)
 
     def set_container_instances(self, cluster: str, arns: Sequence[str], status: str) -> None:
         """Set instances ACTIVE or DRAINING; ECS answers a refusal with HTTP 200, which is an `AwsError` here."""
-        for batch in batches(arns, 10):
-            params = {"cluster": cluster, "containerInstances": list(batch), "status": status}
-            for failure in self._ecs("UpdateContainerInstancesState", params).get("failures") or []:
-                what = f"AWS refused UpdateContainerInstancesState of {failure.get('arn')} to {status}"
-                raise AwsError(f"{what}: {failure.get('reason')}", code=str(failure.get("reason")))
+        for failure in self.described("UpdateContainerInstancesState", arns, {"cluster": cluster, "status": status}):
+            what = f"AWS refused UpdateContainerInstancesState of {failure.get('arn')} to {status}"
+            raise AwsError(f"{what}: {theirs(failure.get('reason'))}", code=str(failure.get("reason")))
 
     def tasks_on(self, cluster: str, container_instance: str) -> list[JSON]:
         """The tasks on an instance that have not stopped, those that are stopping included."""
-        arns: list[str] = []
-        for status in ("RUNNING", "STOPPED"):
-            params = {"cluster": cluster, "containerInstance": container_instance, "desiredStatus": status}
-            arns += self._ecs_pages("ListTasks", "taskArns", params)
+        params = {"cluster": cluster, "containerInstance": container_instance}
+        statuses = ("RUNNING", "STOPPED")
+        arns = [arn for status in statuses for arn in self.pages("ListTasks", {**params, "desiredStatus": status})]
         return [task for task in self.describe_tasks(cluster, arns) if task.get("lastStatus") != "STOPPED"]
 
-    # How a call is made
+    def hide_credentials(self, *, fetch: bool = True) -> None:
+        """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
+        from botocore.credentials import DeferredRefreshableCredentials
 
-    def _ecs_pages(self, operation: str, member: str, params: JSON) -> list[Any]:
-        """All pages of a list; not every list of ECS has a paginator in botocore."""
-        found: list[Any] = []
-        token = ""
-        while True:
-            page = self._ecs(operation, {**params, **({"nextToken": token} if token else {})})
-            found += page.get(member, [])
-            token = page.get("nextToken") or ""
-            if not token:
-                return found
+        credentials = self._settings.get_credentials()
+        if credentials is not None and (fetch or not isinstance(credentials, DeferredRefreshableCredentials)):
+            frozen = credentials.get_frozen_credentials()
+            self._report.mask.hide([frozen.secret_key or "", frozen.token or ""], always=True)
 
-    def _paced(self, operation: str, params: JSON) -> JSON:
-        """A call that shares ECS's tightest throttle: kept within it, and repeated if others have used it up."""
-        give_up_s = self._clock.now() + PACED_S
-        while True:
-            self._register_budget.spend()
-            try:
-                return self._ecs(operation, params)
-            except AwsError as error:
-                if not error.throttled or self._clock.now() > give_up_s:
-                    raise
-                self._register_budget.empty()
+    # How one call is made
 
-    def _pages(self, service: str, operation: str, member: str, params: JSON) -> list[JSON]:
-        """All pages of a list of Auto Scaling or EC2."""
-        found: list[JSON] = []
-        token = ""
-        while True:
-            page = self._call(service, operation, {**params, **({"NextToken": token} if token else {})})
-            found += page.get(member) or []
-            token = page.get("NextToken") or ""
-            if not token:
-                return found
-
-    def _ecs(self, operation: str, params: JSON, *, retries: bool = True) -> JSON:
-        self._request = json.dumps(params).encode()
-        self._call("ecs", operation, params, retries=retries)
-        try:
-            answer: JSON = json.loads(self._answer)
-        except ValueError as error:
-            said = f"The answer of {operation} cannot be read; something between here and AWS may have replaced it"
-            raise AwsError(said, code="UnreadableAnswer", transient=True, maybe_done=True) from error
-        return answer
-
-    def _call(self, service: str, operation: str, params: JSON, *, region: str = "", retries: bool = True) -> JSON:
-        """One call; a signal may end it only if it reads."""
+    def _call_once(self, operation: str, params: JSON, region: str) -> JSON:
+        """One attempt; a signal may end it only if it reads."""
         reads = operation.startswith(_READS)
         if self._read_only and not reads:
             raise AssertionError(f"{operation} in a dry run")
-        self._retries, self._lost = retries, False
-        client = self._client(service, region)
-        started_s = self._clock.now()
+        service = _SERVICES.get(operation, "ecs")
+        client = self._client(service, region or self.region)
+        self._interrupts.check()
+        started_s, outcome = self._clock.now(), "no answer"
         try:
-            with self._interrupts.allowed() if reads else _checked(self._interrupts):
-                answer: JSON = self._send(client, service, operation, params)
+            with self._interrupts.allowed() if reads else contextlib.nullcontext():
+                answer = self._send(client, service, operation, params)
+            outcome = answer.get("ResponseMetadata", {}).get("RequestId", "no request id")
         except AwsError as error:
-            error.maybe_done = error.maybe_done or self._lost
-            self._report.call(operation, params, error.code, self._clock.now() - started_s)
+            outcome = error.code
             raise
-        request_id = answer.get("ResponseMetadata", {}).get("RequestId", "no request id")
-        self._report.call(operation, params, request_id, self._clock.now() - started_s)
+        finally:
+            self._report.call(operation, params, outcome, self._clock.now() - started_s)
         return answer
 
     def _send(self, client: Any, service: str, operation: str, params: JSON) -> JSON:
@@ -2087,29 +2523,41 @@ class Aws:
         from botocore.exceptions import BotoCoreError, ClientError
 
         method = getattr(client, xform_name(operation))
+        self._request = json.dumps(params).encode() if service == "ecs" else None
         try:
             answer: JSON = method() if service == "ecs" else method(**params)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
+            if isinstance(error, ClientError) and not str(error.operation_name).startswith("Assume"):
+                self.hide_credentials()
             raise translated(error, operation) from error
         return answer
 
-    def _client(self, service: str, region: str = "") -> Any:
-        key = (service, region or self.region)
-        if key not in self._clients:
-            self._clients[key] = self._new_client(*key)
-        return self._clients[key]
+    def _parsed(self, operation: str) -> JSON:
+        try:
+            answer: JSON = json.loads(self._answer)
+        except ValueError as error:
+            said = f"The answer of {operation} cannot be read; something between here and AWS may have replaced it"
+            raise AwsError(said, code=_UNREADABLE, transient=True, maybe_done=True) from error
+        return answer
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            with self._interrupts.allowed():
+                self._clock.sleep(seconds)
+
+    def _client(self, service: str, region: str) -> Any:
+        if (service, region) not in self._clients:
+            self._clients[service, region] = self._new_client(service, region)
+        return self._clients[service, region]
 
     def _new_client(self, service: str, region: str) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
-        from botocore.retries import standard
 
-        variable = self._session._session.get_config_variable
+        mode: Any = "adaptive" if self._settings.get_config_variable("retry_mode") == "adaptive" else "standard"
         try:
-            attempts = int(variable("max_attempts") or 5)
-            mode: Any = "adaptive" if variable("retry_mode") == "adaptive" else "standard"
             config = Config(
-                retries={"mode": mode, "total_max_attempts": attempts},
+                retries={"mode": mode, "total_max_attempts": 1},
                 connect_timeout=10,
                 read_timeout=30,
                 tcp_keepalive=True,
@@ -2117,35 +2565,12 @@ class Aws:
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
             client = self._session.client(service, region_name=region, config=config)
-        except (BotoCoreError, ValueError) as error:
+        except (BotoCoreError, ValueError, OSError) as error:
             raise translated(error, "") from error
-        events, name = client.meta.events, client.meta.service_model.service_id.hyphenize()
-        # botocore's own handler sleeps in real time and repeats a RegisterTaskDefinition whose answer was lost,
-        # which would leave two revisions: it is asked for the delay, and `_retry_delay` has the last word.
-        retry_id = f"retry-config-{name}"
-        events.unregister(f"needs-retry.{name}", unique_id=retry_id)
-        handler = standard.register_retry_handler(client, attempts)
-        events.unregister(f"needs-retry.{name}", unique_id=retry_id)
-        events.register(f"needs-retry.{name}", lambda **event: self._retry_delay(handler, **event))
         if service == "ecs":
-            events.register("before-call.ecs", self._put_request)
-            events.register("before-parse.ecs", self._keep_answer)
+            client.meta.events.register("before-call.ecs", self._put_request)
+            client.meta.events.register("before-parse.ecs", self._keep_answer)
         return client
-
-    def _retry_delay(self, handler: Any, **event: Any) -> float | None:
-        """botocore's delay, spent on our clock; None ends the attempts."""
-        response, error = event.get("response"), event.get("caught_exception")
-        lost = _answer_lost(error) if error else response is not None and response[0].status_code >= 500
-        self._lost = self._lost or lost  # whatever a later attempt says, AWS may have acted on this one
-        if not self._retries:
-            return None
-        if lost and event["operation"].name == "RegisterTaskDefinition":
-            return None
-        delay_s = handler.needs_retry(**event)
-        if delay_s is None or delay_s is False:
-            return None
-        self._clock.sleep(delay_s)
-        return 0
 
     def _put_request(self, params: JSON, **_: Any) -> None:
         params["body"] = self._request
@@ -2156,80 +2581,50 @@ class Aws:
             self._answer, response_dict["body"] = response_dict["body"], b"{}"
 
 
-@contextlib.contextmanager
-def _checked(interrupts: Interrupts) -> Iterator[None]:
-    interrupts.check()
-    yield
+def _backoff_s(attempt: int) -> float:
+    """The wait before the next attempt: longer each time, and not as long as everybody else's who was refused."""
+    import random
 
-
-class Budget:
-    """ECS's own throttle for registering and deregistering, kept on this side, so that it is never hit.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
-    """
-
-    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
-        self._clock, self._burst, self._per_second = clock, burst, per_second
-        self._left, self._at_s = float(burst), clock.now()
-
-    def spend(self) -> None:
-        """Wait until one more call is allowed."""
-        now_s = self._clock.now()
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second)
-        self._at_s = now_s
-        if self._left < 1:
-            self._clock.sleep((1 - self._left) / self._per_second)
-            self._left, self._at_s = 1.0, self._clock.now()
-        self._left -= 1
-
-    def empty(self) -> None:
-        """Somebody else has used it up."""
-        self._left, self._at_s = 0.0, self._clock.now()
-
-
-def batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """The items, `size` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    return random.random() * min(8.0, 2.0 ** (attempt - 1))
 
 
 def translated(error: Exception, operation: str) -> AwsError:
     """botocore's exception as one sentence with what to do next."""
     from botocore.exceptions import ClientError
 
-    if isinstance(error, ClientError):
-        return _refused(error, operation)
-    return _unreached(error, operation)
+    return _refused(error, operation) if isinstance(error, ClientError) else _unreached(error, operation)
 
 
 def _refused(error: Any, operation: str) -> AwsError:
     details = error.response.get("Error", {})
     code, message = str(details.get("Code", "")), str(details.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what = error.operation_name or operation
+    what, said = error.operation_name or operation, theirs(message)
     action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
     if code in _EXPIRED:
         hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
         return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
+    if code == "RequestTimeTooSkewed" or re.search(r"Signature (expired|not yet current)", message):
+        return AwsError(f"AWS refused {what}: this machine's clock is wrong ({said})", code=code, hint="Set the clock.")
     if code in _UNKNOWN_KEY or "Signature" in code:
         hint = "Check the access key, the secret key and the session token; they must belong together."
-        return AwsError(f"AWS does not accept these credentials ({what}: {message})", code=code, hint=hint)
+        return AwsError(f"AWS does not accept these credentials ({what}: {said})", code=code, hint=hint)
     if code in _DENIED or action:
         hint = f"Allow {action[1] if action else 'ecs:' + what} in the IAM policy of these credentials."
-        return AwsError(f"AWS denied {what}: {message}", code=code, hint=hint)
+        return AwsError(f"AWS denied {what}: {said}", code=code, hint=hint)
     if code in _THROTTLED or "Throttl" in code or status == 429:
         hint = "Other programs use the same account's budget of calls; try again in a minute."
-        return AwsError(f"AWS throttled {what} ({message})", code=code, hint=hint, transient=True)
+        return AwsError(f"AWS throttled {what} ({said})", code=code, hint=hint, transient=True)
     if status >= 500:
-        said = f"AWS had an error of its own in {what}: {message} ({code})"
-        return AwsError(said, code=code, hint="Try again.", transient=True, maybe_done=True)
-    return AwsError(f"AWS refused {what}: {message} ({code})", code=code)
+        text = f"AWS had an error of its own in {what}: {said} ({code})"
+        return AwsError(text, code=code, hint="Try again.", transient=True, maybe_done=True)
+    return AwsError(f"AWS refused {what}: {said} ({code})", code=code)
 
 
 def _unreached(error: Exception, operation: str) -> AwsError:
     from botocore import exceptions as botocore
 
-    code = type(error).__name__
+    code, said = type(error).__name__, theirs(error)
     during = f" ({operation})" if operation else ""
     if isinstance(error, botocore.NoRegionError):
         return AwsError("No AWS region is set", code=code, hint="Give -r REGION, or set AWS_DEFAULT_REGION.")
@@ -2239,9 +2634,12 @@ def _unreached(error: Exception, operation: str) -> AwsError:
     if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
         hint = "Check the network, the proxy and the region's name, and try again."
         lost = _answer_lost(error)
-        return AwsError(f"AWS was not reached{during}: {error}", code=code, hint=hint, transient=True, maybe_done=lost)
+        return AwsError(f"AWS was not reached{during}: {said}", code=code, hint=hint, transient=True, maybe_done=lost)
+    if isinstance(error, OSError):
+        hint = "Check the token file or the credential_process that the environment or the profile names."
+        return AwsError(f"The AWS credentials cannot be loaded{during}: {said}", code=code, hint=hint)
     hint = "Check the profile, the credentials and the region."
-    return AwsError(f"AWS cannot be used with these settings{during}: {error}", code=code, hint=hint)
+    return AwsError(f"AWS cannot be used with these settings{during}: {said}", code=code, hint=hint)
 
 
 def _answer_lost(error: Exception) -> bool:
@@ -2261,6 +2659,7 @@ class Context(Record):
     clock: Clock
     report: Reporter
     interrupts: Interrupts
+    begun: Begun
 
     def sleep(self, seconds: float) -> None:
         """Wait; a signal may end it."""
@@ -2268,111 +2667,145 @@ class Context(Record):
             self.clock.sleep(seconds)
 
 
+def persistently(ctx: Context, act: Callable[[], JSON], *, for_s: float) -> JSON:
+    """What `act` returns; AWS's passing errors are sat out for so long, and `act` looks anew each time."""
+    patience = Patience(ctx.clock.now())
+    while True:
+        try:
+            return act()
+        except AwsError as error:
+            now_s = ctx.clock.now()
+            if now_s - patience.begun_s >= for_s:
+                raise
+            patience.excuse(error, now_s, ctx.report)
+            ctx.sleep(patience.pause_s(now_s))
+
+
+# Planning: everything is looked up, nothing is changed
+
+
 class Draft(Value):
-    """A definition before and after the edits, ready to be registered. `current` is an ARN or empty."""
+    """A definition before and after the edits.
+
+    `current` is the ARN of the one in use, or empty; `start` that of the one that is copied, as far as it has one;
+    `ready` that of a revision to use as it is.
+    """
 
     current: str
     old: JSON
     new: JSON
     tags_required: bool = False
-
-
-class Rollout(Record):
-    """One service's deployment as this run follows it; after its start only `watch` changes it."""
-
-    cluster: str
-    service: str
-    target: Target
-    wait: WaitOptions
-    definition: JSON
-    started_s: float
-    desired: int
-    strategy: str = "ROLLING"
-    label: str = ""
-    silent: bool = False
-    touched: bool = True
-    undo: JSON = field(default_factory=dict)
-    seen: bool = False
-    running: bool = False
-    phase_s: float = 0.0
-    moved_s: float = 0.0
-    counts: Counts = Counts()
-    last: JSON = field(default_factory=dict)
-    known_events: set[str] = field(default_factory=set)
-    events: list[str] = field(default_factory=list)
-    bad_events: list[str] = field(default_factory=list)
-    logs: list[JSON] = field(default_factory=list)
-    stopped: set[str] = field(default_factory=set)
-    reasons: Counter[str] = field(default_factory=Counter)
-    samples: dict[str, JSON] = field(default_factory=dict)
-    native: str = ""
-    native_before: str = ""
-    native_state: JSON = field(default_factory=dict)
-    hooks: set[str] = field(default_factory=set)
-    unreadable: bool = False
-    verdict: Verdict | None = None
-    running_after_s: float | None = None
+    start: str = ""
+    ready: str = ""
+    deregistered: bool = False  # the one in use is INACTIVE: a service cannot go back to it
 
     @property
-    def deadline_s(self) -> float:
-        """When the present wait is over; each of the two waits has the whole time-out."""
-        begun_s = self.started_s if self.wait.in_total else self.phase_s
-        return begun_s + (self.wait.timeout_s or FOREVER_S)
-
-    def say(self, report: Reporter, text: str) -> None:
-        """Print a line that scripts read, unless this is a rollback, whose success is not the user's."""
-        if not self.silent:
-            report.line(f"{self.label}{text}")
-
-    def command(self, region: str) -> str:
-        """The AWS CLI command that takes the service back to what it was before."""
-        if self.native not in ("", "-"):
-            stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.native} --stop-type ROLLBACK"
-            return f"{stop} --region {region}"
-        parts = ["aws ecs update-service", f"--cluster {self.cluster}", f"--service {self.service}"]
-        parts.append(f"--task-definition {self.target.previous_definition}")
-        if "desiredCount" in self.undo:
-            parts.append(f"--desired-count {self.undo['desiredCount']}")
-        if "deploymentConfiguration" in self.undo:
-            parts.append(f"--deployment-configuration '{json.dumps(self.undo['deploymentConfiguration'])}'")
-        return " ".join([*parts, f"--region {region}"])
+    def changed(self) -> bool:
+        """True if there is something to register."""
+        return not self.ready and self.old != self.new
 
 
-# Deploying
+class Planned(Value):
+    """A definition to register; with `always` even if nothing changes in it."""
+
+    name: str
+    draft: Draft
+    always: bool = True
+
+
+class PlannedTask(Planned):
+    """Tasks to run: `request` is RunTask's but for definition, count and token."""
+
+    run: RunOptions = RunOptions()
+    request: JSON = field(default_factory=dict)
+
+
+class PlannedService(Planned):
+    """A service as DescribeServices answered it, and UpdateService's request but for the definition."""
+
+    service: JSON = field(default_factory=dict)
+    update: JSON = field(default_factory=dict)
+    wait: WaitOptions = WaitOptions()
+
+    @property
+    def points_elsewhere(self) -> bool:
+        """True if the update names a definition."""
+        return bool(self.draft.ready) or self.draft.changed or self.always
+
+    @property
+    def touched(self) -> bool:
+        """True if the service is to be updated."""
+        return self.points_elsewhere or len(self.update) > 2
+
+
+class Plan(Value):
+    """All that is to be done, in this order, and how long to wait for tasks.
+
+    With `several` the parts are named in what is printed; `all_back` takes every service back if one fails;
+    `keep` is how many revisions of a family are to stay ACTIVE, 0 for all.
+    """
+
+    cluster: str
+    before: tuple[PlannedTask, ...] = ()
+    services: tuple[PlannedService, ...] = ()
+    definitions: tuple[Planned, ...] = ()
+    after: tuple[PlannedTask, ...] = ()
+    task_timeout_s: float = 0.0
+    several: bool = False
+    all_back: bool = False
+    keep: int = 0
+
+    def parts(self) -> tuple[Planned, ...]:
+        """All of it, in the order in which it is carried out."""
+        return (*self.before, *self.services, *self.definitions, *self.after)
+
+    def label(self, part: Planned) -> str:
+        """What a line about the part begins with."""
+        return f"{part.name}: " if self.several else ""
 
 
 def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
-    ctx.report.mask.keep((options.cluster, options.service, options.task_definition))
     ctx.report.learn(cluster=options.cluster or None, service=options.service or None)
-    return deploy_service(ctx, options) if options.service else deploy_definition(ctx, options)
-
-
-def deploy_service(ctx: Context, options: DeployOptions) -> int:
-    """Register the edited definition, update the service and follow the deployment to its end."""
-    service = require_service(ctx, options.cluster, options.service)
-    wants_definition = bool(options.edits or options.source.file or options.source.taskdef)
-    update = service_update(options.cluster, options.service, options.change, service)
-    current = str(service.get("taskDefinition"))
-    draft = draft_definition(ctx, options, current, service, update) if wants_definition else None
-    warn_of_bake_time(ctx, options.wait, service)
+    plan = plan_service(ctx, options) if options.service else plan_definition(ctx, options)
     if options.output.dry_run:
-        return show_dry_run(ctx, draft, "UpdateService", update)
-    definition = draft.new if draft else service_definition(ctx, service)
-    if draft is None:
-        ctx.report.line("Force a new deployment of the service")
-        images = ", ".join(str(container.get("image")) for container in containers_of(definition))
-        ctx.report.note(f"Redeploying {short_name(current)}: {images}")
-    arn = register(ctx, draft) if draft else ""
-    ctx.report.learn(new_task_definition=arn or None)
-    try:
-        answer = send_update(ctx, update, arn)
-    except (AwsError, Interrupted) as error:
-        discard_orphan(ctx, arn, error)
-        raise
-    rollout = rollout_of(ctx, service, answer, arn, update, definition, options.wait)
-    ctx.report.learn(deployment_id=rollout.target.deployment_id)
-    return follow(ctx, options, rollout)
+        return show_dry_run(ctx, plan)
+    results = carry_out(ctx, plan)
+    return results.code
+
+
+def plan_service(ctx: Context, options: DeployOptions) -> Plan:
+    """One service, and the definition that it is to run."""
+    service = require_service(ctx, options.cluster, options.service)
+    update = service_update(options.cluster, options.service, options.change, service)
+    current, source = str(service.get("taskDefinition")), options.source
+    wanted = bool(options.edits or source.file or source.taskdef or source.latest)
+    unread = options.output.dry_run and not wanted
+    draft = Draft(current, {}, {}) if unread else drafted(ctx, options, current, service)
+    if wanted:
+        show_draft(ctx, options, draft, service_changes(service, update))
+    elif not options.output.dry_run:
+        announce_redeploy(ctx, draft, update)
+    warn_at_start(ctx, options.wait, service, draft)
+    part = PlannedService(options.service, draft, wanted and not draft.ready, service, update, options.wait)
+    return Plan(options.cluster, services=(part,), keep=options.max_definitions)
+
+
+def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
+    """One definition, and perhaps tasks that run it."""
+    run = options.run
+    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
+    draft = drafted(ctx, options, options.task_definition)
+    show_draft(ctx, options, draft, [])
+    if run is None:
+        return Plan(
+            options.cluster, definitions=(Planned(options.task_definition, draft),), keep=options.max_definitions
+        )
+    if run.network_from_service:
+        run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
+    request = run_request(options.cluster, draft.new, run)
+    task = PlannedTask(options.task_definition, draft, not draft.ready, run, request)
+    return Plan(options.cluster, before=(task,), task_timeout_s=options.wait.timeout_s, keep=options.max_definitions)
 
 
 def require_service(ctx: Context, cluster: str, name: str) -> JSON:
@@ -2385,7 +2818,7 @@ def require_service(ctx: Context, cluster: str, name: str) -> JSON:
 def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) -> JSON:
     """The service, if ECS may deploy it; raises `DeployError` otherwise."""
     if service is None or service.get("status") == "INACTIVE":
-        hint = existing(lambda: ctx.aws.list_services(cluster), "services of the cluster")
+        hint = names_hint(lambda: ctx.aws.service_names(cluster), "services of the cluster", name)
         said = f"The service {name} was not found in cluster {cluster}"
         raise AwsError(said, code="ServiceNotFoundException", hint=hint)
     controller = (service.get("deploymentController") or {}).get("type", "ECS")
@@ -2407,56 +2840,61 @@ def explained(ctx: Context, cluster: str, service: str = "") -> Iterator[None]:
     except AwsError as error:
         if error.code == "ClusterNotFoundException":
             error.message = f"The cluster {cluster} was not found in {ctx.aws.region}"
-            error.hint = existing(ctx.aws.list_clusters, f"clusters in {ctx.aws.region}")
+            error.hint = names_hint(lambda: cluster_names(ctx), f"clusters in {ctx.aws.region}", cluster)
         elif error.code in ("ServiceNotFoundException", "ServiceNotActiveException"):
             error.message = f"The service {service} was not found in cluster {cluster}, or is not ACTIVE"
-            error.hint = existing(lambda: ctx.aws.list_services(cluster), "services of the cluster")
+            error.hint = names_hint(lambda: ctx.aws.service_names(cluster), "services of the cluster", service)
         error.args = (error.message,)
         raise
 
 
-def existing(names: Callable[[], list[str]], what: str) -> str:
-    """A hint with the names there are, or an empty string if they may not be listed."""
+def cluster_names(ctx: Context) -> list[str]:
+    """The names of the region's clusters."""
+    return [short_name(arn) for arn in ctx.aws.pages("ListClusters", {"maxResults": 100})]
+
+
+def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
+    """A hint with the names there are, the nearest ones if there are many; empty if they may not be listed."""
     try:
         found = sorted(names())
     except AwsError:
         return ""
-    more = f", and {len(found) - 20} more" if len(found) > 20 else ""
-    return f"The {what}: {', '.join(found[:20])}{more}" if found else f"There are no {what}."
+    if len(found) <= 20:
+        return f"The {what}: {', '.join(found)}" if found else f"There are no {what}."
+    import difflib
+
+    nearest = difflib.get_close_matches(wanted, found, 5, 0.5) or found[:20]
+    return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
-def draft_definition(
-    ctx: Context, options: DeployOptions, current: str, service: JSON | None = None, update: JSON | None = None
-) -> Draft:
-    """The definition to start from, copied and edited; prints the image, the current ARN and what changes.
-
-    Registers nothing. `service` and `update` are the service and what is to be sent for it.
-    """
+def drafted(ctx: Context, options: DeployOptions, current: str, service: JSON | None = None) -> Draft:
+    """The definition to start from, copied and edited, beside the one in use. Registers nothing."""
     source, edits = options.source, options.edits
-    for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
-        if image:
-            ctx.report.mask.keep([image])
-            ctx.report.line(f"Using image name: {image}")
+    wanted = family_of(current) if source.latest else source.taskdef or current
     if source.file is not None:
         base, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
-    elif source.taskdef:
-        base, tags = describe_definition(ctx, source.taskdef, options.tags_required)
     else:
-        base, tags = describe_definition(ctx, family_of(current) if source.latest else current, options.tags_required)
-    live = live_definition(ctx, options, current) if source.file or source.taskdef else base
-    ctx.report.mask.hide(secret_values(base) | secret_values(live) | {v.value for v in edits.variables})
-    ctx.report.mask.keep([str(c.get("image")) for c in [*containers_of(base), *containers_of(live)]])
-    current = str(live.get("taskDefinitionArn", "none"))
-    ctx.report.line(f"Current task definition: {current}")
+        base, tags = describe_definition(ctx, wanted, options.tags_required)
+    read = source.file is None and current in (wanted, base.get("taskDefinitionArn"))
+    live = base if read or (source.latest and not service) else live_definition(ctx, options, current)
+    hide = secret_values(base) | secret_values(live) | {variable.value for variable in edits.variables}
+    ctx.report.mask.hide(hide)
     output_only = ctx.aws.output_only_members()
     start = registrable(base, output_only, tags)
     if source.taskdef and options.task_definition:
         start["family"] = family_of(options.task_definition)
-    old, new = registrable(live, output_only, tags), edited(start, edits)
-    ctx.report.learn(previous_task_definition=current, images=image_changes(old, new))
-    lines = [*changes(old, new), *service_changes(service or {}, update or {})]
-    ctx.report.block("Changes:", lines or ["nothing changes; the same definition is registered again"])
-    return Draft(current, old, new, options.tags_required)
+    as_it_is = not edits and source.file is None and (service is not None or options.run is not None)
+    chosen = bool(source.taskdef or source.latest or service is None)
+    in_use = str(live.get("taskDefinitionArn", "none"))
+    return Draft(
+        in_use,
+        registrable(live, output_only, tags),
+        edited(start, edits),
+        options.tags_required,
+        str(base.get("taskDefinitionArn")) if source.latest else in_use,
+        str(base.get("taskDefinitionArn", "")) if as_it_is and chosen else "",
+        live.get("status") == "INACTIVE",
+    )
 
 
 def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
@@ -2483,57 +2921,214 @@ def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[J
         raise
 
 
-def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
-    """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
-    update: JSON = {"cluster": cluster, "service": name}
-    if change.desired_count is not None:
-        update["desiredCount"] = change.desired_count
-    percents = {
-        "minimumHealthyPercent": change.minimum_healthy_percent,
-        "maximumPercent": change.maximum_percent,
-    }
-    given = {member: value for member, value in percents.items() if value is not None}
-    if given:
-        update["deploymentConfiguration"] = {**(service.get("deploymentConfiguration") or {}), **given}
-    if change.force_new_deployment:
-        update["forceNewDeployment"] = True
-    return update
+def show_draft(ctx: Context, options: DeployOptions, draft: Draft, more: Sequence[str]) -> None:
+    """Print the images that were given, the definition in use and what changes."""
+    edits = options.edits
+    for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
+        if image:
+            ctx.report.line(f"Using image name: {image}")
+    ctx.report.line(f"Current task definition: {draft.start}")
+    ctx.report.learn(previous_task_definition=draft.current, images=image_changes(draft.old, draft.new))
+    unchanged = "nothing changes; the same definition is registered again"
+    if draft.ready:
+        unchanged = f"nothing changes but the revision: {short_name(draft.ready)} is used as it is"
+    ctx.report.block("Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
 
 
-def service_changes(service: JSON, update: JSON) -> list[str]:
-    """One line per member of the service that the update changes."""
-    before = {**service, **(service.get("deploymentConfiguration") or {})}
-    after = {**update, **update.get("deploymentConfiguration", {})}
-    names = ("desiredCount", "minimumHealthyPercent", "maximumPercent")
-    changed = [name for name in names if name in after and before.get(name) != after[name]]
-    return [f"~ service: {name} {before.get(name)} -> {after[name]}" for name in changed]
+def announce_redeploy(ctx: Context, draft: Draft, update: JSON) -> None:
+    """Say what is redeployed, or only scaled."""
+    if update.get("forceNewDeployment"):
+        ctx.report.line("Force a new deployment of the service")
+        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
+        ctx.report.note(f"Redeploying {short_name(draft.current)}: {images}")
 
 
-def warn_of_bake_time(ctx: Context, wait: WaitOptions, service: JSON) -> None:
-    """Say at the start what can't end in time."""
+def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, draft: Draft) -> None:
+    """Say at the start what can't end in time, and where a way back does not lead to what is in use now."""
     baking_s = bake_time_s(service.get("deploymentConfiguration") or {})
     if wait.timeout_s and baking_s > wait.timeout_s and not wait.skip_deployments_check:
         ctx.report.warning(
             f"The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
             f" {wait.timeout_s:.0f} s (-t); the wait may end undecided."
         )
+    worked = last_completed(service)
+    if wait.rollback and worked != draft.current:
+        back_to = (
+            f"a rollback goes to {short_name(worked)}, which did" if worked else "a rollback goes to it all the same"
+        )
+        ctx.report.warning(f"The deployment of {short_name(draft.current)} has not completed; {back_to}.")
 
 
-def show_dry_run(ctx: Context, draft: Draft | None, operation: str, request: JSON) -> int:
-    """What would be sent, with the values masked; nothing was."""
-    if draft:
-        ctx.report.line("Would register: " + json.dumps(masked(draft.new), ensure_ascii=False))
-        request = {**request, "taskDefinition": f"{draft.new.get('family')}:<new revision>"} if request else {}
-    if request:
-        ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
+def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
+    """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
+    update: JSON = {"cluster": cluster, "service": name}
+    for member, place in _SERVICE_MEMBERS.items():
+        value = getattr(change, place.field)
+        if value is not None and place.within:
+            update[place.within] = {**(service.get(place.within) or {}), **update.get(place.within, {}), member: value}
+        elif value is not None:
+            update[member] = value
+    if change.force_new_deployment:
+        update["forceNewDeployment"] = True
+    return update
+
+
+class ServiceMember(Value):
+    """A member of the service that can be changed: the option's field, the structure it is in, the CLI's parameter."""
+
+    field: str
+    within: str = ""
+
+
+_SERVICE_MEMBERS: Mapping[str, ServiceMember] = {  # request, `Changes:`, the undo command and the rollback follow
+    "desiredCount": ServiceMember("desired_count"),
+    "minimumHealthyPercent": ServiceMember("minimum_healthy_percent", within="deploymentConfiguration"),
+    "maximumPercent": ServiceMember("maximum_percent", within="deploymentConfiguration"),
+}
+
+
+def service_changes(service: JSON, update: JSON) -> list[str]:
+    """One line per member of the service that the update changes."""
+    lines: list[str] = []
+    for member, place in _SERVICE_MEMBERS.items():
+        before = (service.get(place.within) or {} if place.within else service).get(member)
+        after = (update.get(place.within) or {} if place.within else update).get(member)
+        if after is not None and before != after:
+            lines.append(f"~ service: {member} {before} -> {after}")
+    return lines
+
+
+def undo_of(service: JSON, update: JSON) -> JSON:
+    """UpdateService's members that bring back what the update changes, as they were."""
+    members = dict.fromkeys(place.within or member for member, place in _SERVICE_MEMBERS.items())
+    return {member: service[member] for member in members if member in update and service.get(member) is not None}
+
+
+def show_dry_run(ctx: Context, plan: Plan) -> int:
+    """The plan, printed; nothing was changed."""
+    for part in plan.parts():
+        (show_part if plan.several else show_requests)(ctx, plan, part)
     ctx.report.line("Dry run: nothing was changed.")
-    registered = masked(draft.new) if draft else None
-    ctx.report.learn(verdict="dry run", would_register=registered, would_send={operation: masked(request)})
+    ctx.report.learn(verdict="dry run")
     return Exit.OK
 
 
-def register(ctx: Context, draft: Draft) -> str:
-    """Register the draft and print the new ARN."""
+def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
+    """What would be done to one of several parts."""
+    verb = "run" if isinstance(part, PlannedTask) else "update" if getattr(part, "touched", True) else "leave"
+    ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
+    for line in changes(part.draft.old, part.draft.new) or ["nothing changes"]:
+        ctx.report.line(f"  {line}")
+
+
+def show_requests(ctx: Context, plan: Plan, part: Planned) -> None:
+    """What would be sent for the only part, with the values masked."""
+    operation, request = "", {}
+    if isinstance(part, PlannedTask):
+        operation, request = "RunTask", part.request
+    elif isinstance(part, PlannedService):
+        operation, request = "UpdateService", part.update
+    registers = part.draft.changed or part.always
+    if registers:
+        ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
+    if registers or part.draft.ready:
+        definition = part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"
+        request = {**request, "taskDefinition": definition} if request else {}
+    if request:
+        ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
+    ctx.report.learn(
+        would_register=masked(part.draft.new) if registers else None, would_send={operation: masked(request)}
+    )
+
+
+# Carrying out
+
+
+class Results(Record):
+    """What became of each part, for the report at the end, the JSON document and the exit code.
+
+    It is filled as the run goes on, so that a run that is cut short leaves what it knows.
+    """
+
+    report: Reporter
+    plan: Plan
+    parts: dict[str, JSON] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)  # a definition as JSON -> its ARN
+
+    def add(self, part: Planned, **facts: Any) -> None:
+        """Keep facts about a part: `result`, `exit_code` and whatever the document says of it."""
+        draft = part.draft
+        images = image_changes(draft.old, draft.new)
+        known = {"name": part.name, "images": images, "previous_task_definition": draft.current}
+        self.parts.setdefault(part.name, known).update(facts)
+        if self.plan.several:
+            self.report.learn(cluster=self.plan.cluster, parts=list(self.parts.values()))
+        else:
+            self.report.learn(**{name: fact for name, fact in facts.items() if name not in ("result", "exit_code")})
+
+    def end(self, part: Planned, result: str, code: int, **facts: Any) -> None:
+        """How a part ended: "successful", "skipped", "rolled back", or why it failed; and its exit code."""
+        self.add(part, result=result, exit_code=code, **facts)
+
+    @property
+    def codes(self) -> set[int]:
+        """The exit codes of what failed."""
+        return {known["exit_code"] for known in self.parts.values() if known.get("exit_code")}
+
+    @property
+    def code(self) -> int:
+        """The exit code of all: of a kind if all failures are, else 1."""
+        of_a_kind = not self.plan.several or self.codes in ({Exit.ROLLED_BACK}, {Exit.ROLLBACK_FAILED})
+        return (max(self.codes) if of_a_kind else Exit.FAILED) if self.codes else Exit.OK
+
+    def arn(self, part: Planned) -> str:
+        """The ARN that the part's new definition has."""
+        return part.draft.ready or self.revisions[_as_key(part.draft.new)]
+
+
+def _as_key(definition: JSON) -> str:
+    return json.dumps(definition, sort_keys=True)
+
+
+def carry_out(ctx: Context, plan: Plan) -> Results:
+    """Tasks before, all services at once, tasks after; a failure ends it after its phase. What became of each part."""
+    results = Results(ctx.report, plan)
+    for phase in (plan.before, plan.services, plan.definitions, plan.after):
+        if phase and not results.codes:
+            register_all(ctx, results, phase)
+            if phase is plan.services:
+                roll_out(ctx, results, plan.services)
+            elif phase is plan.definitions:
+                ctx.report.line("Task definition updated successfully")
+                ctx.report.learn(verdict="completed")
+            else:
+                run_tasks(ctx, results, plan.before if phase is plan.before else plan.after)
+    if plan.keep and not results.codes:
+        prune(ctx, results)
+    return results
+
+
+def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> None:
+    """Register each new definition once, however many parts share it; until a service uses it, it is in the ledger."""
+    for part in parts:
+        key = _as_key(part.draft.new)
+        if part.draft.ready or key in results.revisions:
+            continue
+        if not (part.draft.changed or part.always):
+            results.revisions[key] = part.draft.current
+            continue
+        if results.plan.several:
+            for line in changes(part.draft.old, part.draft.new):
+                ctx.report.note(f"{part.name}:  {line}")
+        results.revisions[key] = arn = register(ctx, results.plan.cluster, part)
+        results.add(part, new_task_definition=arn)
+        if part in results.plan.definitions:
+            ctx.begun.settle(arn)
+
+
+def register(ctx: Context, cluster: str, part: Planned) -> str:
+    """Register the part's definition and print the new ARN, which is in the ledger from now on."""
+    draft = part.draft
     try:
         arn = register_once(ctx, draft.new, draft.current)
     except AwsError as error:
@@ -2542,7 +3137,8 @@ def register(ctx: Context, draft: Draft) -> str:
         ctx.report.warning(f"The tags are not copied. {error.message}")
         untagged = {name: value for name, value in draft.new.items() if name != "tags"}
         arn = register_once(ctx, untagged, draft.current)
-    ctx.report.mask.keep([arn])
+    enter_revision(ctx, cluster, part, arn)
+    ctx.begun.settle(f"family {draft.new['family']}")
     ctx.report.line(f"New task definition: {arn}")
     return arn
 
@@ -2552,17 +3148,23 @@ def register_once(ctx: Context, definition: JSON, current: str) -> str:
 
     The `current` one is never taken for it: where nothing changed it says the same, and it is in use.
     """
-    for _ in range(2):
+    family = str(definition["family"])
+    look = f"aws ecs list-task-definitions --family-prefix {family} --sort DESC {ctx.aws.place}"
+    doubt = f"A revision of {family} may have been registered, the answer was not seen. Look:\n  {look}"
+    ctx.begun.enter(f"family {family}", lambda _: doubt)
+    for attempt in (1, 2, 3):
         try:
-            return str(ctx.aws.register_task_definition(definition)["taskDefinitionArn"])
+            return str(ctx.aws.call("RegisterTaskDefinition", definition)["taskDefinition"]["taskDefinitionArn"])
         except AwsError as error:
             if not error.maybe_done:
+                ctx.begun.settle(f"family {family}")
+            if not error.maybe_done or attempt == 3:
                 raise
         ctx.report.note("The answer of RegisterTaskDefinition was lost; looking whether it was carried out.")
         found = newest_equal(ctx, definition)
         if found and found != current:
             return found
-    return str(ctx.aws.register_task_definition(definition)["taskDefinitionArn"])
+    raise AssertionError("the last attempt returns or raises")
 
 
 def newest_equal(ctx: Context, definition: JSON) -> str:
@@ -2586,58 +3188,301 @@ def says_all_of(answer: Any, sent: Any) -> bool:
     return bool(answer == sent)
 
 
-def send_update(ctx: Context, update: JSON, arn: str = "") -> JSON:
-    """The service as UpdateService answers it, pointed at the definition `arn` if one is given.
+def enter_revision(ctx: Context, cluster: str, part: Planned, arn: str) -> None:
+    """Until something uses it, a new revision is discarded if the run ends; one to run tasks of is only named."""
+    discards = (
+        (lambda _: discard(ctx, cluster, arn, "that no service uses")) if isinstance(part, PlannedService) else None
+    )
+    ctx.begun.enter(arn, lambda _: _registered(ctx, arn), discards)
 
-    Where the answer was lost for good, the service itself is asked whether it points there.
+
+def _registered(ctx: Context, arn: str) -> str:
+    return f"The new revision {short_name(arn)} stays registered. To deregister it:\n  {deregister_command(ctx, arn)}"
+
+
+def deregister_command(ctx: Context, arn: str) -> str:
+    """The AWS CLI command that makes a revision INACTIVE."""
+    return f"aws ecs deregister-task-definition --task-definition {arn} {ctx.aws.place}"
+
+
+def discard(ctx: Context, cluster: str, arn: str, what: str, changed: Mapping[str, float] | None = None) -> bool:
+    """Deregister a revision that this run made, once no service is seen to use it; False where it stays.
+
+    `changed` has this run's services and AWS's time of our last update of each: an older answer proves nothing.
     """
+    known = changed or {}
+    try:
+        services = services_of(ctx, cluster, known)
+        if any(changed_s(services.get(name) or {}) < after_s for name, after_s in known.items()):
+            ctx.report.note(f"{arn} is left ACTIVE: AWS does not show yet that nothing uses it.")
+        elif arn in definitions_in_use(services.values()):
+            ctx.report.note(f"{arn} is left ACTIVE: a deployment of the service still uses it.")
+        else:
+            ctx.aws.call("DeregisterTaskDefinition", {"taskDefinition": arn})
+            ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
+            return True
+    except AwsError as error:
+        if error.maybe_done and is_inactive(ctx, arn):
+            ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
+            return True
+        ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
+    return False
+
+
+def is_inactive(ctx: Context, arn: str) -> bool:
+    """True if a definition is seen not to be ACTIVE any more."""
+    with contextlib.suppress(AwsError):
+        return ctx.aws.describe_task_definition(arn, tags=False)[0].get("status") != "ACTIVE"
+    return False
+
+
+def services_of(ctx: Context, cluster: str, known: Iterable[str]) -> dict[str, JSON]:
+    """The cluster's services as they are now, those of this run (`known`) even where they may not be listed."""
+    names = list(known)
+    try:
+        names += [name for name in ctx.aws.service_names(cluster) if name not in names]
+    except AwsError as error:
+        if error.code not in _DENIED:
+            raise
+    return ctx.aws.describe_services(cluster, names)
+
+
+def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) -> None:
+    """Update all services, follow them in one loop, and conclude; a refused update does not keep the others waiting."""
+    rollouts: dict[str, Rollout] = {}
+    refused: dict[str, AwsError] = {}
+    for part in parts:
+        try:
+            rollouts[part.name] = begin_rollout(ctx, results, part)
+        except AwsError as error:
+            refused[part.name] = error
+    used = {rollout.target.definition for rollout in rollouts.values()}
+    for part in parts:
+        if part.name in refused:
+            give_up_update(ctx, results, part, refused[part.name], used)
+    watch_updates(ctx, list(rollouts.values()))
+    conclude(ctx, results, rollouts)
+
+
+def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollout:
+    """Update one service; the roll-out to watch. One where nothing changes is left alone, but must run."""
+    arn = results.arn(part) if part.points_elsewhere else ""
+    rollout = rollout_of(ctx, results.plan, part, arn)
+    if not part.touched:
+        return rollout
+    results.add(part, result="not finished")
+    enter_rollout(ctx, rollout)
+    try:
+        answer = send_update(ctx, {**part.update, **({"taskDefinition": arn} if arn else {})})
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(rollout.key)
+        raise
+    rollout = answered(rollout, answer, arn)
+    enter_rollout(ctx, rollout)
+    ctx.begun.settle(arn)
+    results.add(part, new_task_definition=arn or None, deployment_id=rollout.target.deployment_id)
+    return rollout
+
+
+def send_update(ctx: Context, update: JSON) -> JSON:
+    """The service as UpdateService answers it; where the answer was lost for good, as it shows itself then."""
     try:
         with explained(ctx, update["cluster"], update["service"]):
-            return ctx.aws.update_service(**update, **({"taskDefinition": arn} if arn else {}))
+            return ctx.aws.update_service(update)
     except AwsError as error:
-        if not (error.maybe_done and arn):
+        if not (error.maybe_done and "taskDefinition" in update):
             raise
         with contextlib.suppress(AwsError), ctx.interrupts.held():
             service = ctx.aws.describe_services(update["cluster"], [update["service"]]).get(update["service"]) or {}
-            if primary_of(service).get("taskDefinition") == arn:
+            if primary_of(service).get("taskDefinition") == update["taskDefinition"]:
                 return service
         raise
 
 
-def discard_orphan(ctx: Context, arn: str, error: AwsError | Interrupted) -> None:
-    """The update failed: deregister the revision that was registered for it, unless the update may have worked."""
-    if arn and isinstance(error, AwsError) and error.maybe_done:
+def give_up_update(ctx: Context, results: Results, part: PlannedService, error: AwsError, used: Iterable[str]) -> None:
+    """An update was refused, or its answer lost for good: discard what no service uses, or leave it, and say so."""
+    arn = results.arn(part)
+    if error.maybe_done:
         error.hint = f"UpdateService may have been carried out; {arn} is left as it is. Look at the service."
-    elif arn:
-        discard(ctx, arn, "that no service uses")
+        ctx.begun.settle(arn)
+    ctx.begun.abandon(error, ctx.report, [f"service {part.name}", *([] if arn in used else [arn])])
+    ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
+    results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
 
 
-def rollout_of(
-    ctx: Context, service: JSON, answer: JSON, arn: str, update: JSON, definition: JSON, wait: WaitOptions
-) -> Rollout:
-    """The roll-out to watch, from the service before the update and UpdateService's answer."""
-    now_s = ctx.clock.now()
-    started = started_deployment(answer, arn)
-    before = str(service["taskDefinition"]) if arn else ""
-    undo: JSON = {name: service.get(name) for name in ("desiredCount", "deploymentConfiguration") if name in update}
-    return Rollout(
-        cluster=update["cluster"],
-        service=update["service"],
-        target=Target(
-            str(started.get("id", "")), arn or str(answer["taskDefinition"]), before, stamp_s(started, INFINITE_S)
-        ),
-        wait=wait,
-        definition=definition,
+# Following
+
+
+class Seen(Record):
+    """What was observed of one roll-out; `watch` alone changes it."""
+
+    last: JSON = field(default_factory=dict)
+    last_s: float = 0.0
+    unsure: bool = False  # a rollback was sent, and its answer not seen
+    current: bool = False  # the last look was answered with something that counts
+    shown: bool = False
+    missing_s: float | None = None
+    running: bool = False
+    phase_s: float = 0.0
+    counts: Counts = Counts()
+    most_running: int = 0
+    known_events: set[str] = field(default_factory=set)
+    events: list[str] = field(default_factory=list)
+    bad_events: list[str] = field(default_factory=list)
+    logs: list[JSON] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, JSON] = field(default_factory=dict)
+    native: str = ""
+    native_state: JSON = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
+    hooks: set[str] = field(default_factory=set)
+    verdict: Verdict | None = None
+    running_after_s: float | None = None
+    back: Rollout | None = None
+
+
+class Rollout(Value):
+    """One service's deployment to follow, ours or with `returning` the one that leads back; and what was seen of it."""
+
+    cluster: str
+    service: str
+    target: Target
+    wait: WaitOptions
+    definition: JSON
+    started_s: float
+    desired: int = 0
+    strategy: str = "ROLLING"
+    label: str = ""
+    returning: bool = False
+    touched: bool = True
+    undo: JSON = field(default_factory=dict)
+    native_before: str = ""
+    changes_definition: bool = False
+    redeploys: bool = False
+    discards: bool = False  # the definition is a revision that this run registered
+    seen: Seen = field(default_factory=Seen)
+
+    @property
+    def key(self) -> str:
+        """Its place in the ledger."""
+        return f"service {self.service}"
+
+    @property
+    def what(self) -> str:
+        """Its name in sentences."""
+        return f"deployment {self.target.deployment_id} of service {self.service}"
+
+    @property
+    def state(self) -> RolloutState:
+        """Where it stands."""
+        return self.seen.verdict.state if self.seen.verdict else RolloutState.WAITING
+
+    @property
+    def reason(self) -> str:
+        """Why it stands there."""
+        return self.seen.verdict.reason if self.seen.verdict else ""
+
+    @property
+    def succeeded(self) -> bool:
+        """True if what was asked for was seen."""
+        return self.state in (RolloutState.COMPLETED, RolloutState.RUNNING)
+
+    @property
+    def stoppable(self) -> bool:
+        """True if ECS can roll its service deployment back (BLUE_GREEN, LINEAR and CANARY)."""
+        return bool(self.seen.native) and strategy_verdict(self.seen.native_state).state is RolloutState.WAITING
+
+    @property
+    def deadline_s(self) -> float:
+        """When the present wait is over; each of the two waits has the whole time-out."""
+        begun_s = self.started_s if self.wait.in_total else max(self.started_s, self.seen.phase_s)
+        return begun_s + (self.wait.timeout_s or FOREVER_S)
+
+    @property
+    def leads_back(self) -> bool:
+        """True if there is something to go back to: another definition, or what else of the service was changed."""
+        return bool(
+            self.target.previous_definition or (self.undo and not self.changes_definition and not self.redeploys)
+        )
+
+    def say(self, report: Reporter, text: str) -> None:
+        """Print a line that scripts read, unless this is a rollback, whose success is not the user's."""
+        if not self.returning:
+            report.line(f"{self.label}{text}")
+
+    def undo_command(self, aws: Aws) -> str:
+        """The AWS CLI command that takes the service back to what it was before; empty where there is no way back."""
+        if self.stoppable and self.target.previous_definition:
+            stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
+            return f"{stop} {aws.place}"
+        members = {**self.undo}
+        if self.target.previous_definition:
+            members = {"taskDefinition": self.target.previous_definition, **members}
+        if not members:
+            return ""
+        given = [f"--{_kebab(name)} {shell_word(value)}" for name, value in members.items()]
+        where = f"--cluster {self.cluster} --service {self.service}"
+        return " ".join(["aws ecs update-service", where, *given, aws.place])
+
+
+def _kebab(member: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+
+
+def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Rollout:
+    """The roll-out that an update is about to begin; of a service that is left alone, what runs there now."""
+    service, now_s = part.service, ctx.clock.now()
+    primary = primary_of(service)
+    target = Target("", arn or str(service.get("taskDefinition")), way_back(part) if arn else "")
+    if not part.touched:
+        target = replace(target, deployment_id=str(primary.get("id") or ""), steady=True)
+    rollout = Rollout(
+        cluster=plan.cluster,
+        service=part.name,
+        target=target,
+        wait=part.wait,
+        definition=part.draft.new,
         started_s=now_s,
-        phase_s=now_s,
-        moved_s=now_s,
-        desired=int(answer.get("desiredCount", 0)),
-        strategy=str((answer.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"),
-        undo=undo,
-        last=answer,
-        known_events={str(e.get("id")) for s in (service, answer) for e in s.get("events") or []},
+        desired=number(service, "desiredCount"),
+        strategy=str((service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"),
+        label=plan.label(part),
+        touched=part.touched,
+        undo=undo_of(service, part.update),
+        changes_definition=bool(arn),
+        redeploys=bool(part.update.get("forceNewDeployment")),
+        discards=bool(arn) and not part.draft.ready,
         native_before=str(service.get("currentServiceDeployment") or ""),
     )
+    rollout.seen.known_events |= {str(event.get("id")) for event in service.get("events") or []}
+    return rollout
+
+
+def way_back(part: PlannedService) -> str:
+    """The definition that a rollback leads to: what last worked, else what is in use; empty if that is INACTIVE."""
+    current = str(part.service.get("taskDefinition"))
+    target = last_completed(part.service) or current
+    return "" if target == current and part.draft.deregistered else target
+
+
+def answered(rollout: Rollout, answer: JSON, arn: str) -> Rollout:
+    """The roll-out that UpdateService's answer says has begun."""
+    started = started_deployment(answer, arn)
+    scaled = not arn and not rollout.redeploys
+    target = replace(
+        rollout.target,
+        deployment_id=str(started.get("id") or ""),
+        definition=arn or str(answer.get("taskDefinition")),
+        after_s=max(stamp_s(started), stamp_s(started, "updatedAt")),
+        steady=scaled,
+        desired=number(answer, "desiredCount") if scaled else None,
+    )
+    seen = rollout.seen
+    seen.last, seen.last_s = answer, rollout.started_s
+    seen.known_events |= {str(event.get("id")) for event in answer.get("events") or []}
+    strategy = str((answer.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING")
+    return replace(rollout, target=target, desired=number(answer, "desiredCount"), strategy=strategy)
 
 
 def started_deployment(answer: JSON, arn: str) -> JSON:
@@ -2648,73 +3493,14 @@ def started_deployment(answer: JSON, arn: str) -> JSON:
     return next((d for d in answer.get("deployments") or [] if d.get("taskDefinition") == arn), {})
 
 
-def service_definition(ctx: Context, service: JSON) -> JSON:
-    """The definition that a service runs, for its health checks and logs."""
-    definition, _ = ctx.aws.describe_task_definition(str(service["taskDefinition"]), tags=False)
-    ctx.report.mask.hide(secret_values(definition))
-    return definition
-
-
-def discard(ctx: Context, arn: str, what: str) -> None:
-    """Deregister a revision that this run made; if that fails, name it."""
-    try:
-        with ctx.interrupts.held():
-            ctx.aws.deregister_task_definition(arn)
-        ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
-    except AwsError as error:
-        ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
-
-
-# Following
-
-
-def follow(ctx: Context, options: DeployOptions, rollout: Rollout) -> int:
-    """Watch one deployment to its end; on success prune, on failure explain and roll back; the exit code."""
-    watch_updates(ctx, [rollout])
-    code = conclude(ctx, [rollout])[rollout.service]
-    ctx.report.learn(**outcome_of(ctx, rollout))
-    if code == Exit.OK and options.max_definitions:
-        used = definitions_in_use(rollout.last) | {rollout.target.definition}
-        prune(ctx, family_of(rollout.target.definition), options.max_definitions, used)
-    return code
-
-
 def watch_updates(ctx: Context, rollouts: Sequence[Rollout]) -> None:
-    """`watch`, and where that is cut short, say what goes on unwatched (or is being rolled back)."""
+    """`watch`; where that is cut short by an error, the error says whose outcome is unknown."""
     try:
         watch(ctx, rollouts)
-    except Interrupted as stop:
-        for rollout in rollouts:
-            leave_in_flight(ctx, rollout, stop)
-        raise
     except AwsError as error:
-        flying = [r for r in rollouts if r.verdict is None]
-        what = ", ".join(f"deployment {r.target.deployment_id} of service {r.service}" for r in flying)
-        said = f"{error.message}. The outcome is unknown: {what} was in progress"
-        said += ", and was not rolled back" if any(r.wait.rollback for r in flying) else ""
+        flying = ", ".join(rollout.what for rollout in rollouts if rollout.seen.verdict is None)
+        said = f"{error.message}. The outcome is unknown: {flying} was in progress"
         raise AwsError(said, code=error.code, hint=error.hint) from error
-
-
-def succeeded(rollout: Rollout) -> bool:
-    """True if what was asked for was seen."""
-    return rollout.verdict is not None and rollout.verdict.state in (State.COMPLETED, State.RUNNING)
-
-
-def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
-    """What the JSON document says of a deployment."""
-    verdict = rollout.verdict or Verdict(State.WAITING)
-    return {
-        "deployment_id": rollout.target.deployment_id,
-        "verdict": verdict.state.value,
-        "reason": verdict.reason,
-        "failed_tasks": [{"count": count, "reason": reason} for reason, count in rollout.reasons.most_common()],
-        "events": rollout.events,
-        "logs": rollout.logs,
-        "durations": {
-            "until_running_s": rollout.running_after_s,
-            "total_s": round(ctx.clock.now() - rollout.started_s, 1),
-        },
-    }
 
 
 def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
@@ -2722,151 +3508,181 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 
     A throttled or failed look is never a verdict; raises `AwsError` only where looking again cannot help.
     """
-    begun_s = answered_s = ctx.clock.now()
-    backoff_s = 0.0
-    while waiting := [rollout for rollout in rollouts if rollout.verdict is None]:
+    patience = Patience(ctx.clock.now(), endless=any(not rollout.wait.timeout_s for rollout in rollouts))
+    while waiting := [rollout for rollout in rollouts if rollout.seen.verdict is None]:
         try:
             look(ctx, waiting)
-            answered_s, backoff_s = ctx.clock.now(), 0.0
+            patience.answered(ctx.clock.now())
         except AwsError as error:
-            if not error.transient or ctx.clock.now() - answered_s > UNREACHABLE_S:
-                raise
-            backoff_s = min(15.0, max(1.0, backoff_s * 2))
-            ctx.report.note(f"{error.message}; looking again.")
+            patience.excuse(error, ctx.clock.now(), ctx.report)
         now_s = ctx.clock.now()
         for rollout in waiting:
             expire(ctx, rollout, now_s)
-        waiting = [rollout for rollout in waiting if rollout.verdict is None]
+        waiting = [rollout for rollout in waiting if rollout.seen.verdict is None]
         if waiting:
-            pause_s = max(backoff_s, min(interval_of(rollout, now_s, begun_s) for rollout in waiting))
-            ctx.sleep(min(pause_s, *(rollout.deadline_s - now_s for rollout in waiting)))
-
-
-def interval_of(rollout: Rollout, now_s: float, begun_s: float) -> float:
-    """How soon this deployment wants the next look."""
-    return poll_interval_s(
-        elapsed_s=now_s - begun_s,
-        since_move_s=now_s - rollout.moved_s,
-        only_end_missing=rollout.seen and rollout.counts.only_end_missing,
-    )
+            ending = any(r.seen.shown and r.seen.counts.only_end_missing for r in waiting)
+            left_s = min(rollout.deadline_s - now_s for rollout in waiting)
+            ctx.sleep(min(patience.pause_s(now_s, only_end_missing=ending), left_s))
 
 
 def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
     """One tick: ask once for all, and let each deployment draw its conclusion."""
+    for rollout in waiting:
+        rollout.seen.current = False
     services = ctx.aws.describe_services(waiting[0].cluster, [r.service for r in waiting], retries=False)
     look_at_strategies(ctx, waiting, services)
     for rollout in waiting:
         observe(ctx, rollout, services.get(rollout.service))
-    rows = {rollout.service: progress_of(rollout) for rollout in waiting if rollout.verdict is None}
+    rows = {rollout.service: progress_of(rollout) for rollout in waiting if rollout.seen.verdict is None}
     ctx.report.progress(rows, ctx.clock.now() - min(rollout.started_s for rollout in waiting))
 
 
 def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     """Report what is new of one service, and set the verdict once ECS has decided."""
-    now_s = ctx.clock.now()
-    if service is not None:
-        if is_older(service, rollout.last):
-            return
-        rollout.last = service
-        rollout.seen = rollout.seen or find_deployment(service, rollout.target.deployment_id) is not None
-        counts = counts_of(service, rollout.target.deployment_id)
-        bad = report_events(ctx, rollout, service)
-        if counts != rollout.counts:
-            rollout.moved_s = now_s
-        fell = counts.running + counts.pending < rollout.counts.running + rollout.counts.pending
-        if fell or bad or counts.failed > rollout.counts.failed:
-            diagnose(ctx, rollout)
-        rollout.counts = counts
-    verdict = rollout_verdict(service, rollout.target, since_update_s=now_s - rollout.started_s)
-    if rollout.native_state and verdict.state is not State.GONE:
-        native = strategy_verdict(rollout.native_state, wanted_back=rollout.silent)
-        if verdict.state is not State.SUPERSEDED or native.state not in (State.WAITING, State.FAILED):
-            verdict = native
-    if verdict.state in (State.WAITING, State.COMPLETED):
+    seen, now_s = rollout.seen, ctx.clock.now()
+    if service is not None and is_older(service, seen.last):
+        return
+    if service is not None and not View(service, rollout.target, young=False).outdated:
+        note_counts(ctx, rollout, service, now_s)
+    verdict = judged(rollout, service, now_s)
+    if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
         first_wait(ctx, rollout, verdict, now_s)
-    if verdict.state is not State.WAITING and rollout.verdict is None:
-        rollout.verdict = verdict
-    if rollout.wait.fail_fast and len(rollout.stopped) >= rollout.wait.fail_fast and rollout.verdict is None:
-        rollout.verdict = Verdict(State.FAILED, f"{len(rollout.stopped)} of its tasks stopped (--fail-fast)")
-    if rollout.verdict is not None and rollout.verdict.state is State.COMPLETED:
+    if verdict.state is not RolloutState.WAITING and seen.verdict is None:
+        seen.verdict = verdict
+    if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
+        seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
+    if rollout.state is RolloutState.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
+
+
+def note_counts(ctx: Context, rollout: Rollout, service: JSON, now_s: float) -> None:
+    """Keep the answer and its counts, print its new events, and look at stopped tasks if there may be some."""
+    seen = rollout.seen
+    counts = counts_of(service, rollout.target.deployment_id)
+    seen.last, seen.last_s, seen.missing_s, seen.current = service, now_s, None, True
+    seen.shown = seen.shown or find_deployment(service, rollout.target.deployment_id) is not None
+    bad = report_events(ctx, rollout, service)
+    fell = counts.running + counts.pending < seen.counts.running + seen.counts.pending
+    if fell or bad or counts.failed > seen.counts.failed:
+        diagnose(ctx, rollout)
+    seen.counts, seen.most_running = counts, max(seen.most_running, counts.running)
+
+
+def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
+    """The verdict of one answer; a service must be missing twice, seconds apart, before it counts as deleted."""
+    seen = rollout.seen
+    verdict = rollout_verdict(service, rollout.target, since_update_s=now_s - rollout.started_s)
+    if service is None and verdict.state is RolloutState.GONE:
+        seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
+        return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
+    if not seen.native_state or verdict.state is RolloutState.GONE:
+        return verdict
+    native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
+    overruled = verdict.state is not RolloutState.SUPERSEDED
+    return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
 
 
 def first_wait(ctx: Context, rollout: Rollout, verdict: Verdict, now_s: float) -> None:
     """End the first wait as soon as a task of our deployment runs (and is healthy, where ECS checks that)."""
-    if rollout.running:
+    seen = rollout.seen
+    if seen.running:
         return
-    if rollout.desired <= 0 or (verdict.state is State.COMPLETED and not rollout.counts.desired):
+    complete = verdict.state is RolloutState.COMPLETED
+    if rollout.desired <= 0 or (complete and not seen.counts.desired):
         rollout.say(ctx.report, "Skipping check for running task definition, as desired-count <= 0")
-    elif verdict.state is not State.COMPLETED and not (rollout.counts.running and healthy(ctx, rollout)):
+    elif not complete and not (seen.counts.running and is_healthy(ctx, rollout)):
         return
-    elif rollout.target.previous_definition:
+    elif rollout.changes_definition:
         rollout.say(ctx.report, "Service updated successfully, new task definition running.")
-    rollout.running, rollout.phase_s = True, now_s
-    rollout.running_after_s = round(now_s - rollout.started_s, 1)
+    seen.running, seen.phase_s = True, now_s
+    seen.running_after_s = round(now_s - rollout.started_s, 1)
     if rollout.wait.skip_deployments_check:
-        rollout.verdict = Verdict(State.RUNNING, "the deployment itself was not waited for")
+        seen.verdict = Verdict(RolloutState.RUNNING, "the deployment itself was not waited for")
     elif rollout.touched:
         rollout.say(ctx.report, "Waiting for service deployment to complete...")
 
 
-def healthy(ctx: Context, rollout: Rollout) -> bool:
-    """True if the definition has no health check, or a task of our deployment passes it."""
+def is_healthy(ctx: Context, rollout: Rollout) -> bool:
+    """True if a task of our deployment passes its health check, has none, or that may not be read."""
     if not has_health_check(rollout.definition):
         return True
     try:
-        arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "RUNNING", first_page=True)
-        tasks = ctx.aws.describe_tasks(rollout.cluster, arns, retries=False) if arns else []
+        arns = ctx.aws.call("ListTasks", started_by(rollout, "RUNNING"), retries=False).get("taskArns") or []
+        tasks = ctx.aws.describe_tasks(rollout.cluster, arns, retries=False)
     except AwsError as error:
         if error.code not in _DENIED or rollout.wait.skip_deployments_check:
             raise
-        ctx.report.note(
-            f"{rollout.label}The tasks' health cannot be read, so only the deployment counts. {error.message}"
-        )
+        tell_once(ctx, rollout, "The tasks' health cannot be read, so only the deployment counts.", error)
         return True
     return any(task.get("healthStatus") == "HEALTHY" for task in tasks)
 
 
+def tell_once(ctx: Context, rollout: Rollout, what: str, error: AwsError) -> None:
+    """Say what AWS does not tell us about a roll-out."""
+    if what not in rollout.seen.untold:
+        rollout.seen.untold.add(what)
+        ctx.report.note(f"{rollout.label}{what} {error.message}")
+
+
+def started_by(rollout: Rollout, status: str) -> JSON:
+    """ListTasks' parameters for the tasks of our deployment whose desired status is RUNNING or STOPPED."""
+    deployment_id = rollout.target.deployment_id
+    return {"cluster": rollout.cluster, "startedBy": deployment_id, "desiredStatus": status, "maxResults": 100}
+
+
 def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
-    """Set the verdict of a wait that has run out."""
-    if rollout.verdict is not None or now_s < rollout.deadline_s:
+    """Set the verdict of a wait that has run out: what was seen, and how long ago."""
+    seen = rollout.seen
+    if seen.verdict is not None or now_s < rollout.deadline_s:
         return
     timeout_s = f"{rollout.wait.timeout_s:g}"
-    if rollout.running:
+    if rollout.target.steady:
+        counts = seen.counts
+        reason = f"not steady within {timeout_s} seconds: {counts.running} of {counts.desired} running"
+    elif seen.running:
         reason = f"the deployment was not complete within {timeout_s} seconds"
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
-        state = "healthy" if rollout.counts.running else "running"
-        reason = f"no task of the new deployment was {state} within {timeout_s} seconds"
-    rollout.verdict = Verdict(State.TIMED_OUT, reason)
+        state = "healthy" if seen.most_running else "running"
+        was = "was" if seen.current and (seen.most_running or not seen.stopped) else "was seen"
+        reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
+        ran = f"{seen.most_running} ran, " if seen.most_running else ""
+        reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
+    if not seen.current:
+        reason += f"; AWS has shown nothing new of it for {now_s - max(seen.last_s, rollout.started_s):.0f} seconds"
+    seen.verdict = Verdict(RolloutState.TIMED_OUT, reason)
 
 
 def progress_of(rollout: Rollout) -> str:
     """Counts of the new and the old, and the stage where a strategy has stages."""
-    counts = rollout.counts
-    new, old = ("back", "others") if rollout.silent else ("new", "old")
+    seen, counts = rollout.seen, rollout.seen.counts
+    new, old = ("back", "others") if rollout.returning else ("new", "old")
     text = f"{rollout.label}{new}: {counts.running} running, {counts.pending} pending of {counts.desired}"
     text += f"; {old}: {counts.old_running} running" if counts.old_running else f"; {old}: none left"
-    text += f"; {sum(rollout.reasons.values())} stopped" if rollout.reasons else ""
-    unhealthy = counts.running and not rollout.running and has_health_check(rollout.definition)
-    text += "; none healthy yet" if unhealthy else ""
-    stage = rollout.native_state.get("lifecycleStage")
-    weight = (rollout.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
+    text += f"; {sum(seen.reasons.values())} stopped" if seen.reasons else ""
+    text += "; none healthy yet" if is_unhealthy(rollout) else ""
+    stage = seen.native_state.get("lifecycleStage")
+    weight = (seen.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
     text += f"; stage {stage}" if stage else ""
     return text + (f", {weight:g} % of the traffic on the new" if weight is not None else "")
 
 
+def is_unhealthy(rollout: Rollout) -> bool:
+    """True if tasks run, and none was seen to pass its health check so far."""
+    return bool(rollout.seen.most_running) and not rollout.seen.running and has_health_check(rollout.definition)
+
+
 def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
     """Print the service's events that are newer than the update; True if one of them tells of trouble."""
-    fresh = [e for e in service.get("events") or [] if str(e.get("id")) not in rollout.known_events]
-    bad = False
+    seen, bad = rollout.seen, False
+    fresh = [e for e in service.get("events") or [] if str(e.get("id")) not in seen.known_events]
     for event in reversed(fresh):
         message = str(event.get("message", ""))
-        rollout.known_events.add(str(event.get("id")))
-        rollout.events.append(message)
-        ctx.report.note(f"{rollout.label}event: {message}")
-        if re.search(r"unable|fail|unhealthy|error|insufficient", message, re.IGNORECASE):
-            rollout.bad_events.append(message)
+        seen.known_events.add(str(event.get("id")))
+        seen.events.append(theirs(message))
+        ctx.report.note(f"{rollout.label}event: {theirs(message)}")
+        if re.search(r"unable|fail|unhealthy|error|insufficient", without_names(message), re.IGNORECASE):
+            seen.bad_events.append(without_names(message))
             bad = True
     return bad
 
@@ -2876,46 +3692,50 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
 
 def look_at_strategies(ctx: Context, waiting: Sequence[Rollout], services: Mapping[str, JSON]) -> None:
     """Ask how the service deployments stand, for the services that have one; a refusal leaves the roll-out state."""
-    native = [rollout for rollout in waiting if rollout.strategy != "ROLLING" and rollout.native != "-"]
+    native = [r for r in waiting if r.strategy != "ROLLING" and _UNFOLLOWED not in r.seen.untold]
     try:
         for rollout in native:
             find_service_deployment(ctx, rollout, services.get(rollout.service) or {})
-        known = {rollout.native: rollout for rollout in native if rollout.native}
-        for state in ctx.aws.service_deployments(list(known), retries=False) if known else []:
+        known = {rollout.seen.native: rollout for rollout in native if rollout.seen.native}
+        for state in ctx.aws.described("DescribeServiceDeployments", list(known), {}, retries=False):
             rollout = known[state["serviceDeploymentArn"]]
-            rollout.native_state = state
+            rollout.seen.native_state = state
             report_hooks(ctx, rollout)
     except AwsError as error:
         if error.transient:
             raise
-        ctx.report.note(f"The service deployment cannot be followed. {error.message}")
         for rollout in native:
-            rollout.native = "-"
+            tell_once(ctx, rollout, _UNFOLLOWED, error)
+
+
+_UNFOLLOWED = "The service deployment cannot be followed."
 
 
 def find_service_deployment(ctx: Context, rollout: Rollout, service: JSON) -> None:
     """Set `native` to the ARN of the service deployment that our update started, once AWS shows it."""
     ours = find_deployment(service, rollout.target.deployment_id)
-    if rollout.native or ours is None or ours.get("status") != "PRIMARY":
+    if rollout.seen.native or rollout.returning or ours is None or ours.get("status") != "PRIMARY":
         return  # the service deployment of this answer would be somebody else's
     current = str(service.get("currentServiceDeployment") or "")
     if not current:
-        since_s = stamp_s(ours) - 1
-        current = ctx.aws.newest_service_deployment(rollout.cluster, rollout.service, since_s)
+        listed = ctx.aws.pages("ListServiceDeployments", {"cluster": rollout.cluster, "service": rollout.service})
+        young = [brief for brief in listed if stamp_s(brief) >= stamp_s(ours) - 1]
+        newest: JSON = max(young, key=stamp_s, default={})
+        current = str(newest.get("serviceDeploymentArn") or "")
     if current != rollout.native_before:
-        rollout.native = current
+        rollout.seen.native = current
 
 
 def report_hooks(ctx: Context, rollout: Rollout) -> None:
     """Name each pause hook that waits for somebody, with the command that continues it."""
-    for hook in rollout.native_state.get("lifecycleHookDetails") or []:
+    for hook in rollout.seen.native_state.get("lifecycleHookDetails") or []:
         hook_id = str(hook.get("hookId"))
-        if hook.get("status") == "AWAITING_ACTION" and hook_id not in rollout.hooks:
-            rollout.hooks.add(hook_id)
+        if hook.get("status") == "AWAITING_ACTION" and hook_id not in rollout.seen.hooks:
+            rollout.seen.hooks.add(hook_id)
             ctx.report.note(
                 f"{rollout.label}The hook {hook_id} waits (AWAITING_ACTION). Continue with:\n"
-                f"  aws ecs continue-service-deployment --service-deployment-arn {rollout.native}"
-                f" --hook-id {hook_id} --action CONTINUE"
+                f"  aws ecs continue-service-deployment --service-deployment-arn {rollout.seen.native}"
+                f" --hook-id {hook_id} --action CONTINUE {ctx.aws.place}"
             )
 
 
@@ -2924,125 +3744,71 @@ def report_hooks(ctx: Context, rollout: Rollout) -> None:
 
 def diagnose(ctx: Context, rollout: Rollout) -> None:
     """Count the stopped tasks of our deployment, and print each reason when it is new; never fails."""
+    seen = rollout.seen
     try:
-        arns = ctx.aws.tasks_started_by(rollout.cluster, rollout.target.deployment_id, "STOPPED")
-        tasks = ctx.aws.describe_tasks(rollout.cluster, [a for a in arns if a not in rollout.stopped])
+        arns = ctx.aws.pages("ListTasks", started_by(rollout, "STOPPED"))
+        tasks = ctx.aws.describe_tasks(rollout.cluster, [arn for arn in arns if arn not in seen.stopped])
     except AwsError as error:
-        if not rollout.unreadable:
-            ctx.report.note(f"{rollout.label}The stopped tasks cannot be read. {error.message}")
-        rollout.unreadable = True
+        tell_once(ctx, rollout, "The stopped tasks cannot be read.", error)
         return
     for task in tasks:
         if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
             continue
-        rollout.stopped.add(str(task["taskArn"]))
+        seen.stopped.add(str(task["taskArn"]))
         reason = stop_reason(task)
-        rollout.reasons[reason] += 1
-        if reason not in rollout.samples:
-            rollout.samples[reason] = task
+        seen.reasons[reason] += 1
+        if reason not in seen.samples:
+            seen.samples[reason] = task
             ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])} stopped: {reason}")
 
 
-def conclude(
-    ctx: Context, rollouts: Sequence[Rollout], *, all_back: bool = False, failed_elsewhere: bool = False
-) -> dict[str, int]:
-    """The exit code of each finished roll-out, by service; of each failure the reasons, the way back, one paragraph.
-
-    With `all_back`, one failure, here or elsewhere, takes every service back that was changed.
-    """
-    failed = [rollout for rollout in rollouts if not succeeded(rollout)]
-    if not failed and not (all_back and failed_elsewhere):
-        return {rollout.service: Exit.OK for rollout in rollouts}
-    evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
-    codes = roll_back(ctx, [r for r in (rollouts if all_back else failed) if goes_back(ctx, r)])
-    for rollout in failed:
-        code, ending = ending_of(rollout, codes.get(rollout.service))
-        codes[rollout.service] = code
-        say_ending(ctx, rollout, ending, evidence[rollout.service])
-    return {rollout.service: codes.get(rollout.service, Exit.OK) for rollout in rollouts}
-
-
-def goes_back(ctx: Context, rollout: Rollout) -> bool:
-    """True if a rollback was asked for, and there is something to go back to."""
-    state = rollout.verdict.state if rollout.verdict else State.WAITING
-    if not rollout.wait.rollback or state in (State.SUPERSEDED, State.GONE):
-        return False
-    if not rollout.target.previous_definition and state not in _BY_ECS:
-        ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
-        return False
-    return True
-
-
-def ending_of(rollout: Rollout, rollback: int | None) -> tuple[int, str]:
-    """How a failure ends: the exit code, and the words for it; `rollback` is the rollback's code, if there was one."""
-    state = rollout.verdict.state if rollout.verdict else State.WAITING
-    if rollback is not None:
-        said: dict[int, str] = {
-            Exit.ROLLED_BACK: "failed and was rolled back",
-            Exit.ROLLBACK_FAILED: "failed, and so did its rollback",
-        }
-        return rollback, said.get(rollback, "failed")
-    endings = {
-        State.SUPERSEDED: (Exit.SUPERSEDED, "was superseded"),
-        State.GONE: (Exit.FAILED, "cannot complete"),
-        State.TIMED_OUT: (Exit.TIMED_OUT, "timed out"),
-        State.ROLLING_BACK: (Exit.FAILED, "failed, and the service is going back"),
-        State.ROLLED_BACK: (Exit.FAILED, "failed, and the service went back"),
-        State.ROLLBACK_FAILED: (Exit.ROLLBACK_FAILED, "failed, and so did ECS's rollback"),
-    }
-    return endings.get(state, (Exit.FAILED, "failed"))
-
-
-def say_ending(ctx: Context, rollout: Rollout, ending: str, evidence: Sequence[str]) -> None:
-    """One paragraph: what failed, the likeliest cause, what to do next."""
-    verdict = rollout.verdict or Verdict(State.WAITING)
-    cause, next_step = likely_cause([verdict.reason, *evidence])
-    advice = f"Likeliest cause: {cause}. {next_step}"
-    if verdict.state is State.SUPERSEDED:
-        advice = "Somebody else deployed in the meantime; their deployment was left alone."
-    elif verdict.state is State.GONE:
-        advice = "Create the service again, or deploy to another one."
-    elif verdict.state not in _BY_ECS and "rolled back" not in ending and rollout.target.previous_definition:
-        command = rollout.command(ctx.aws.region)
-        advice += f"\nThe service still points at {rollout.target.definition}. To go back:\n  {command}"
-    what = f"{rollout.label}The deployment {rollout.target.deployment_id} of service {rollout.service} {ending}"
-    ctx.report.error(f"{what}: {verdict.reason.rstrip('.')}.", advice)
-
-
-def explain(ctx: Context, rollout: Rollout) -> list[str]:
-    """Print why tasks stopped, counted, and the last log lines of one container per reason; the evidence."""
+def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
+    """Print why tasks stopped, counted, and the last log lines of one container per reason; the evidence by source."""
+    seen = rollout.seen
     diagnose(ctx, rollout)
-    waiting = [hook for hook in rollout.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
-    evidence = [*rollout.bad_events, *map(str, waiting), progress_of(rollout)]
-    for reason, count in rollout.reasons.most_common():
+    for reason, count in seen.reasons.most_common():
         ctx.report.note(f"{rollout.label}{count} × {reason}")
-        evidence.append(reason)
-    for reason in list(rollout.reasons)[:5]:
-        if lines := show_log(ctx, rollout.label, rollout.definition, rollout.samples[reason]):
-            rollout.logs.append({"title": reason, "lines": lines})
-            evidence += lines
-    return evidence
+    logged: list[str] = []
+    for reason in list(seen.reasons)[:5]:
+        if lines := show_log(ctx, rollout, seen.samples[reason]):
+            seen.logs.append({"title": reason, "lines": lines})
+            logged += lines
+    hooks = [hook for hook in seen.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
+    return {
+        "rollout": [without_names(rollout.reason)],
+        "event": seen.bad_events,
+        "stop": [stop_words(task) for task in seen.samples.values()],
+        "hook": [str(hook.get("status")) for hook in hooks],
+        "stage": [str(seen.native_state.get("lifecycleStage"))],
+        "health": ["none healthy"] if is_unhealthy(rollout) else [],
+        "log": logged,
+    }
 
 
-def show_log(ctx: Context, label: str, definition: JSON, task: JSON) -> list[str]:
+def show_log(ctx: Context, rollout: Rollout, task: JSON) -> list[str]:
     """Print the last lines that a stopped task's first bad container wrote to CloudWatch Logs; the lines."""
     ended = sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode"))
     for container in ended:
-        place = log_place(definition, str(container.get("name")), task)
-        if place is None or container.get("exitCode") is None:
+        where = log_place(rollout.definition, str(container.get("name")), task)
+        if where is None or container.get("exitCode") is None:
             continue
-        group, stream, region = place
+        group, stream, region = where
         try:
-            events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events", [])
+            events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events") or []
         except AwsError as error:
             ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
             return []
-        lines = [str(event.get("message", "")) for event in events]
+        lines = [theirs(line) for event in events for line in log_lines(event)]
         if lines:
-            title = f"{label}Last log lines of container {container.get('name')} ({group} {stream}):"
+            title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
             ctx.report.block(title, [f"| {line}" for line in lines])
         return lines
     return []
+
+
+def log_lines(event: JSON) -> list[str]:
+    """The lines of a log event; each is printed behind a prefix, so that none begins with what a CI runner obeys."""
+    return str(event.get("message") or "").splitlines() or [""]
 
 
 def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, str] | None:
@@ -3059,203 +3825,408 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
     return str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or "")
 
 
+# Concluding
+
+
+def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) -> None:
+    """Of each failure the reasons, the way back if that was asked for, and one paragraph; what became of each service.
+
+    Only then are the roll-outs settled: whatever cuts this short leaves them to the ledger.
+    """
+    failed = [rollout for rollout in rollouts.values() if not rollout.succeeded]
+    evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
+    all_back = results.plan.all_back and bool(failed or results.codes)
+    backs = roll_back(ctx, [r for r in (rollouts.values() if all_back else failed) if may_go_back(ctx, r)])
+    for part in results.plan.services:
+        if rollout := rollouts.get(part.name):
+            code, ending = ending_of(rollout, backs.get(part.name))
+            if (code and code != Exit.ROLLED_BACK) or not rollout.succeeded:
+                say_ending(ctx, rollout, code, ending, evidence.get(part.name, {}))
+            results.end(part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
+            ctx.begun.settle(rollout.key)
+
+
+def result_of(rollout: Rollout, code: int) -> str:
+    """The word of the report for a service: what became of it, by what was seen."""
+    if rollout.succeeded:
+        ended = {int(Exit.OK): "successful" if rollout.touched else "skipped", int(Exit.ROLLED_BACK): "rolled back"}
+        return ended.get(code, "not rolled back, though that was to be")
+    return rollout.reason
+
+
+def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
+    """What the JSON document says of a deployment."""
+    seen = rollout.seen
+    return {
+        "new_task_definition": rollout.target.definition if rollout.changes_definition else None,
+        "deployment_id": rollout.target.deployment_id,
+        "verdict": rollout.state.value,
+        "reason": rollout.reason,
+        "failed_tasks": [{"count": count, "reason": reason} for reason, count in seen.reasons.most_common()],
+        "events": seen.events,
+        "logs": seen.logs,
+        "durations": {
+            "until_running_s": seen.running_after_s,
+            "total_s": round(ctx.clock.now() - rollout.started_s, 1),
+        },
+    }
+
+
+def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
+    """How a roll-out ends: the exit code, and the words for it; `back` is the rollback's code, if there was one."""
+    if back is not None and rollout.succeeded:
+        return back, "is complete, but was to be rolled back with the others, and that failed"
+    if back is not None:
+        went = "failed, and the service went back" if rollout.state in BY_ECS else "failed and was rolled back"
+        said = {Exit.ROLLED_BACK: went, Exit.ROLLBACK_FAILED: "failed, and so did its rollback"}
+        return back, said.get(back, "failed")
+    endings = {
+        RolloutState.COMPLETED: (Exit.OK, ""),
+        RolloutState.RUNNING: (Exit.OK, ""),
+        RolloutState.SUPERSEDED: (Exit.SUPERSEDED, "was superseded"),
+        RolloutState.GONE: (Exit.FAILED, "cannot complete"),
+        RolloutState.TIMED_OUT: (Exit.TIMED_OUT, "timed out"),
+        RolloutState.ROLLING_BACK: (Exit.FAILED, "failed, and the service is going back"),
+        RolloutState.ROLLED_BACK: (Exit.FAILED, "failed, and the service went back"),
+        RolloutState.ROLLBACK_FAILED: (Exit.ROLLBACK_FAILED, "failed, and so did ECS's rollback"),
+    }
+    return endings.get(rollout.state, (Exit.FAILED, "failed"))
+
+
+def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence: Mapping[str, list[str]]) -> None:
+    """One paragraph: what failed, the likeliest cause, what the service does now, what to do next."""
+    cause, next_step = likely_cause(evidence)
+    advice = f"Likeliest cause: {cause}. {next_step}" if evidence else ""
+    if rollout.state is RolloutState.SUPERSEDED:
+        advice = "Somebody else deployed in the meantime; their deployment was left alone."
+    elif rollout.state is RolloutState.GONE:
+        advice = "Create the service again, or deploy to another one."
+    elif code != Exit.ROLLED_BACK and rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
+        advice += standing_after(ctx, rollout)
+    advice += "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout)
+    what = f"{rollout.label}The {rollout.what} {ending}"
+    why = "" if rollout.succeeded else f": {undotted(rollout.reason)}"
+    ctx.report.error(f"{what}{why}.", advice.strip("\n"))
+
+
+def standing_after(ctx: Context, rollout: Rollout) -> str:
+    """What the service was last seen to do after a failure, and the command that goes back if it is still ours."""
+    with contextlib.suppress(AwsError):
+        refresh(ctx, rollout)
+    if rollout.seen.unsure:
+        look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
+        return f"\nA rollback may have been carried out, its answer was lost. Look:\n  {look}"
+    seen = (rollout.seen.back or rollout).seen
+    primary, now = primary_of(seen.last), is_fresh(ctx, rollout)
+    ago = f"\nWhen last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
+    if primary.get("id") == rollout.target.deployment_id:
+        command = rollout.undo_command(ctx.aws)
+        points = "\nThe service still points at" if now else ago
+        return f"{points} {rollout.target.definition}. To go back:\n  {command}" if command else ""
+    points = "\nThe service now points at" if now else ago
+    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else ""
+
+
+def is_fresh(ctx: Context, rollout: Rollout) -> bool:
+    """True if AWS has shown the service a moment ago, and after all that was sent."""
+    last_s = (rollout.seen.back or rollout).seen.last_s
+    return not rollout.seen.unsure and ctx.clock.now() - last_s <= PROOF_S
+
+
+def left_revision(ctx: Context, rollout: Rollout) -> str:
+    """Our revision, if the service was last seen to point elsewhere, and the command that deregisters it."""
+    primary = primary_of((rollout.seen.back or rollout).seen.last)
+    sure = is_fresh(ctx, rollout) and rollout.state is not RolloutState.GONE
+    if not rollout.discards or (sure and primary.get("taskDefinition") == rollout.target.definition):
+        return ""
+    command = deregister_command(ctx, rollout.target.definition)
+    return f"\n{short_name(rollout.target.definition)} stays registered; once nothing uses it:\n  {command}"
+
+
+def refresh(ctx: Context, rollout: Rollout, *, retries: bool = False) -> JSON:
+    """The service as AWS shows it now, or as it was seen last if that answer is older; {} if it is not there."""
+    current = rollout.seen.back or rollout
+    service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service) or {}
+    if service and not is_older(service, current.seen.last) and changed_s(service) >= current.target.after_s:
+        current.seen.last, current.seen.last_s, rollout.seen.unsure = service, ctx.clock.now(), False
+    return current.seen.last if service else {}
+
+
 # The way back
 
 
-def leave_in_flight(ctx: Context, rollout: Rollout, stop: Interrupted) -> None:
-    """Interrupted: send the rollback if that was asked for, without waiting; else say how it stands, how to undo it."""
-    what = f"deployment {rollout.target.deployment_id} of service {rollout.service}"
-    if not rollout.touched:
-        return
-    if rollout.wait.rollback and rollout.target.previous_definition:
-        try:
-            if send_rollback(ctx, rollout) is not None:
-                ctx.report.note(f"{stop.name}: the rollback of {what} was sent, and is not waited for.")
-                return
-        except AwsError as error:
-            ctx.report.note(f"{stop.name}: the rollback could not be sent. {error.message}")
-    state = "is complete, on" if succeeded(rollout) else "goes on, to"
-    ctx.report.note(f"{stop.name}: {what} {state} {rollout.target.definition}.")
-    if rollout.target.previous_definition:
-        ctx.report.note(f"To undo it:\n  {rollout.command(ctx.aws.region)}")
+def enter_rollout(ctx: Context, rollout: Rollout) -> None:
+    """Enter the roll-out into the ledger: named, and taken back if that was asked for."""
+    wanted = rollout.wait.rollback and rollout.leads_back
+    take_back = (lambda cause: taken_back(ctx, rollout, cause)) if wanted else None
+    ctx.begun.enter(rollout.key, lambda cause: standing(ctx, rollout, cause), take_back)
 
 
-def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, int]:
-    """Bring services back to what they ran before, and wait for that too; 20, 21 or 23 by service."""
-    backs = {rollout.service: begin_rollback(ctx, rollout) for rollout in rollouts}
+def after(cause: BaseException, text: str) -> str:
+    """A sentence about what a run leaves behind, after the signal that ended it if there was one."""
+    return f"{cause.name}: {text}" if isinstance(cause, Interrupted) else text[:1].upper() + text[1:]
+
+
+def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
+    """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
+    back, seen_s = rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
+    if back is not None:
+        said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
+        return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
+    command = rollout.undo_command(ctx.aws)
+    undo = f"\nTo undo it:\n  {command}" if command else ""
+    if not rollout.seen.last:
+        sent = f"the update of service {rollout.service} to {rollout.target.definition} was sent"
+        return after(cause, f"{sent}, and its answer was not seen.{undo}{left_revision(ctx, rollout)}")
+    primary = primary_of(rollout.seen.last)
+    if primary.get("id") != rollout.target.deployment_id:
+        by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
+        return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
+    states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
+    state = states.get(rollout.state, "goes on, to")
+    return after(
+        cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
+    )
+
+
+def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
+    """Send the rollback of a roll-out that was cut short, without waiting for it; True if it is on its way."""
+    if rollout.seen.back is not None:
+        return False
+    if rollout.state in (*BY_ECS, RolloutState.SUPERSEDED, RolloutState.GONE):
+        return False
     try:
-        watch(ctx, [back for back in backs.values() if isinstance(back, Rollout)])
+        back = send_rollback(ctx, rollout, for_s=2 * UNSEEN_GRACE_S)
+    except AwsError as error:
+        ctx.report.note(after(cause, f"the rollback could not be sent. {error.message}"))
+        return False
+    if back is not None:
+        ctx.report.note(
+            after(
+                cause, f"the rollback of {rollout.what} was sent, and is not waited for.{left_revision(ctx, rollout)}"
+            )
+        )
+    return back is not None
+
+
+def may_go_back(ctx: Context, rollout: Rollout) -> bool:
+    """True if a rollback was asked for, and there is something to go back to; says why there is not."""
+    if not rollout.wait.rollback or not rollout.touched:
+        return False
+    if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
+        return False
+    if rollout.leads_back or rollout.state in BY_ECS:
+        return True
+    why = "there is nothing to go back to, the definition is the same"
+    why = "the definition before it is INACTIVE" if rollout.changes_definition else why
+    ctx.report.note(f"{rollout.label}Not rolled back: {why}.")
+    return False
+
+
+def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
+    """Bring services back to what they ran before, and wait for that too; 20, 21 or 23 by service."""
+    ended = {rollout.service: begin_rollback(ctx, rollout) for rollout in rollouts}
+    begun = [rollout for rollout in rollouts if ended[rollout.service] is None]
+    try:
+        watch(ctx, [rollout.seen.back for rollout in begun if rollout.seen.back])
     except AwsError as error:
         ctx.report.note(f"The outcome of the rollback is unknown. {error.message}")
-    except Interrupted as stop:
-        ctx.report.note(f"{stop.name}: the rollback was sent, and is not waited for.")
-        raise
-    return {rollout.service: end_rollback(ctx, rollout, backs[rollout.service]) for rollout in rollouts}
+    codes = {name: code for name, code in ended.items() if code is not None}
+    codes |= {rollout.service: end_rollback(ctx, rollout) for rollout in begun}
+    discard_failed(ctx, [rollout for rollout in begun if codes[rollout.service] == Exit.ROLLED_BACK])
+    return codes
 
 
-_BY_ECS = (State.ROLLING_BACK, State.ROLLED_BACK, State.ROLLBACK_FAILED)
-
-
-def begin_rollback(ctx: Context, rollout: Rollout) -> Rollout | Exit:
-    """The rollback to watch: ECS's own where there is one, else ours; or the code where there is none."""
-    state = rollout.verdict.state if rollout.verdict else State.WAITING
-    if state is State.ROLLBACK_FAILED:
+def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
+    """Have `back` be the roll-out to watch: ECS's own rollback where there is one, else ours; or the code, if none."""
+    if rollout.state is RolloutState.ROLLBACK_FAILED:
         return Exit.ROLLBACK_FAILED
     try:
-        return (
-            rollback_in_progress(ctx, rollout) if state in _BY_ECS else send_rollback(ctx, rollout) or Exit.SUPERSEDED
-        )
+        if rollout.state in BY_ECS:
+            join_rollback(ctx, rollout)
+        elif send_rollback(ctx, rollout, for_s=min(PACED_S, rollout.wait.timeout_s or PACED_S)) is None:
+            return Exit.SUPERSEDED
     except AwsError as error:
         ctx.report.note(f"{rollout.label}The rollback failed. {error.message}")
         return Exit.ROLLBACK_FAILED
+    return None
 
 
-def end_rollback(ctx: Context, rollout: Rollout, back: Rollout | Exit) -> int:
-    """Say where the rollback ended, and discard the failed revision once nothing uses it."""
-    if isinstance(back, Exit):
-        return back
-    state = back.verdict.state if back.verdict else State.WAITING
-    if state is not State.COMPLETED:
-        reason = back.verdict.reason if back.verdict else "its end was not seen"
-        ctx.report.note(f"{rollout.label}The rollback to {back.target.definition} did not complete: {reason}.")
+def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
+    """Say where the rollback ended."""
+    back = rollout.seen.back
+    if back is None or not back.succeeded:
+        reason = back.reason if back and back.reason else "its end was not seen"
+        to = back.target.definition if back else rollout.target.previous_definition
+        did = "did not complete" if back is None or back.seen.current else "was not seen to complete"
+        ctx.report.note(f"{rollout.label}The rollback to {to} {did}: {undotted(reason)}.")
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
-    used = definitions_in_use(back.last)
-    failed = rollout.target.definition
-    if rollout.wait.keep_failed_revision or not rollout.target.previous_definition:
-        return Exit.ROLLED_BACK
-    if failed in used:
-        ctx.report.note(f"{rollout.label}{failed} is left ACTIVE: a deployment of the service still uses it.")
-    else:
-        discard(ctx, failed, "that failed")
     return Exit.ROLLED_BACK
 
 
-def rollback_in_progress(ctx: Context, rollout: Rollout) -> Rollout:
-    """The way back that began without us, to be waited for."""
+def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
+    """Deregister each revision that was rolled back, once, and only if no service of the cluster is seen to use it."""
+    discardable = [rollout for rollout in rollouts if rollout.discards and not rollout.wait.keep_failed_revision]
+    for definition in dict.fromkeys(rollout.target.definition for rollout in discardable):
+        owners = [rollout for rollout in discardable if rollout.target.definition == definition]
+        what = "that was rolled back" if any(rollout.succeeded for rollout in owners) else "that failed"
+        known = {rollout.service: rollout.seen.back.target.after_s for rollout in owners if rollout.seen.back}
+        if not discard(ctx, owners[0].cluster, definition, what, known):
+            ctx.report.note(_registered(ctx, definition))
+
+
+def join_rollback(ctx: Context, rollout: Rollout) -> None:
+    """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
-    undo_the_rest(ctx, rollout)
-    if rollout.native_state:
-        target = rollout.target
-        return returning(ctx, rollout, target.deployment_id, target.previous_definition, rollout.last, rollout.native)
-    primary = primary_of(rollout.last)
-    return returning(ctx, rollout, str(primary.get("id", "")), str(primary.get("taskDefinition", "")), rollout.last)
+    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
+    primary = primary_of(rollout.seen.last)
+    if rollout.seen.native_state:
+        primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
+    begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
 
 
-def send_rollback(ctx: Context, rollout: Rollout) -> Rollout | None:
-    """Start the rollback, unless another deployment has taken over; the rollback's own roll-out to watch."""
+def send_rollback(ctx: Context, rollout: Rollout, *, for_s: float) -> Rollout | None:
+    """Start the rollback, unless another deployment has taken over (None); the roll-out that leads back.
+
+    Who is PRIMARY is looked up anew before each attempt: waiting out a throttle takes minutes, and others deploy.
+    """
+    sent = persistently(ctx, lambda: rollback_once(ctx, rollout), for_s=for_s)
+    return rollout.seen.back if sent else None
+
+
+def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
+    """Look, and send the rollback once; UpdateService's answer, or {} where that would go over somebody else's."""
+    service = require_ours(ctx, rollout)
+    if not service:
+        return {}
     target = rollout.target
-    service = ctx.aws.describe_services(rollout.cluster, [rollout.service]).get(rollout.service) or {}
-    if service and is_older(service, rollout.last):
-        service = rollout.last
+    if _ANNOUNCED not in rollout.seen.untold:
+        rollout.seen.untold.add(_ANNOUNCED)
+        ctx.report.line(f"{_ANNOUNCED} {target.previous_definition or 'what was there before'}")
+    if rollout.stoppable and stopped_natively(ctx, rollout):
+        primary = {"id": target.deployment_id, "taskDefinition": target.previous_definition}
+        begin_back(ctx, rollout, primary, service, native=True)
+        undo_the_rest(ctx, rollout)
+        return service
+    update = {"cluster": rollout.cluster, "service": rollout.service, **rollout.undo}
+    update |= {"taskDefinition": target.previous_definition} if target.previous_definition else {}
+    rollout.seen.unsure = True
+    try:
+        answer: JSON = ctx.aws.call("UpdateService", update, retries=False)["service"]
+    except AwsError as error:
+        rollout.seen.unsure = error.maybe_done
+        raise
+    rollout.seen.unsure = False
+    begin_back(ctx, rollout, started_deployment(answer, target.previous_definition), answer)
+    return answer
+
+
+_ANNOUNCED = "Rolling back to"
+
+
+def require_ours(ctx: Context, rollout: Rollout) -> JSON:
+    """The service as it is now, if our deployment (or what was there before it) is PRIMARY; {} and a note otherwise."""
+    target = rollout.target
+    service = refresh(ctx, rollout, retries=True)
     if service.get("status") != "ACTIVE":
         raise AwsError(f"The service {rollout.service} was deleted", code="ServiceNotActiveException")
     primary = primary_of(service)
-    if find_deployment(service, target.deployment_id) is not None and primary.get("id") != target.deployment_id:
-        ctx.report.note(f"Not rolled back: {primary.get('id')} is the service's PRIMARY deployment now.")
-        return None
-    for latest in (primary, primary_of(rollout.last)):  # the new answer may still be one from before the update
-        if latest.get("id") != target.deployment_id and latest.get("taskDefinition") != target.previous_definition:
-            ctx.report.note("Not rolled back: our deployment is not the service's PRIMARY any more.")
-            return None
-    ctx.report.line(f"Rolling back to {target.previous_definition}")
-    if rollout.native not in ("", "-") and stopped_natively(ctx, rollout):
-        undo_the_rest(ctx, rollout)
-        return returning(ctx, rollout, target.deployment_id, target.previous_definition, service, rollout.native)
-    update = {"cluster": rollout.cluster, "service": rollout.service, "taskDefinition": target.previous_definition}
-    answer = ctx.aws.update_service(**update, **rollout.undo)
-    started = started_deployment(answer, target.previous_definition)
-    return returning(ctx, rollout, str(started.get("id", "")), target.previous_definition, answer)
+    ours = primary.get("id") == target.deployment_id
+    ours = ours or (not target.deployment_id and primary.get("taskDefinition") == target.definition)
+    if ours or (not find_deployment(service, target.deployment_id) and _leads_back(primary, target)):
+        return service
+    listed = find_deployment(service, target.deployment_id) is not None
+    now = f"{primary.get('id')} is the service's PRIMARY deployment now"
+    now = now if listed else "our deployment is not the service's PRIMARY any more"
+    ctx.report.note(f"Not rolled back: {now}.")
+    return {}
 
 
-def undo_the_rest(ctx: Context, rollout: Rollout) -> None:
+def _leads_back(primary: JSON, target: Target) -> bool:
+    return bool(target.previous_definition) and primary.get("taskDefinition") == target.previous_definition
+
+
+def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
-    if rollout.undo:
-        ctx.aws.update_service(cluster=rollout.cluster, service=rollout.service, **rollout.undo)
+    if not rollout.undo:
+        return {}
+    service = refresh(ctx, rollout, retries=True)
+    ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
+    if primary_of(service).get("id") not in ours:
+        ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
+        return {}
+    return ctx.aws.update_service({"cluster": rollout.cluster, "service": rollout.service, **rollout.undo})
 
 
 def stopped_natively(ctx: Context, rollout: Rollout) -> bool:
     """Have ECS roll a BLUE_GREEN, LINEAR or CANARY deployment back; False where that call is not allowed."""
+    params = {"serviceDeploymentArn": rollout.seen.native, "stopType": "ROLLBACK"}
     try:
-        ctx.aws.stop_service_deployment(rollout.native)
+        ctx.aws.call("StopServiceDeployment", params)
     except AwsError as error:
         ctx.report.note(f"StopServiceDeployment is not possible, using UpdateService instead. {error.message}")
         return False
     return True
 
 
-def returning(
-    ctx: Context, rollout: Rollout, deployment_id: str, definition: str, service: JSON, native: str = "-"
-) -> Rollout:
-    """A roll-out that leads back: watched like any other, but silent about the lines that mean success."""
+def begin_back(ctx: Context, rollout: Rollout, primary: JSON, answer: JSON, *, native: bool = False) -> None:
+    """Set the roll-out that leads back: watched like any other, but silent about the lines that mean success."""
     now_s = ctx.clock.now()
-    return replace(
+    definition = str(primary.get("taskDefinition") or rollout.target.previous_definition)
+    after_s = max(stamp_s(primary), stamp_s(primary, "updatedAt"))
+    left_id = "" if native else rollout.target.deployment_id
+    same = primary.get("id") == rollout.target.deployment_id
+    target = Target(str(primary.get("id") or ""), definition, after_s=after_s, left_id="" if same else left_id)
+    seen = Seen(last=answer, last_s=now_s, known_events=rollout.seen.known_events)
+    seen.native = rollout.seen.native if native else ""
+    rollout.seen.back = replace(
         rollout,
-        target=Target(deployment_id, definition),
+        target=target,
         wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=0),
         label=f"{rollout.label}rollback: ",
-        silent=True,
-        desired=int(service.get("desiredCount", 0)),
-        last=service,
+        returning=True,
+        desired=number(answer, "desiredCount"),
         started_s=now_s,
-        phase_s=now_s,
-        moved_s=now_s,
-        native=native,
-        native_state={},
-        seen=False,
-        running=False,
-        verdict=None,
-        counts=Counts(),
-        reasons=Counter(),
-        samples={},
-        stopped=set(),
-        events=[],
-        bad_events=[],
-        logs=[],
+        seen=seen,
     )
 
 
 # Pruning
 
 
-def prune(ctx: Context, family: str, keep: int, in_use: Iterable[str]) -> None:
-    """Deregister the family's ACTIVE revisions beyond the newest `keep`; a refusal is a warning."""
-    try:
-        outdated = revisions_to_prune(ctx.aws.active_revisions(family), keep, in_use)
-    except AwsError as error:
-        ctx.report.warning(f"The old revisions of {family} are not deregistered. {error.message}")
-        return
+def prune(ctx: Context, results: Results) -> None:
+    """Deregister the ACTIVE revisions beyond the newest `keep` that no service uses; a refusal is a warning."""
+    arns = {results.arn(part) for part in results.plan.parts()}
+    if not results.plan.cluster:
+        ctx.report.warning("Nobody could tell which of the old revisions are in use: no cluster was given (-c).")
+    for family in dict.fromkeys(map(family_of, arns)):
+        try:
+            outdated = revisions_to_prune(ctx.aws.active_revisions(family), results.plan.keep, arns)
+            prune_revisions(ctx, results.plan, outdated)
+        except AwsError as error:
+            ctx.report.warning(f"The old revisions of {family} are not deregistered. {error.message}")
+
+
+def prune_revisions(ctx: Context, plan: Plan, outdated: Iterable[str]) -> None:
+    """Deregister these revisions, but for those that a service of the cluster was seen to use seconds ago."""
+    used: set[str] = set()
+    looked_s = -INFINITE_S
     for arn in outdated:
+        if plan.cluster and ctx.clock.now() - looked_s > PROOF_S:
+            looked_s = ctx.clock.now()
+            used = definitions_in_use(services_of(ctx, plan.cluster, [part.name for part in plan.services]).values())
+        if arn in used:
+            ctx.report.note(f"{arn} is kept: a service of the cluster {plan.cluster} uses it.")
+            continue
         ctx.report.line(f"Deregistering outdated task revision: {arn}")
         try:
-            ctx.aws.deregister_task_definition(arn)
+            ctx.aws.call("DeregisterTaskDefinition", {"taskDefinition": arn})
         except AwsError as error:
             ctx.report.warning(f"{arn} is not deregistered. {error.message}")
 
 
-# Definitions and tasks
-
-
-def deploy_definition(ctx: Context, options: DeployOptions) -> int:
-    """Register a new revision of a task definition, and run it if asked."""
-    run = options.run
-    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
-    draft = draft_definition(ctx, options, options.task_definition)
-    if run and run.network_from_service:
-        run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
-    request = run_request(options.cluster, draft.new, run) if run else {}
-    if options.output.dry_run:
-        return show_dry_run(ctx, draft, "RunTask", request)
-    arn = register(ctx, draft)
-    ctx.report.learn(new_task_definition=arn)
-    code: int = Exit.OK
-    if run:
-        code = run_tasks(ctx, options, run, {**request, "taskDefinition": arn}, draft.new)
-    else:
-        ctx.report.line("Task definition updated successfully")
-    started = bool(run and not run.wait_for_success)
-    ctx.report.learn(verdict="failed" if code else "started" if started else "completed")
-    return code
+# Tasks
 
 
 def borrowed_network(run: RunOptions, service: JSON) -> RunOptions:
@@ -3293,42 +4264,96 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
     return {"cluster": cluster, **{name: value for name, value in members.items() if value}}
 
 
-def run_tasks(ctx: Context, options: DeployOptions, run: RunOptions, request: JSON, definition: JSON) -> int:
-    """Start the tasks, and wait for them if asked; the exit code."""
-    ctx.report.line(f"Run task: {request['taskDefinition']}")
-    try:
-        with explained(ctx, options.cluster):
-            arns = start_tasks(ctx, request, run.count)
-    except DeployError:
-        ctx.report.note(f"The new revision {short_name(str(request['taskDefinition']))} stays registered.")
-        raise
-    ctx.report.learn(tasks=arns)
-    if not run.wait_for_success:
+class StartedTasks(Record):
+    """Tasks that this run started, by ARN with their part; what was seen of them."""
+
+    cluster: str
+    owners: dict[str, PlannedTask] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)  # parts of which RunTask may have started some more
+    ended: dict[str, JSON] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    missing_s: dict[str, float] = field(default_factory=dict)
+    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    last_lines: dict[str, list[str]] = field(default_factory=dict)
+
+    def running(self) -> list[str]:
+        """The ARNs of the tasks that have not stopped."""
+        return [arn for arn in self.owners if arn not in self.ended]
+
+    def running_of(self, part: PlannedTask) -> list[str]:
+        """Those of one part."""
+        return [arn for arn in self.running() if self.owners[arn] is part]
+
+    def verdict(self, arn: str) -> TaskVerdict:
+        """How a stopped task ended."""
+        part = self.owners[arn]
+        return task_verdict(self.ended[arn], part.draft.new, part.run.watch_container)
+
+
+def run_tasks(ctx: Context, results: Results, parts: Sequence[PlannedTask]) -> None:
+    """Start all tasks of a phase, and wait for those whose end decides; the results go to `results`."""
+    tasks = StartedTasks(results.plan.cluster)
+    started = [part for part in parts if start_part(ctx, results, tasks, part)]
+    awaited = [part for part in started if part.run.wait_for_success]
+    if awaited:
+        wait_for_tasks(ctx, tasks, results.plan.task_timeout_s)
+        judge_tasks(ctx, results, tasks, awaited)
+    elif started:
         ctx.report.note("The end of the task is not waited for (--wait-for-success does).")
-        return Exit.OK
-    tasks = WatchedTasks(options.cluster, dict.fromkeys(arns, definition), run.watch_container)
-    watch_tasks(ctx, tasks, options.wait.timeout_s, stop_on_interrupt=run.stop_on_interrupt)
-    codes = judge_tasks(ctx, tasks, options.wait.timeout_s)
-    failures = [code for code in codes.values() if code]
-    ended_with = [code for arn in tasks.ended if (code := tasks.verdict(arn).exit_code)]
-    return ended_with[0] if run.propagate_exit_code and ended_with else max(failures, default=Exit.OK)
+        ctx.report.learn(verdict="started")
+    for part in started:
+        ctx.begun.settle(_task_key(part))
 
 
-def start_tasks(ctx: Context, request: JSON, count: int) -> list[str]:
-    """RunTask in batches of ten; the ARNs. Raises `DeployError` if fewer tasks than asked were started."""
-    arns: list[str] = []
-    while len(arns) < count:
-        wanted = min(10, count - len(arns))
-        answer = ctx.aws.run_task(**request, count=wanted, clientToken=os.urandom(16).hex())
-        started = [str(task["taskArn"]) for task in answer.get("tasks") or []]
-        for arn in started:
+def _task_key(part: PlannedTask) -> str:
+    return f"tasks of {part.name}"
+
+
+def start_part(ctx: Context, results: Results, tasks: StartedTasks, part: PlannedTask) -> bool:
+    """Start a part's tasks; False, all said, if not all of them could be: those that were are named, not waited for."""
+    arn, key = results.arn(part), _task_key(part)
+    ctx.report.line(f"Run task: {arn}")
+    ctx.begun.enter(
+        key, lambda cause: going_on(ctx, tasks, part, cause), lambda cause: stopped(ctx, tasks, part, cause)
+    )
+    try:
+        with explained(ctx, tasks.cluster):
+            start_tasks(ctx, tasks, part, arn)
+    except DeployError as error:
+        ctx.begun.abandon(error, ctx.report, [key, arn])
+        results.add(part, tasks=[task for task, owner in tasks.owners.items() if owner is part])
+        tasks.owners = {task: owner for task, owner in tasks.owners.items() if owner is not part}
+        ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
+        results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
+        return False
+    ctx.begun.settle(arn)
+    results.add(part, tasks=[task for task, owner in tasks.owners.items() if owner is part])
+    return True
+
+
+def start_tasks(ctx: Context, tasks: StartedTasks, part: PlannedTask, definition: str) -> None:
+    """RunTask in batches of ten; raises `DeployError` if fewer tasks than asked were started."""
+    started = 0
+    while started < part.run.count:
+        wanted = min(10, part.run.count - started)
+        request = {**part.request, "taskDefinition": definition, "count": wanted}
+        tasks.unsure.add(part.name)
+        try:
+            answer = ctx.aws.call("RunTask", {**request, "clientToken": os.urandom(16).hex()})
+            tasks.unsure.discard(part.name)
+        except AwsError as error:
+            if not error.maybe_done:
+                tasks.unsure.discard(part.name)
+            raise
+        arns = [str(task["taskArn"]) for task in answer.get("tasks") or []]
+        tasks.owners.update(dict.fromkeys(arns, part))
+        for arn in arns:
             ctx.report.line(f"Executed task: {arn}")
-        arns += started
-        if answer.get("failures") or len(started) < wanted:
-            started_hint = "Those that were started go on. " if arns else ""
-            hint = f"{started_hint}Check the cluster's capacity, the launch type and the network."
-            raise DeployError(f"{len(arns)} of {count} tasks were started: {failures_text(answer)}", hint=hint)
-    return arns
+        started += len(arns)
+        if answer.get("failures") or len(arns) < wanted:
+            hint = "Those that were started go on. " if started else ""
+            hint += "Check the cluster's capacity, the launch type and the network."
+            raise DeployError(f"{started} of {part.run.count} tasks were started: {failures_text(answer)}", hint=hint)
 
 
 def failures_text(answer: JSON) -> str:
@@ -3337,465 +4362,284 @@ def failures_text(answer: JSON) -> str:
         ": ".join(str(failure[name]) for name in ("reason", "detail") if failure.get(name)) or "no reason"
         for failure in answer.get("failures") or []
     )
-    return "; ".join(f"{count} × {reason}" for reason, count in reasons.items()) or "AWS gave no reason"
+    return "; ".join(f"{count} × {theirs(reason)}" for reason, count in reasons.items()) or "AWS gave no reason"
 
 
-class WatchedTasks(Record):
-    """Tasks that this run started, with their definitions; `wait_for_tasks` fills the last four members."""
-
-    cluster: str
-    definitions: dict[str, JSON]
-    watch_container: str = ""
-    ended: dict[str, JSON] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
-    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
-    last_lines: dict[str, list[str]] = field(default_factory=dict)
-
-    def running(self) -> list[str]:
-        """The ARNs of the tasks that have not stopped."""
-        return [arn for arn in self.definitions if arn not in self.ended]
-
-    def verdict(self, arn: str) -> TaskVerdict:
-        """How a stopped task ended."""
-        return task_verdict(self.ended[arn], self.definitions[arn], self.watch_container)
+def stop_command(ctx: Context, cluster: str, arn: str) -> str:
+    """The AWS CLI command that stops a task."""
+    return f"aws ecs stop-task --cluster {cluster} --task {arn} {ctx.aws.place}"
 
 
-def watch_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float, *, stop_on_interrupt: bool = False) -> None:
-    """`wait_for_tasks`, and where that is cut short, say which tasks go on (or stop them, if asked)."""
-    try:
-        wait_for_tasks(ctx, tasks, timeout_s)
-    except Interrupted as stop:
-        leave_tasks(ctx, tasks, stop, stop_on_interrupt)
-        raise
+def going_on(ctx: Context, tasks: StartedTasks, part: PlannedTask, cause: BaseException) -> str:
+    """Which tasks of a part go on as far as was seen, and the commands that stop them; makes no call."""
+    going = [stop_command(ctx, tasks.cluster, arn) for arn in tasks.running_of(part)]
+    said = [after(cause, f"the task goes on. To stop it:\n  {command}") for command in going]
+    if part.name in tasks.unsure:
+        family = part.draft.new.get("family")
+        look = f"aws ecs list-tasks --cluster {tasks.cluster} --family {family} {ctx.aws.place}"
+        doubt = f"RunTask may have started tasks of {family} that are not named here. Look:\n  {look}"
+        said.append(after(cause, doubt))
+    return "\n".join(said)
 
 
-def show_late_log(ctx: Context, tasks: WatchedTasks, delay_s: float) -> None:
-    """CloudWatch shows the last lines a moment after the task has stopped."""
-    if any(token != "-" for token in tasks.tokens.values()) and delay_s > 0:
-        ctx.sleep(delay_s)
-        for task in tasks.ended.values():
-            show_new_log(ctx, tasks, task)
+def stopped(ctx: Context, tasks: StartedTasks, part: PlannedTask, cause: BaseException) -> bool:
+    """Interrupted, with --stop-on-interrupt: have the part's tasks stopped; True if all of them are."""
+    if not (isinstance(cause, Interrupted) and part.run.stop_on_interrupt):
+        return False
+    for arn in tasks.running_of(part):
+        reason = f"ecs-deploy was interrupted ({cause.name})"
+        try:
+            ctx.aws.call("StopTask", {"cluster": tasks.cluster, "task": arn, "reason": reason})
+            ctx.report.note(f"{cause.name}: the task {arn} is being stopped.")
+        except AwsError as error:
+            ctx.report.note(f"{cause.name}: the task {arn} goes on. {error.message}")
+    return True
 
 
-def wait_for_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> None:
+def wait_for_tasks(ctx: Context, tasks: StartedTasks, timeout_s: float) -> None:
     """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
-    begun_s = moved_s = answered_s = ctx.clock.now()
-    backoff_s = 0.0
-    shown = ""
+    patience = Patience(ctx.clock.now(), endless=not timeout_s)
     while True:
         try:
             found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
-            answered_s, backoff_s = ctx.clock.now(), 0.0
-            require_seen(tasks, found, answered_s - begun_s)
-            said = note_tasks(ctx, tasks, found)
-            ctx.report.progress({"tasks": f"tasks: {said}"}, answered_s - begun_s)
-            moved_s, shown = (answered_s, said) if said != shown else (moved_s, shown)
+            now_s = ctx.clock.now()
+            patience.answered(now_s)
+            require_seen(tasks, found, now_s, now_s - patience.begun_s)
+            ctx.report.progress({"tasks": f"tasks: {note_tasks(ctx, tasks, found)}"}, now_s - patience.begun_s)
         except AwsError as error:
-            if not error.transient or ctx.clock.now() - answered_s > UNREACHABLE_S:
-                raise
-            backoff_s = min(15.0, max(1.0, backoff_s * 2))
+            patience.excuse(error, ctx.clock.now(), ctx.report)
         now_s = ctx.clock.now()
-        left_s = begun_s + (timeout_s or FOREVER_S) - now_s
+        left_s = patience.begun_s + (timeout_s or FOREVER_S) - now_s
         if not tasks.running():
             return show_late_log(ctx, tasks, min(LATE_LOG_S, left_s))
         if left_s <= 0:
             return None
-        every_s = poll_interval_s(elapsed_s=now_s - begun_s, since_move_s=now_s - moved_s, only_end_missing=False)
-        ctx.sleep(min(max(every_s, backoff_s), left_s))
+        ctx.sleep(min(patience.pause_s(now_s), left_s))
 
 
-def require_seen(tasks: WatchedTasks, found: Sequence[JSON], elapsed_s: float) -> None:
-    """Raises `AwsError` for a task that DescribeTasks does not know, once it was seen or had time to appear."""
+def require_seen(tasks: StartedTasks, found: Sequence[JSON], now_s: float, elapsed_s: float) -> None:
+    """Raises `AwsError` for a task that DescribeTasks did not know twice, seconds apart, after it was or should be."""
     now_seen = {str(task["taskArn"]) for task in found}
-    for arn in tasks.running():
-        if arn not in now_seen and (arn in tasks.seen or elapsed_s >= UNSEEN_GRACE_S):
-            raise AwsError(f"ECS does not know the task {arn} any more; its end is unknown", code="MISSING")
     tasks.seen |= now_seen
+    for arn in tasks.running():
+        if arn in now_seen:
+            tasks.missing_s.pop(arn, None)
+            continue
+        missing_s = now_s - tasks.missing_s.setdefault(arn, now_s)
+        if missing_s >= MISSING_S and (arn in tasks.seen or elapsed_s >= UNSEEN_GRACE_S):
+            raise AwsError(f"ECS does not know the task {arn} any more; its end is unknown", code="MISSING")
 
 
-def note_tasks(ctx: Context, tasks: WatchedTasks, found: Sequence[JSON]) -> str:
+def note_tasks(ctx: Context, tasks: StartedTasks, found: Sequence[JSON]) -> str:
     """Show new log lines, keep the stopped tasks, and say how many are in which state."""
     for task in found:
         if task.get("lastStatus") in ("RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"):
             show_new_log(ctx, tasks, task)
         if task.get("lastStatus") == "STOPPED":
             tasks.ended[str(task["taskArn"])] = task
-    states = Counter(str(task.get("lastStatus")) for task in [*found, *tasks.ended.values()])
-    states.subtract(str(task.get("lastStatus")) for task in found if task["taskArn"] in tasks.ended)
-    return ", ".join(f"{count} {state}" for state, count in states.items() if count) or "not visible yet"
+    known = {str(task["taskArn"]): task for task in [*found, *tasks.ended.values()]}
+    states = Counter(str(task.get("lastStatus")) for task in known.values())
+    return ", ".join(f"{count} {state}" for state, count in states.items()) or "not visible yet"
 
 
-def show_new_log(ctx: Context, tasks: WatchedTasks, task: JSON) -> None:
+def show_late_log(ctx: Context, tasks: StartedTasks, delay_s: float) -> None:
+    """CloudWatch shows the last lines a moment after the task has stopped; a chatty task has pages of them."""
+    if any(token != "-" for token in tasks.tokens.values()) and delay_s > 0:
+        ctx.sleep(delay_s)
+        for task in tasks.ended.values():
+            show_new_log(ctx, tasks, task, to_the_end=True)
+
+
+def show_new_log(ctx: Context, tasks: StartedTasks, task: JSON, *, to_the_end: bool = False) -> None:
     """Print what the task's containers logged since the last look; a log that cannot be read is said once."""
     arn = str(task["taskArn"])
-    definition = tasks.definitions[arn]
-    several = len(containers_of(definition)) > 1 or len(tasks.definitions) > 1
+    definition = tasks.owners[arn].draft.new
+    several = len(tasks.owners) > 1
     for container in containers_of(definition):
         name = str(container.get("name"))
-        place = log_place(definition, name, task)
-        token = tasks.tokens.get((arn, name), "")
-        if place is None or token == "-":
-            continue
-        try:
-            page = ctx.aws.log_events(place[0], place[1], region=place[2], token=token)
-        except AwsError as error:
-            if error.code != "ResourceNotFoundException" and not error.transient:
-                tasks.tokens[arn, name] = "-"
-                ctx.report.note(f"The log {place[0]} {place[1]} cannot be read ({error.code}).")
-            continue
-        tasks.tokens[arn, name] = str(page.get("nextForwardToken") or token)
-        prefix = f"{short_name(arn)[:8]} " if len(tasks.definitions) > 1 else ""
-        prefix += f"{name} " if several else ""
-        lines = [f"{prefix}| {event.get('message', '')}" for event in page.get("events", [])]
-        tasks.last_lines[arn] = [*tasks.last_lines.get(arn, []), *lines][-LOG_LINES:]
-        for line in lines:
-            ctx.report.note(line)
+        where = log_place(definition, name, task)
+        prefix = f"{short_name(arn)[:8]} " if several else ""
+        prefix += f"{name} " if several or len(containers_of(definition)) > 1 else ""
+        while where and tasks.tokens.get((arn, name)) != "-":
+            before = tasks.tokens.get((arn, name), "")
+            events = read_log(ctx, tasks, (arn, name), where)
+            lines = [f"{prefix}| {theirs(line)}" for event in events for line in log_lines(event)]
+            tasks.last_lines[arn] = [*tasks.last_lines.get(arn, []), *lines][-LOG_LINES:]
+            for line in lines:
+                ctx.report.note(line)
+            if not to_the_end or tasks.tokens.get((arn, name), "") == before:
+                break
 
 
-def leave_tasks(ctx: Context, tasks: WatchedTasks, stop: Interrupted, stop_them: bool) -> None:
-    """Interrupted: stop the tasks if asked; say which go on otherwise."""
-    for arn in tasks.running():
-        if not stop_them:
-            ctx.report.note(f"{stop.name}: the task goes on. To stop it:")
-            ctx.report.note(f"  aws ecs stop-task --cluster {tasks.cluster} --task {arn}")
-            continue
-        try:
-            ctx.aws.stop_task(tasks.cluster, arn, f"ecs-deploy was interrupted ({stop.name})")
-            ctx.report.note(f"{stop.name}: the task {arn} is being stopped.")
-        except AwsError as error:
-            ctx.report.note(f"{stop.name}: the task {arn} goes on. {error.message}")
+def read_log(ctx: Context, tasks: StartedTasks, key: tuple[str, str], where: tuple[str, str, str]) -> list[JSON]:
+    """The next page of a container's log; none if it cannot be read, and no more then unless that may pass."""
+    group, stream, region = where
+    try:
+        page = ctx.aws.log_events(group, stream, region=region, token=tasks.tokens.get(key, ""))
+    except AwsError as error:
+        if error.code != "ResourceNotFoundException" and not error.transient:
+            tasks.tokens[key] = "-"
+            ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
+        return []
+    tasks.tokens[key] = str(page.get("nextForwardToken") or tasks.tokens.get(key, ""))
+    return page.get("events") or []
 
 
-def task_advice(verdict: TaskVerdict) -> str:
+def task_advice(verdict: TaskVerdict, task: JSON) -> str:
     """What to do about a task that was to end, and ended badly: its own exit code is no riddle, the rest may be."""
     if verdict.exit_code is not None and "OutOfMemory" not in verdict.reason:
         return "A container that decides ended with a code other than 0; --watch-container NAME lets only one decide."
-    cause, advice = likely_cause([verdict.reason])
+    cause, advice = likely_cause({"stop": [stop_words(task)]})
     return f"Likeliest cause: {cause}. {advice}"
 
 
-def judge_tasks(ctx: Context, tasks: WatchedTasks, timeout_s: float) -> dict[str, int]:
-    """Say how each task ended; its exit code by ARN: 0, 1, or 22 where it did not stop in time."""
-    codes: dict[str, int] = {}
+def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iterable[PlannedTask]) -> None:
+    """Say how each task ended: 0, 1 (or its container's code, if asked for), or 22 where it did not stop in time."""
     for arn, task in tasks.ended.items():
         verdict = tasks.verdict(arn)
-        codes[arn] = Exit.OK if verdict.ok else Exit.FAILED
         if verdict.ok:
             ctx.report.note(f"Task {short_name(arn)} ended well: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
         else:
             of = short_name(str(task.get("taskDefinitionArn")))
-            ctx.report.error(f"Task {arn} of {of} failed: {verdict.reason.rstrip('.')}.", task_advice(verdict))
+            ctx.report.error(f"Task {arn} of {of} failed: {undotted(verdict.reason)}.", task_advice(verdict, task))
     for arn in tasks.running():
-        codes[arn] = Exit.TIMED_OUT
-        hint = f"It goes on. To stop it:\n  aws ecs stop-task --cluster {tasks.cluster} --task {arn}"
-        ctx.report.error(f"Task {arn} did not stop within {timeout_s:g} seconds.", hint)
-    failed = [arn for arn in tasks.ended if codes[arn]]
+        hint = f"It goes on. To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
+        ctx.report.error(f"Task {arn} did not stop within {results.plan.task_timeout_s:g} seconds.", hint)
+    failed = [arn for arn in tasks.ended if not tasks.verdict(arn).ok]
     ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
     ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
-    return codes
+    for part in parts:
+        end_part(results, tasks, part)
+
+
+def end_part(results: Results, tasks: StartedTasks, part: PlannedTask) -> None:
+    """The result of a part's tasks: the worst of them."""
+    verdicts = [tasks.verdict(arn) for arn, owner in tasks.owners.items() if owner is part and arn in tasks.ended]
+    bad = [verdict for verdict in verdicts if not verdict.ok]
+    code = Exit.TIMED_OUT if tasks.running_of(part) else Exit.FAILED if bad else Exit.OK
+    result = bad[0].reason if bad else "did not stop in time" if code else "successful"
+    told = [verdict.exit_code for verdict in verdicts if verdict.exit_code]
+    own = told[0] if told and part.run.propagate_exit_code else int(code)
+    results.end(part, result, own, verdict="failed" if code else "completed")
 
 
 # Applications
 
 
-class Part(Value):
-    """A service or a task of an application, with its definition before and after the new tag."""
-
-    name: str
-    draft: Draft
-
-    @property
-    def changed(self) -> bool:
-        """False if the definition already says what it should."""
-        return self.draft.old != self.draft.new
-
-
-class TaskPart(Part):
-    """A task to run before or after."""
-
-    entry: AppTask
-
-
-class ServicePart(Part):
-    """A service, as DescribeServices answered it."""
-
-    entry: AppService
-    service: JSON
-
-    @property
-    def touched(self) -> bool:
-        """True if the service is to be updated."""
-        return self.changed or self.entry.force
-
-
-class AppPlan(Value):
-    """Everything that an application names, found; nothing changed yet."""
-
-    cluster: str
-    pre: tuple[TaskPart, ...]
-    services: tuple[ServicePart, ...]
-    post: tuple[TaskPart, ...]
-
-    def parts(self) -> tuple[Part, ...]:
-        """All of it, in the order in which it is rolled out."""
-        return (*self.pre, *self.services, *self.post)
-
-
-class AppReport(Record):
-    """What became of each part: "successful", "skipped", or why it failed; and its exit code."""
-
-    results: dict[str, str] = field(default_factory=dict)
-    codes: dict[str, int] = field(default_factory=dict)
-    outcomes: list[JSON] = field(default_factory=list)
-
-    def add(self, part: Part, result: str, code: int = Exit.OK, **outcome: Any) -> None:
-        """Keep one result."""
-        self.results[part.name] = result
-        self.codes[part.name] = code
-        images = image_changes(part.draft.old, part.draft.new)
-        known = {"name": part.name, "result": result, "exit_code": code, "images": images}
-        self.outcomes.append({**known, "previous_task_definition": part.draft.current, **outcome})
-
-    @property
-    def failed(self) -> bool:
-        """True if anything failed."""
-        return any(self.codes.values())
-
-
 def deploy_app(ctx: Context, options: AppOptions) -> int:
     """Tasks before, all services at once, tasks after; the exit code."""
-    application = options.application
-    ctx.report.mask.keep((application.cluster, options.tag, *(s.name for s in application.services)))
     plan = plan_app(ctx, options)
     if not plan.parts():
         raise UsageError("The application has no services, and no tasks that are not skipped", Exit.NOTHING_TO_DO)
     if options.output.dry_run:
-        return show_app_dry_run(ctx, plan)
-    report = AppReport()
-    arns: dict[str, str] = {}
-    run_app_tasks(ctx, plan, plan.pre, arns, report)
-    if not report.failed:
-        roll_out_services(ctx, options, plan, arns, report)
-    if not report.failed:
-        run_app_tasks(ctx, plan, plan.post, arns, report)
-    return report_app(ctx, plan, report)
+        return show_dry_run(ctx, plan)
+    return report_app(ctx, carry_out(ctx, plan))
 
 
-def plan_app(ctx: Context, options: AppOptions) -> AppPlan:
+def plan_app(ctx: Context, options: AppOptions) -> Plan:
     """Find everything that is named; raises `DeployError` that lists all that is missing, and changes nothing."""
-    application = options.application
+    application, problems = options.application, Problems()
     with explained(ctx, application.cluster):
         found = ctx.aws.describe_services(application.cluster, [service.name for service in application.services])
-    reader = DefinitionReader(ctx, options.tag)
-    problems: list[DeployError] = []
+    read: dict[str, tuple[JSON, list[JSON]]] = {}
 
-    def collected(plan: Callable[[Any], Any], entries: Iterable[Any]) -> tuple[Any, ...]:
-        parts = []
-        for entry in entries:
-            try:
-                parts.append(plan(entry))
-            except DeployError as error:
-                if isinstance(error, AwsError) and error.code not in ("ClientException", "ServiceNotFoundException"):
-                    raise
-                problems.append(error)
-        return tuple(parts)
+    def planned_task(name: str, task: AppTask) -> PlannedTask:
+        draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
+        run = RunOptions(count=task.count, wait_for_success=True)
+        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **task.request})
 
-    plan = AppPlan(
+    def planned_service(entry: AppService) -> PlannedService:
+        service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
+        edits = Edits(options.tag, entry.containers)
+        draft = tagged_draft(ctx, read, entry.name, str(service["taskDefinition"]), edits)
+        update = service_update(
+            application.cluster, entry.name, ServiceOptions(force_new_deployment=entry.force), service
+        )
+        wait = replace(options.wait, timeout_s=entry.max_wait_s, in_total=True)
+        return PlannedService(entry.name, draft, False, service, update, wait)
+
+    def tasks(when: str, entries: Sequence[AppTask]) -> tuple[PlannedTask, ...]:
+        chosen = enumerate(entries) if when in options.tasks else ()
+        return problems.collect(lambda each: planned_task(task_name(when, entries, each[0]), each[1]), chosen)
+
+    plan = Plan(
         application.cluster,
-        collected(lambda task: plan_task(reader, "pre", task), application.pre if "pre" in options.tasks else ()),
-        collected(lambda service: plan_service(reader, application.cluster, service, found), application.services),
-        collected(lambda task: plan_task(reader, "post", task), application.post if "post" in options.tasks else ()),
+        before=tasks("pre", application.pre),
+        services=problems.collect(planned_service, application.services),
+        after=tasks("post", application.post),
+        several=True,
+        all_back=True,
     )
-    if problems:
-        listed = "\n".join(f"  {problem.message}" for problem in problems)
-        codes = {problem.exit_code for problem in problems}
-        code = codes.pop() if len(codes) == 1 else Exit.FAILED
-        hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
-        raise DeployError(f"Nothing was changed:\n{listed}", code, hints)
+    problems.raise_all()
     return plan
 
 
-class DefinitionReader(Record):
-    """Reads each definition once and puts the tag on the containers of a part."""
-
-    ctx: Context
-    tag: str
-    described: dict[str, tuple[JSON, list[JSON]]] = field(default_factory=dict)
-
-    def draft(self, owner: str, definition: str, containers: tuple[str, ...]) -> Draft:
-        """The definition before and after; raises `DeployError` that names the owner."""
-        if definition not in self.described:
-            self.described[definition] = describe_definition(self.ctx, definition, tags_required=False)
-        raw, tags = self.described[definition]
-        self.ctx.report.mask.hide(secret_values(raw))
-        old = registrable(raw, self.ctx.aws.output_only_members(), tags)
-        try:
-            new = edited(old, Edits(tag=self.tag, tag_containers=containers))
-        except DeployError as error:
-            raise DeployError(f"{owner}: {error.message}", error.exit_code, error.hint) from error
-        return Draft(str(raw["taskDefinitionArn"]), old, new)
+def task_name(when: str, entries: Sequence[AppTask], index: int) -> str:
+    """What an entry is called: when and its family, and a number from the second one of that family on."""
+    family = entries[index].family
+    earlier = sum(entry.family == family for entry in entries[:index])
+    return f"{when} {family}" + (f" ({earlier + 1})" if earlier else "")
 
 
-def plan_task(reader: DefinitionReader, when: str, task: AppTask) -> TaskPart:
-    """A task with its definition edited."""
-    name = f"{when} {task.family}"
-    return TaskPart(name, reader.draft(name, task.family, task.containers), task)
+class Problems(Record):
+    """What is wrong with the parts of a plan, so that all of it is said at once."""
 
+    found: list[DeployError] = field(default_factory=list)
 
-def plan_service(reader: DefinitionReader, cluster: str, entry: AppService, found: Mapping[str, JSON]) -> ServicePart:
-    """A service with its definition edited."""
-    service = usable_service(reader.ctx, cluster, entry.name, found.get(entry.name))
-    draft = reader.draft(entry.name, str(service["taskDefinition"]), entry.containers)
-    return ServicePart(entry.name, draft, entry, service)
-
-
-def show_app_dry_run(ctx: Context, plan: AppPlan) -> int:
-    """What would be done to each part; nothing was."""
-    for part in plan.parts():
-        lines = changes(part.draft.old, part.draft.new)
-        verb = "update" if isinstance(part, ServicePart) and part.touched else "leave"
-        verb = "run" if isinstance(part, TaskPart) else verb
-        ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
-        for line in lines or ["nothing changes"]:
-            ctx.report.line(f"  {line}")
-    ctx.report.line("Dry run: nothing was changed.")
-    ctx.report.learn(verdict="dry run")
-    return Exit.OK
-
-
-def register_parts(ctx: Context, parts: Iterable[Part], arns: dict[str, str]) -> list[str]:
-    """Register each new definition once, however many parts share it; the new ARNs. Discards them if one fails.
-
-    `arns` maps a definition (as JSON text) to its ARN, over all phases.
-    """
-    registered: list[str] = []
-    for part in parts:
-        key = json.dumps(part.draft.new, sort_keys=True)
-        if key in arns:
-            continue
-        if not part.changed:
-            arns[key] = part.draft.current
-            continue
-        for line in changes(part.draft.old, part.draft.new):
-            ctx.report.note(f"{part.name}:  {line}")
-        try:
-            arns[key] = register(ctx, part.draft)
-        except (AwsError, Interrupted):
-            for arn in registered:
-                discard(ctx, arn, "that nothing uses")
-            raise
-        registered.append(arns[key])
-    return registered
-
-
-def arn_of(part: Part, arns: Mapping[str, str]) -> str:
-    """The ARN under which the part's new definition is registered."""
-    return arns[json.dumps(part.draft.new, sort_keys=True)]
-
-
-def run_app_tasks(
-    ctx: Context, plan: AppPlan, parts: Sequence[TaskPart], arns: dict[str, str], report: AppReport
-) -> None:
-    """Start all tasks of a phase, then wait for all; the results go to `report`."""
-    register_parts(ctx, parts, arns)
-    tasks = WatchedTasks(plan.cluster, {})
-    owners: dict[str, TaskPart] = {}
-    for part in parts:
-        arn = arn_of(part, arns)
-        ctx.report.line(f"Run task: {arn}")
-        try:
-            request = {"cluster": plan.cluster, **part.entry.request, "taskDefinition": arn}
-            for task in start_tasks(ctx, request, part.entry.count):
-                tasks.definitions[task] = part.draft.new
-                owners[task] = part
-        except DeployError as error:
-            ctx.report.error(f"{part.name}: {error.message}", error.hint)
-            report.add(part, error.message, error.exit_code)
-    if tasks.definitions:
-        watch_tasks(ctx, tasks, 0)
-    codes = judge_tasks(ctx, tasks, 0)
-    for part in parts:
-        failed = [task for task, owner in owners.items() if owner is part and codes[task]]
-        if part.name not in report.results:
-            reason = tasks.verdict(failed[0]).reason if failed else "successful"
-            code = Exit.FAILED if failed else Exit.OK
-            report.add(part, reason, code, new_task_definition=arn_of(part, arns))
-
-
-def roll_out_services(
-    ctx: Context, options: AppOptions, plan: AppPlan, arns: dict[str, str], report: AppReport
-) -> None:
-    """Update all services, follow them in one loop, and take all back if one fails and that was asked for."""
-    rollouts = update_services(ctx, options, plan, arns, report)
-    followed = list(rollouts.values())
-    watch_updates(ctx, followed)
-    codes = conclude(ctx, followed, all_back=True, failed_elsewhere=report.failed)
-    for part in plan.services:
-        if rollout := rollouts.get(part.name):
-            fine = "successful" if part.touched else "skipped"
-            verdict = rollout.verdict or Verdict(State.WAITING)
-            result = (fine if not codes[part.name] else "rolled back") if succeeded(rollout) else verdict.reason
-            outcome = {"new_task_definition": rollout.target.definition, **outcome_of(ctx, rollout)}
-            report.add(part, result, codes[part.name], **outcome)
-
-
-def update_services(
-    ctx: Context, options: AppOptions, plan: AppPlan, arns: dict[str, str], report: AppReport
-) -> dict[str, Rollout]:
-    """Update each service; the roll-outs to watch. A refusal goes to `report`, and what no service got is discarded."""
-    registered = register_parts(ctx, plan.services, arns)
-    rollouts: dict[str, Rollout] = {}
-    in_use: set[str] = set()
-    try:
-        for part in plan.services:
+    def collect(self, plan: Callable[[Any], Any], entries: Iterable[Any]) -> tuple[Any, ...]:
+        """The planned entries; what can't be planned for its own sake is kept, other errors of AWS are raised."""
+        planned = []
+        for entry in entries:
             try:
-                rollouts[part.name] = update_part(ctx, options, plan, part, arn_of(part, arns))
-                in_use.add(rollouts[part.name].target.definition)
-            except AwsError as error:
-                in_use |= {arn_of(part, arns)} if error.maybe_done else set()
-                ctx.report.error(f"{part.name}: {error.message}", error.hint)
-                report.add(part, error.message, error.exit_code)
-    except Interrupted as stop:
-        for rollout in rollouts.values():
-            leave_in_flight(ctx, rollout, stop)
-        raise
-    finally:
-        for arn in registered:
-            if arn not in in_use:
-                discard(ctx, arn, "that no service uses")
-    return rollouts
+                planned.append(plan(entry))
+            except DeployError as error:
+                if isinstance(error, AwsError) and error.code not in ("ClientException", "ServiceNotFoundException"):
+                    raise
+                self.found.append(error)
+        return tuple(planned)
+
+    def raise_all(self) -> None:
+        """Raises a `DeployError` that lists what was found."""
+        if not self.found:
+            return
+        listed = "\n".join(f"  {problem.message}" for problem in self.found)
+        codes = {problem.exit_code for problem in self.found}
+        hints = "\n".join(dict.fromkeys(problem.hint for problem in self.found if problem.hint))
+        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else Exit.FAILED, hints)
 
 
-def update_part(ctx: Context, options: AppOptions, plan: AppPlan, part: ServicePart, arn: str) -> Rollout:
-    """Update one service; the roll-out to watch. One where nothing changes is left alone, but must be stable."""
-    change = ServiceOptions(force_new_deployment=part.entry.force)
-    update = service_update(plan.cluster, part.name, change, part.service)
-    new_arn = arn if part.changed else ""
-    answer = send_update(ctx, update, new_arn) if part.touched else part.service
-    wait = replace(options.wait, timeout_s=part.entry.max_wait_s, in_total=True)
-    rollout = rollout_of(ctx, part.service, answer, new_arn, update, part.draft.new, wait)
-    return replace(rollout, label=f"{part.name}: ", touched=part.touched)
+def tagged_draft(
+    ctx: Context, read: dict[str, tuple[JSON, list[JSON]]], owner: str, definition: str, edits: Edits
+) -> Draft:
+    """A part's definition before and after, each read once; raises `DeployError` that names the part."""
+    if definition not in read:
+        read[definition] = describe_definition(ctx, definition, tags_required=False)
+    raw, tags = read[definition]
+    ctx.report.mask.hide(secret_values(raw))
+    old = registrable(raw, ctx.aws.output_only_members(), tags)
+    try:
+        new = edited(old, edits)
+    except DeployError as error:
+        raise DeployError(f"{owner}: {error.message}", error.exit_code, error.hint) from error
+    return Draft(str(raw["taskDefinitionArn"]), old, new, deregistered=raw.get("status") == "INACTIVE")
 
 
-def report_app(ctx: Context, plan: AppPlan, report: AppReport) -> int:
+def report_app(ctx: Context, results: Results) -> int:
     """The report at the end: totals, and each failure with its reason; the exit code."""
-    for title, parts in (("tasks before", plan.pre), ("services", plan.services), ("tasks after", plan.post)):
-        results = [report.results.get(part.name, "not begun") for part in parts]
-        successful, skipped = results.count("successful"), results.count("skipped")
-        back = results.count("rolled back")
-        failed = sum(bool(report.codes.get(part.name)) for part in parts) - back
-        untouched = f", rolled back: {back}" if back else ""
-        untouched += f", not begun: {results.count('not begun')}" if "not begun" in results else ""
-        if parts:
-            totals = f"total: {len(parts)}, successful: {successful}, skipped: {skipped}, failed: {failed}{untouched}"
-            ctx.report.line(f"Report on {title}: {totals}")
-        for part in parts:
-            if report.codes.get(part.name):
-                ctx.report.line(f"  {part.name}: {ctx.report.mask.text(report.results[part.name])}")
-    ctx.report.learn(cluster=plan.cluster, parts=report.outcomes)
-    codes = set(report.codes.values()) - {Exit.OK}
-    return codes.pop() if codes in ({Exit.ROLLED_BACK}, {Exit.ROLLBACK_FAILED}) else Exit.FAILED if codes else Exit.OK
+    plan = results.plan
+    for title, parts in (("tasks before", plan.before), ("services", plan.services), ("tasks after", plan.after)):
+        if not parts:
+            continue
+        ended = Counter(str(results.parts.get(part.name, {}).get("result", "not begun")) for part in parts)
+        failed = [part for part in parts if results.parts.get(part.name, {}).get("exit_code")]
+        counts = {"total": len(parts), "successful": ended["successful"], "skipped": ended["skipped"]}
+        counts["failed"] = len(failed) - ended["rolled back"]
+        counts |= {word: ended[word] for word in ("rolled back", "not begun") if ended[word]}
+        ctx.report.line(f"Report on {title}: {', '.join(f'{word}: {count}' for word, count in counts.items())}")
+        for part in failed:
+            ctx.report.line(f"  {part.name}: {results.parts[part.name]['result']}")
+    return results.code
 
 
 # Replacing instances
@@ -3822,7 +4666,6 @@ def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
 
     Raises `DeployError` before anything has changed, or when what was begun has been put back as far as possible.
     """
-    ctx.report.mask.keep((options.cluster, options.group))
     ctx.report.learn(cluster=options.cluster, group=options.group)
     run = plan_replacement(ctx, options)
     if not run.to_replace and not run.fleet.detached:
@@ -3838,7 +4681,8 @@ def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
         carry_on(ctx, run)
     except (DeployError, Interrupted):
         ctx.report.learn(verdict="failed", replaced=run.replaced)
-        put_back(ctx, run)
+        with ctx.interrupts.held():
+            put_back(ctx, run)
         raise
     ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
     ctx.report.learn(verdict="completed", replaced=run.replaced)
@@ -3919,7 +4763,7 @@ def take_step(ctx: Context, run: Replacement) -> Step:
         run.begun.remove(gone)
     run.begun |= {instance.id for instance in fleet.detached}
     run.fleet = fleet if fleet.detached else replace(fleet, unsteady=look_at_steadiness(ctx, run))
-    size = batch_size(options.batch_count, options.batch_percent, len(fleet.group.get("Instances") or []))
+    size = batch_size(*options.batch, len(fleet.group.get("Instances") or []))
     step = next_step(run.fleet, run.to_replace, size)
     if step.act in (Act.DETACH, Act.DONE):
         require_current_replacements(run)
@@ -3946,20 +4790,21 @@ def require_current_replacements(run: Replacement) -> None:
 def detach_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> None:
     """Mark the instances, and take them out of the group, which launches new ones; a new batch begins."""
     group, ids = run.options.group, [instance.id for instance in batch]
-    ctx.aws.tag_instances(ids, {REPLACING_TAG: group})
+    tag_instances(ctx, ids, {REPLACING_TAG: group})
     run.begun |= set(ids)
     lowering = lowers_capacity(batch, run.fleet.group)
     run.batch_s, run.unsteady = ctx.clock.now(), None
     for lower_capacity in (True, False):
         chosen = [instance_id for instance_id in ids if (instance_id in lowering) is lower_capacity]
         if chosen:
-            ctx.aws.detach_instances(group, chosen, lower_capacity=lower_capacity)
+            params = {"AutoScalingGroupName": group, "ShouldDecrementDesiredCapacity": lower_capacity}
+            ctx.aws.described("DetachInstances", chosen, params)
             ctx.report.line(f"Detached from {group}: {', '.join(chosen)}")
 
 
 def terminate_batch(ctx: Context, run: Replacement, ids: Sequence[str]) -> None:
     """Terminate instances that were just seen to be drained."""
-    ctx.aws.terminate_instances(ids)
+    ctx.aws.call("TerminateInstances", {"InstanceIds": list(ids)})
     ctx.report.line(f"Terminated: {', '.join(ids)}")
     run.replaced += ids
     run.begun -= set(ids)
@@ -3969,7 +4814,7 @@ def look_at_fleet(ctx: Context, options: ReplaceInstancesOptions, begun: Iterabl
     """The group's instances, and those that this run (`begun`) or an earlier one has detached from it."""
     group = require_group(ctx, options.group)
     with explained(ctx, options.cluster):
-        containers = {str(c.get("ec2InstanceId")): c for c in ctx.aws.container_instances(options.cluster)}
+        containers = {str(c.get("ec2InstanceId")): c for c in container_instances(ctx, options.cluster)}
     members = {str(member["InstanceId"]): member for member in group.get("Instances") or []}
     marked = marked_instances(ctx, options.group, begun)
     versions = template_versions(ctx, group)
@@ -3988,12 +4833,21 @@ def look_at_fleet(ctx: Context, options: ReplaceInstancesOptions, begun: Iterabl
     return Fleet(group, tuple(found))
 
 
+def container_instances(ctx: Context, cluster: str) -> list[JSON]:
+    """The instances that are registered in the cluster."""
+    arns = ctx.aws.pages("ListContainerInstances", {"cluster": cluster})
+    return ctx.aws.described("DescribeContainerInstances", arns, {"cluster": cluster})
+
+
 def require_group(ctx: Context, name: str) -> JSON:
     """The Auto Scaling group; raises `AwsError` with the names that exist otherwise."""
-    found = next((g for g in ctx.aws.auto_scaling_groups([name]) if g["AutoScalingGroupName"] == name), None)
+    groups: list[JSON] = ctx.aws.pages("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [name]})
+    found = next((group for group in groups if group["AutoScalingGroupName"] == name), None)
     if found is None:
-        hint = existing(
-            lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.auto_scaling_groups()], "Auto Scaling groups"
+        hint = names_hint(
+            lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.pages("DescribeAutoScalingGroups", {})],
+            "Auto Scaling groups",
+            name,
         )
         raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
     return found
@@ -4001,17 +4855,34 @@ def require_group(ctx: Context, name: str) -> JSON:
 
 def marked_instances(ctx: Context, group: str, begun: Iterable[str]) -> dict[str, dict[str, str]]:
     """The tags of the instances whose replacement has begun, by id; a tag may not be found right after it was set."""
-    described = ctx.aws.instances_with(f"tag:{REPLACING_TAG}", [group])
-    described += ctx.aws.instances_with("instance-id", sorted(begun))
+    described = instances_with(ctx, f"tag:{REPLACING_TAG}", [group])
+    described += instances_with(ctx, "instance-id", sorted(begun))
     found = {str(i["InstanceId"]): {t["Key"]: t["Value"] for t in i.get("Tags") or []} for i in described}
     return {i: tags for i, tags in found.items() if tags.get("aws:autoscaling:groupName", group) == group}
+
+
+def instances_with(ctx: Context, attribute: str, values: Sequence[str]) -> list[JSON]:
+    """The EC2 instances that have one of the values there (`instance-id`, `tag:…`) and are not terminated."""
+    there = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
+    found: list[JSON] = []
+    for start in range(0, len(values), 200):
+        wanted = {"Name": attribute, "Values": list(values[start : start + 200])}
+        for reservation in ctx.aws.pages("DescribeInstances", {"Filters": [there, wanted]}):
+            found += reservation.get("Instances") or []
+    return found
+
+
+def tag_instances(ctx: Context, ids: Sequence[str], tags: Mapping[str, str]) -> None:
+    """Set tags on EC2 instances."""
+    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+    ctx.aws.call("CreateTags", {"Resources": list(ids), "Tags": pairs})
 
 
 def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
     """The numbers that $Latest and $Default stand for in the group's launch templates."""
     ids = {str(t["LaunchTemplateId"]) for t in templates_of(group) if str(t.get("Version", "$"))[0] == "$"}
     found: dict[tuple[str, str], str] = {}
-    for template in ctx.aws.launch_templates(sorted(ids)) if ids else []:
+    for template in ctx.aws.pages("DescribeLaunchTemplates", {"LaunchTemplateIds": sorted(ids)}) if ids else []:
         found[template["LaunchTemplateId"], "$Latest"] = str(template["LatestVersionNumber"])
         found[template["LaunchTemplateId"], "$Default"] = str(template["DefaultVersionNumber"])
     return found
@@ -4030,7 +4901,7 @@ def remaining_tasks(ctx: Context, cluster: str, container_instance: str) -> Coun
 def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
     """The cluster's services that have not been seen steady since the last batch was detached, with the reason."""
     cluster = run.options.cluster
-    names = list(run.unsteady) if run.unsteady is not None else ctx.aws.list_services(cluster)
+    names = list(run.unsteady) if run.unsteady is not None else ctx.aws.service_names(cluster)
     reasons = {name: unsteady_reason(s) for name, s in ctx.aws.describe_services(cluster, names).items()}
     run.unsteady = {name: reason for name, reason in reasons.items() if reason}
     return tuple(f"{name} is not steady: {reason}" for name, reason in run.unsteady.items())
@@ -4067,8 +4938,8 @@ def settled_fleet(ctx: Context, run: Replacement) -> Fleet:
 
 def attach_again(ctx: Context, run: Replacement, instance: Instance, capacity: int) -> None:
     """Bring an instance back into its group and cluster; a tag tells the next run that this raised the capacity."""
-    ctx.aws.tag_instances([instance.id], {CAPACITY_TAG: str(capacity)})
-    ctx.aws.attach_instance(run.options.group, instance.id)
+    tag_instances(ctx, [instance.id], {CAPACITY_TAG: str(capacity)})
+    ctx.aws.call("AttachInstances", {"AutoScalingGroupName": run.options.group, "InstanceIds": [instance.id]})
     if instance.draining:
         ctx.aws.set_container_instances(run.options.cluster, [instance.arn], "ACTIVE")
     ctx.report.line(f"Attached to {run.options.group} again: {instance.id}")
@@ -4092,274 +4963,39 @@ def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str
 
 # --- Command line ---------------------------------------------------------------------------- may not act
 
-_LEGACY: tuple[str, ...] = ("cluster", "service", "profile", "region", "taskdef", "desired-count")
-_LEGACY += ("container-image", "container-envvar", "container-secret")
-
-_EXAMPLES = """other commands:
-  ecs-deploy app --help                 deploy an application file
-  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
-
-examples:
-  deploy a service:
-    ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
-  only a new tag, on every image of the definition, and back if it fails:
-    ecs-deploy -c production1 -n doorman-service -to 18 --enable-rollback
-  register a new revision of a task definition:
-    ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
-  run it once and wait for it:
-    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
-"""
+# Values: each makes of a text what an option means, or raises `ArgumentTypeError`
 
 
-class _Shown(Exception):
-    """--help or --version: text to print, and exit 0."""
+def _number(low: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below `low`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"0*\d{1,9}", text, re.ASCII) or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {low} or more")
+        return int(text)
+
+    return read
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
-        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
-        raise UsageError(message, hint=f"See {self.prog} --help.")
-
-    def read(self, argv: Sequence[str]) -> argparse.Namespace:
-        """The parsed arguments; raises `UsageError`."""
-        if any("\udc80" <= letter <= "\udcff" for word in argv for letter in word):
-            self.error("an argument is not UTF-8 text")
-        namespace, unknown = self.parse_known_args(self._normalised(argv))
-        if unknown:
-            names = [_option_name(token) for token in unknown if token.startswith("-")]
-            if not names:
-                self.error(f"argument {list(argv).index(unknown[0]) + 1} belongs to no option")
-            self.error(f"unknown option: {', '.join(names)}")
-        return namespace
-
-    def _normalised(self, argv: Sequence[str]) -> list[str]:
-        """Legacy one-dash words get their second dash; empty strings, alone or as a value, are dropped."""
-        words: list[str] = []
-        tokens = iter([self._two_dashes(token) for token in argv])
-        for token in tokens:
-            name, equals, value = token.partition("=")
-            if not token or (equals and not value and self._takes_value(name)):
-                continue
-            if self._takes_value(token):
-                value = next(tokens, token)
-                words += [] if not value else [token] if value is token else [token, value]
-            else:
-                words.append(token)
-        return words
-
-    def _takes_value(self, option: str) -> bool:
-        action = self._option_string_actions.get(option)
-        return action is not None and action.nargs is None
-
-    @staticmethod
-    def _two_dashes(token: str) -> str:
-        return f"-{token}" if token.partition("=")[0] in {f"-{name}" for name in _LEGACY} else token
+def _desired_count(text: str) -> int | None:
+    """How many tasks; a negative number means that the count stays."""
+    try:
+        return int(text) if int(text) >= 0 else None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from error
 
 
-def _option_name(token: str) -> str:
-    """The option without its value, which may be secret: what follows `=`, or is attached to one letter."""
-    return token.partition("=")[0] if token.startswith("--") else token[:2] + ("…" if token[2:] else "")
+def _output(text: str) -> bool:
+    """True for JSON."""
+    if text not in ("text", "json"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from 'text', 'json')")
+    return text == "json"
 
 
-class _Show(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
-        raise _Shown(parser.format_help() if self.dest == "help" else f"{__version__}\n")
-
-
-def classic_parser() -> _Parser:
-    """The parser of the command without a first word."""
-    codes = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
-    parser = _Parser(
-        prog="ecs-deploy",
-        usage="ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
-        description="Deploy a service, register a task definition, or run a task, on Amazon ECS.",
-        epilog=f"{_EXAMPLES}\nexit codes:\n{codes}",
-    )
-    _add_target(parser.add_argument_group("what to deploy"))
-    _add_edits(parser.add_argument_group("what changes in the task definition"))
-    _add_service(parser.add_argument_group("what changes in the service"))
-    _add_wait(parser.add_argument_group("waiting, and what to do when it goes wrong"))
-    _add_run(parser.add_argument_group("running tasks"))
-    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-def app_parser() -> _Parser:
-    """The parser of `ecs-deploy app`."""
-    parser = _Parser(
-        prog="ecs-deploy app",
-        usage="ecs-deploy app --image-tag TAG [--config FILE] [options]",
-        description="Deploy an application file: tasks before, all services at once, tasks after.",
-    )
-    group = parser.add_argument_group("what to deploy")
-    names = ", ".join(_APP_FILES)
-    group.add_argument("-f", "--config", metavar="FILE", help=f"the application file (default: the first of {names})")
-    group.add_argument("-t", "--image-tag", metavar="TAG", help="the tag for the containers that the file lists")
-    group.add_argument("-c", "--cluster", help="instead of the file's cluster")
-    group.add_argument("--skip-tasks", action="store_true", help="no tasks before and after")
-    group.add_argument("--skip-pre-tasks", action="store_true", help="no tasks before")
-    group.add_argument("--skip-post-tasks", action="store_true", help="no tasks after")
-    group = parser.add_argument_group("when it goes wrong")
-    group.add_argument("--enable-rollback", action="store_true", help="if a service fails, take all back")
-    group.add_argument(
-        "--keep-failed-revision", action="store_true", help="do not deregister revisions that were rolled back"
-    )
-    group.add_argument("--fail-fast", metavar="N", type=_positive, help="give a service up after N stopped tasks")
-    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-_APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
-
-
-def _add_target(group: Any) -> None:
-    group.add_argument("-n", "--service-name", "--service", metavar="SERVICE", help="deploy this service")
-    group.add_argument(
-        "-d", "--task-definition", metavar="DEFINITION", help="register a new revision of this family, family:revision"
-    )
-    group.add_argument("-c", "--cluster", help="the cluster; needed with -n and with --run-task")
-    group.add_argument("--taskdef", metavar="DEFINITION", help="start from this definition instead of the one in use")
-    group.add_argument(
-        "--use-latest-task-def", action="store_true", help="start from the newest ACTIVE revision of the family"
-    )
-    group.add_argument(
-        "--task-definition-file", metavar="FILE", type=_definition_file, help="start from this JSON file"
-    )
-    group.add_argument(
-        "--copy-task-definition-tags", action="store_true", help="fail if the definition's tags cannot be copied"
-    )
-    group.add_argument(
-        "--max-definitions", metavar="N", help="after success keep only the newest N ACTIVE revisions of the family"
-    )
-
-
-def _add_edits(group: Any) -> None:
-    group.add_argument(
-        "-i", "--image", help="[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository"
-    )
-    group.add_argument("-e", "--tag-env-var", metavar="NAME", help="take the image's tag from this variable")
-    group.add_argument("-to", "--tag-only", metavar="TAG", help="put this tag on every image of the definition")
-    group.add_argument(
-        "--container", metavar="NAME", action="append", default=[], help="limit -to to this container (repeatable)"
-    )
-    group.add_argument(
-        "-toc", "--tag-only-container-names", "--tag_only_container_names", metavar="NAME,…",
-        help="the same, comma-separated",
-    )  # fmt: skip
-    group.add_argument("--eval-image", action="store_true", help="run `…` and $(…) in the image with bash")
-    group.add_argument(
-        "-l", "--container-image", metavar="NAME=IMAGE", action="append", default=[], help="the image of a container"
-    )
-    group.add_argument(
-        "--env-file", metavar="NAME=PATH", action="append", default=[],
-        help="variables of a container from plain KEY=VALUE lines",
-    )  # fmt: skip
-    group.add_argument(
-        "--container-envvar", metavar="NAME=VAR=VALUE", action="append", default=[],
-        help="set a variable of a container; an empty value unsets it",
-    )  # fmt: skip
-    group.add_argument(
-        "--container-secret", metavar="NAME=VAR=VALUEFROM", action="append", default=[],
-        help="set a secret of a container; an empty value unsets it",
-    )  # fmt: skip
-
-
-def _add_service(group: Any) -> None:
-    group.add_argument("-D", "--desired-count", metavar="N", type=int, help="how many tasks (negative: no change)")
-    group.add_argument("-m", "--min", metavar="PERCENT", type=_whole, help="minimumHealthyPercent")
-    group.add_argument("-M", "--max", metavar="PERCENT", type=_whole, help="maximumPercent")
-    group.add_argument(
-        "--force-new-deployment", action="store_true", help="redeploy what runs; with an image, deploy that"
-    )
-
-
-def _add_wait(group: Any) -> None:
-    group.add_argument(
-        "-t", "--timeout", metavar="S", type=_whole, default=90,
-        help="seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-    )  # fmt: skip
-    group.add_argument(
-        "--skip-deployments-check", action="store_true", help="stop as soon as a task of the new definition runs"
-    )
-    group.add_argument("--enable-rollback", action="store_true", help="on failure go back, and wait for that too")
-    group.add_argument(
-        "--keep-failed-revision", action="store_true", help="do not deregister the revision that was rolled back"
-    )
-    group.add_argument("--fail-fast", metavar="N", type=_positive, help="give up after N stopped tasks")
-
-
-def _add_run(group: Any) -> None:
-    group.add_argument("--run-task", action="store_true", help="with -d and -c: run the new revision")
-    group.add_argument(
-        "--wait-for-success", action="store_true", help="wait until every essential container ended with 0"
-    )
-    group.add_argument("--count", metavar="N", type=_positive, help="how many tasks (default 1)")
-    group.add_argument("--launch-type", metavar="TYPE", type=_launch_type, help="EC2, FARGATE or EXTERNAL")
-    group.add_argument("--platform-version", metavar="VERSION", help="Fargate's platform version")
-    group.add_argument(
-        "--network-configuration", metavar="CONFIG", type=_network, help="the AWS CLI's shorthand, JSON or file://…"
-    )
-    group.add_argument(
-        "--capacity-provider-strategy", metavar="LIST", type=_strategy, help="the AWS CLI's shorthand, JSON or file://…"
-    )
-    group.add_argument(
-        "--network-from-service", metavar="SERVICE", help="network, launch type and platform as this service has"
-    )
-    group.add_argument(
-        "--overrides", metavar="JSON", type=_task_overrides, help="RunTask's overrides, JSON or file://…"
-    )
-    group.add_argument(
-        "--command", metavar="NAME=COMMAND", action="append", default=[], help="the command of a container"
-    )
-    group.add_argument("--watch-container", metavar="NAME", help="only this container's exit code decides")
-    group.add_argument("--propagate-exit-code", action="store_true", help="exit with the container's exit code")
-    group.add_argument("--stop-on-interrupt", action="store_true", help="stop the tasks on SIGINT and SIGTERM")
-
-
-def _add_aws(group: Any) -> None:
-    group.add_argument("-k", "--aws-access-key", metavar="KEY", help="access key id")
-    group.add_argument("-s", "--aws-secret-key", metavar="KEY", help="secret access key")
-    group.add_argument("-r", "--region", "--aws-region", metavar="REGION", help="region")
-    group.add_argument("-p", "--profile", help="profile of the AWS configuration files")
-    group.add_argument(
-        "--aws-instance-profile", action="store_true", help="only the role of this instance or container"
-    )
-    group.add_argument("-a", "--aws-assume-role", metavar="ARN", help="assume this role first")
-
-
-def _add_output(group: Any) -> None:
-    group.add_argument("--dry-run", action="store_true", help="change nothing; print what would be sent")
-    group.add_argument("--output", choices=("text", "json"), default="text", help="json: one document on stdout")
-    group.add_argument("-v", "--verbose", action="store_true", help="print every API call, secrets masked")
-    group.add_argument("--version", action=_Show, nargs=0, help="print the version")
-    group.add_argument("-h", "--help", action=_Show, nargs=0, help="print this help")
-
-
-# Values
-
-
-def _whole(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not re.fullmatch(r"0*\d{1,9}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    """A whole number, 1 or more."""
-    if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _until_draining(text: str) -> bool:
+    if text not in ("primary-rolled", "draining-started"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither primary-rolled nor draining-started")
+    return text == "draining-started"
 
 
 def _launch_type(text: str) -> str:
@@ -4369,21 +5005,32 @@ def _launch_type(text: str) -> str:
     return text.upper()
 
 
+def _batch(text: str) -> tuple[int, int]:
+    """A number of instances and 0, or 0 and a percentage."""
+    match = re.fullmatch(r"0*([1-9]\d{0,8})(%?)", text, re.ASCII)
+    if match is None or (match[2] and int(match[1]) > 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
+    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
+
+
+def _tag(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", text):
+        raise UsageError(f"Unable to parse image tag: {text}", Exit.BAD_IMAGE)
+    return text
+
+
 def _read_file(path: str) -> str:
     try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        with open(os.path.expanduser(path), encoding="utf-8-sig", newline="") as file:
             return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise argparse.ArgumentTypeError(f"{path} cannot be read: {reason}") from error
 
 
-def _parsed_json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
-        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+def _lines(text: str) -> list[str]:
+    """The lines of what may hold any value: only a newline ends one, not what else Unicode takes for an end."""
+    return re.split(r"\r?\n", text)
 
 
 def _definition_file(path: str) -> JSON:
@@ -4417,9 +5064,7 @@ def _structure(text: str, what: str) -> Any:
     """JSON, the AWS CLI's shorthand, or a file:// with either."""
     if text.startswith("file://"):
         text = _read_file(text.removeprefix("file://")).strip()
-    if text[:1] in ("{", "["):
-        return _parsed_json(text, what)
-    return shorthand(text)
+    return _parsed_json(text, what) if text[:1] in ("{", "[") else shorthand(text)
 
 
 def _network(text: str) -> JSON:
@@ -4459,315 +5104,604 @@ def _task_overrides(text: str) -> JSON:
     return value
 
 
-def shorthand(text: str) -> Any:
-    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
-
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
-    """
-    tokens = re.findall(r"""[{}\[\],=]|"(?:[^"\\]|\\.)*"|'[^']*'|[^{}\[\],=\s"']+""", text)
-    try:
-        value, rest = _pairs(tokens)
-    except (IndexError, RecursionError):
-        value, rest = {}, [text]
-    if rest or "".join(tokens) != re.sub(r"\s(?=(?:[^\"']|\"[^\"]*\"|'[^']*')*$)", "", text):
-        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
-    return value
+# Values that add to a list: pairs of what an item is about, and the item
 
 
-def _pairs(tokens: list[str]) -> tuple[JSON, list[str]]:
-    found: JSON = {}
-    while True:
-        if tokens[1] != "=" or tokens[0] in "{}[],=":
-            raise IndexError
-        found[_word(tokens[0])], tokens = _value(tokens[2:])
-        if tokens[:1] != [","]:
-            return found, tokens
-        tokens = tokens[1:]
+def _named(text: str, separators: str = "=") -> tuple[str, str]:
+    """A container's name and the rest as it stands; it may be secret, so the error does not show it."""
+    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
+    if match is None:
+        raise argparse.ArgumentTypeError
+    return match[1], match[2]
 
 
-def _value(tokens: list[str]) -> tuple[Any, list[str]]:
-    if tokens[0] == "{":
-        found, tokens = _pairs(tokens[1:])
-        return _closed(found, tokens, "}")
-    if tokens[0] == "[":
-        items: list[Any] = []
-        tokens = tokens[1:]
-        while tokens[0] != "]":
-            item, tokens = _value(tokens) if tokens[0] in "{[" else (_word(tokens[0]), tokens[1:])
-            items.append(item)
-            tokens = tokens[1:] if tokens[0] == "," else tokens
-        return _closed(items, tokens, "]")
-    words = [_word(tokens[0])]
-    tokens = tokens[1:]
-    while len(tokens) > 1 and tokens[0] == "," and tokens[2:3] != ["="]:
-        words.append(_word(tokens[1]))
-        tokens = tokens[2:]
-    return (words if len(words) > 1 else words[0]), tokens
+def _service_name(text: str) -> Iterator[tuple[str, str]]:
+    yield f"-n {text.strip()}", text.strip()
 
 
-def _closed(value: Any, tokens: list[str], bracket: str) -> tuple[Any, list[str]]:
-    if tokens[0] != bracket:
-        raise IndexError
-    return value, tokens[1:]
+def _container_names(text: str) -> Iterator[tuple[str, str]]:
+    yield from ((name.strip(), name.strip()) for name in text.split(",") if name.strip())
 
 
-def _word(token: str) -> str:
-    if token in ("{", "}", "[", "]", ",", "="):
-        raise IndexError
-    return token[1:-1] if token[0] in "\"'" else token
+def _container_image(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    name, image = _named(text, "=|")
+    yield f"The image of container {name}", (name, str(ImageReference.parse(image.strip())))
 
 
-# From arguments to options
-
-
-def parse_classic(argv: Sequence[str], env: Mapping[str, str]) -> DeployOptions:
-    """The options of the classic command; raises `UsageError` for whatever is wrong with them."""
-    given = classic_parser().read(argv)
-    for applies, code, message, hint in _classic_rules(given):
-        if applies:
-            raise UsageError(message, code, hint)
-    edits = _edits(given, env)
-    return DeployOptions(
-        aws=_aws_options(given),
-        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
-        cluster=given.cluster or "",
-        service=given.service_name or "",
-        task_definition=given.task_definition or "",
-        source=Source(given.task_definition_file, given.taskdef or "", given.use_latest_task_def),
-        edits=edits,
-        tags_required=given.copy_task_definition_tags,
-        max_definitions=int(given.max_definitions or 0),
-        change=_service_options(given),
-        wait=_wait_options(given),
-        run=_run_options(given) if given.run_task else None,
-        warnings=tuple(_unused(given)),
-    )
-
-
-def _classic_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
-    """The rules across options, in the order of the shell script's own checks: (broken, code, message, hint)."""
-    service, definition, run = given.service_name, given.task_definition, given.run_task
-    edits = given.image or given.tag_only or given.container_image or given.env_file
-    edits = edits or given.container_envvar or given.container_secret
-    start = given.task_definition_file or given.taskdef
-    yield (
-        not service and not definition,
-        Exit.NO_TARGET,
-        "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition",
-        "",
-    )
-    yield bool(service and definition), Exit.TWO_TARGETS, "Only one of -n and -d may be given, but both were", ""
-    hint = "To run a task, name its definition with -d instead of a service."
-    yield bool(service and run), Exit.USAGE, "-n and --run-task exclude each other", hint
-    needs_cluster = bool(service or run) and not given.cluster
-    yield needs_cluster, Exit.NO_CLUSTER, "CLUSTER is required: -c/--cluster", ""
-    yield (
-        not (edits or start or (service and given.force_new_deployment)),
-        Exit.NOTHING_TO_DO,
-        "Nothing to change was asked for: IMAGE is required (-i/--image)",
-        "Other changes are -to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment.",
-    )
-    count = given.max_definitions
-    bad_count = count is not None and not re.fullmatch(r"0*[1-9]\d{0,8}", count, re.ASCII)
-    hint = "Leave --max-definitions out to keep every revision."
-    yield bad_count, Exit.BAD_MAX_DEFINITIONS, "MAX_DEFINITIONS must be a whole number of 1 or more", hint
-    for name, code in _RUN_ONLY:
-        value = getattr(given, name)
-        option = "--" + name.replace("_", "-")
-        hint = "Add --run-task to run the new revision."
-        yield bool(value) and not run, code, f"{option} requires --run-task", hint
-    yield from _pair_rules(given)
-
-
-_RUN_ONLY = (
-    ("launch_type", Exit.LAUNCH_TYPE_ALONE),
-    ("network_configuration", Exit.NETWORK_ALONE),
-    ("wait_for_success", Exit.NETWORK_ALONE),
-    ("platform_version", Exit.PLATFORM_ALONE),
-    ("count", Exit.USAGE),
-    ("capacity_provider_strategy", Exit.USAGE),
-    ("network_from_service", Exit.USAGE),
-    ("overrides", Exit.USAGE),
-    ("command", Exit.USAGE),
-    ("watch_container", Exit.USAGE),
-    ("propagate_exit_code", Exit.USAGE),
-    ("stop_on_interrupt", Exit.USAGE),
-)
-
-
-def _pair_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
-    """Options that need or exclude one another."""
-    yield from _credential_rules(given)
-    waits = given.watch_container or given.propagate_exit_code or given.stop_on_interrupt
-    needs_wait = "--watch-container, --propagate-exit-code and --stop-on-interrupt require --wait-for-success"
-    yield bool(waits) and not given.wait_for_success, Exit.USAGE, needs_wait, ""
-    both = bool(given.launch_type and given.capacity_provider_strategy)
-    yield both, Exit.USAGE, "--launch-type and --capacity-provider-strategy exclude each other", ""
-    starts = [given.task_definition_file, given.taskdef, given.use_latest_task_def]
-    several = sum(map(bool, starts)) > 1
-    yield several, Exit.USAGE, "Only one of --task-definition-file, --taskdef and --use-latest-task-def", ""
-    limited = bool(given.container or given.tag_only_container_names) and not given.tag_only
-    yield limited, Exit.USAGE, "--container limits --tag-only, which was not given", ""
-    yield (
-        bool(given.tag_env_var) and not given.image and not given.tag_only,
-        Exit.USAGE,
-        ("-e/--tag-env-var needs -i/--image"),
-        "",
-    )
-    if given.task_definition_file and given.task_definition:
-        document = given.task_definition_file
-        family = document.get("taskDefinition", document)["family"]
-        differs = family != family_of(given.task_definition)
-        yield differs, Exit.USAGE, f"-d is {family_of(given.task_definition)}, but the file's family is {family}", ""
-
-
-def _credential_rules(given: argparse.Namespace) -> Iterator[tuple[bool, Exit, str, str]]:
-    """Which credentials go together."""
-    half = bool(given.aws_access_key) != bool(given.aws_secret_key)
-    yield half, Exit.USAGE, "-k/--aws-access-key and -s/--aws-secret-key must be given together", ""
-    role = given.aws_instance_profile and (given.aws_access_key or given.profile)
-    yield bool(role), Exit.USAGE, "--aws-instance-profile excludes -k, -s and -p", ""
-
-
-def _unused(given: argparse.Namespace) -> Iterator[str]:
-    """What was given but has no effect here; wrappers pass such options, so it is only said."""
-    if not given.service_name:
-        service_only = {
-            "--desired-count": given.desired_count is not None,
-            "--min": given.min is not None,
-            "--max": given.max is not None,
-            "--force-new-deployment": given.force_new_deployment,
-            "--enable-rollback": given.enable_rollback,
-            "--skip-deployments-check": given.skip_deployments_check,
-            "--fail-fast": given.fail_fast is not None,
-            "--max-definitions": given.max_definitions is not None,
-        }
-        for option in (name for name, present in service_only.items() if present):
-            yield f"{option} has no effect without a service (-n)."
-    if given.tag_only and given.image not in (None, "ignore"):
-        yield f"--image {given.image} is not used: --tag-only changes the tag of every image (or of each --container)."
-    if given.tag_only and given.tag_env_var:
-        yield "--tag-env-var has no effect: --tag-only gives the tag."
-
-
-def _aws_options(given: argparse.Namespace) -> AwsOptions:
-    return AwsOptions(
-        access_key=given.aws_access_key or "",
-        secret_key=given.aws_secret_key or "",
-        region=given.region or "",
-        profile=given.profile or "",
-        instance_profile=given.aws_instance_profile,
-        assume_role_arn=given.aws_assume_role or "",
-    )
-
-
-def _service_options(given: argparse.Namespace) -> ServiceOptions:
-    count = given.desired_count
-    return ServiceOptions(
-        desired_count=None if count is None or count < 0 else count,
-        minimum_healthy_percent=given.min,
-        maximum_percent=given.max,
-        force_new_deployment=given.force_new_deployment,
-    )
-
-
-def _wait_options(given: argparse.Namespace) -> WaitOptions:
-    return WaitOptions(
-        timeout_s=given.timeout,
-        skip_deployments_check=given.skip_deployments_check,
-        fail_fast=given.fail_fast or 0,
-        rollback=given.enable_rollback,
-        keep_failed_revision=given.keep_failed_revision,
-    )
-
-
-def _run_options(given: argparse.Namespace) -> RunOptions:
-    return RunOptions(
-        count=given.count or 1,
-        wait_for_success=given.wait_for_success,
-        launch_type=given.launch_type or "",
-        platform_version=given.platform_version or "",
-        network_configuration=given.network_configuration,
-        capacity_provider_strategy=given.capacity_provider_strategy,
-        overrides=given.overrides,
-        commands=_commands(given.command),
-        network_from_service=given.network_from_service or "",
-        watch_container=given.watch_container or "",
-        propagate_exit_code=given.propagate_exit_code,
-        stop_on_interrupt=given.stop_on_interrupt,
-    )
-
-
-def _commands(given: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _container_command(text: str) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
     import shlex
 
-    commands: dict[str, str] = {}
-    for text in given:
-        name, command = _named(text, "--command", "NAME=COMMAND")
-        _agree(commands, name, command, f"--command for {name}")
+    name, words = _named(text)
     try:
-        return tuple((name, tuple(shlex.split(command))) for name, command in commands.items())
+        yield f"--command for {name}", (name, tuple(shlex.split(words)))
     except ValueError as error:
         raise UsageError(f"--command cannot be split as a shell would: {error}") from error
 
 
-def _named(text: str, option: str, form: str, separators: str = "=") -> tuple[str, str]:
-    """The container's name and the rest; the rest may be secret, so an error does not show it."""
-    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
-    if match is None:
-        raise UsageError(f"{option} expects {form}")
-    return match[1], match[2].strip()
+def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, VariableEdit]]:
+    container, rest = _named(text)
+    name, equals, value = rest.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise argparse.ArgumentTypeError
+    yield f"Variable {name} of container {container}", VariableEdit(container, name, value, secret)
 
 
-def _agree(known: dict[Any, Any], key: Any, value: Any, what: str) -> None:
-    """Keep the value; raises `UsageError` if a different one was given before."""
-    if known.setdefault(key, value) != value:
-        raise UsageError(f"{what} was given twice, with different values")
+def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
+    return _variable(text, secret=True)
 
 
-def _edits(given: argparse.Namespace, env: Mapping[str, str]) -> Edits:
-    """All edits of the definition; the order in which they are applied is that of the fields of `Edits`."""
-    if given.tag_only:
-        _check_tag(given.tag_only)
-    images: dict[str, str] = {}
-    for text in given.container_image:
-        name, image = _named(text, "--container-image", "NAME=IMAGE", "=|")
-        ImageReference.parse(image)
-        _agree(images, name, image, f"The image of container {name}")
-    names = (given.tag_only_container_names or "").split(",")
-    return Edits(
-        tag=given.tag_only or "",
-        tag_containers=tuple(dict.fromkeys([*given.container, *(name.strip() for name in names if name.strip())])),
-        image=_image(given, env),
-        images=tuple(images.items()),
-        variables=(*_file_variables(given.env_file), *_variables(given)),
-    )
+def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]:
+    """Reads PATH=VALUE, a member of what the operation takes."""
+
+    def read(text: str) -> Iterator[tuple[str, MemberEdit]]:
+        match = re.fullmatch(r"((?:[^=\[]|\[[^\]]*\])+)=(.*)", text, re.DOTALL)
+        if match is None:
+            raise argparse.ArgumentTypeError
+        yield match[1], member_edit(input_shape(operation), match[1], match[2])
+
+    return read
 
 
-def _check_tag(tag: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
-        raise UsageError(f"Unable to parse image tag: {tag}", Exit.BAD_IMAGE)
+def _no_more(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield text, member_edit(input_shape("RegisterTaskDefinition"), text, None)
 
 
-def _image(given: argparse.Namespace, env: Mapping[str, str]) -> ImageReference | None:
+def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield "taskRoleArn", MemberEdit(("taskRoleArn",), None if text == "None" else text)
+
+
+def _log_option(text: str) -> Iterator[tuple[str, LogEdit]]:
+    return _log_edit(text, lambda name, value: MemberEdit(("options", name), value or None))
+
+
+def _log_secret(text: str) -> Iterator[tuple[str, LogEdit]]:
+    def member(name: str, value: str) -> MemberEdit:
+        steps = ("secretOptions", ("name", name))
+        return MemberEdit((*steps, "valueFrom"), value) if value else MemberEdit(steps)
+
+    return _log_edit(text, member)
+
+
+def _log_edit(text: str, member: Callable[[str, str], MemberEdit]) -> Iterator[tuple[str, LogEdit]]:
+    container, rest = _named(text)
+    driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
+    if not driver:
+        raise argparse.ArgumentTypeError
+    about = f"Log option {name} of container {container}" if name else f"Log driver {driver} of container {container}"
+    yield about, LogEdit(container, driver, member(name, value) if name else None)
+
+
+def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
+    """Blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
+    container, path = _named(text)
+    path = path.strip()
+    for number, line in enumerate(_lines(_read_file(path)), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{path} line {number} is not KEY=VALUE")
+        yield f"{path} line {number} for {container}", VariableEdit(container, match[1], match[2])
+
+
+# The table
+
+
+class Option(Value):
+    """One row of the table: how an option is spelled and read, which field it fills, and what it goes with.
+
+    Without a metavar it is only on or off. One that `adds` may be given several times: `read` makes pairs then, of
+    what an item is about and the item, and two items about the same must be the same.
+    """
+
+    flags: str
+    metavar: str
+    help: str
+    into: str = ""
+    read: Callable[[str], Any] = str
+    adds: bool = False
+    suffices: bool = False  # it is something to do, if nothing else is asked for
+    service_only: bool = False  # without a service it has no effect
+    needs: str = ""  # the flags that must be given as well
+    code: Exit = Exit.USAGE  # the exit code if one of them is not
+    excludes: str = ""
+    legacy: str = ""  # a spelling that the help leaves out
+
+    @property
+    def name(self) -> str:
+        """Its first long flag."""
+        return next(flag for flag in self.flags.split() if flag.startswith("--"))
+
+
+class Group(Value):
+    """Options that stand together in the help of some commands, which are named by their first word."""
+
+    title: str
+    words: tuple[str, ...]
+    options: tuple[Option, ...]
+
+
+_APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
+_SHOWN = ("--version", "--help")
+
+# fmt: off
+OPTIONS = (
+    Group("what to deploy", ("",), (
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
+               "task_definition"),
+        Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
+               "cluster", legacy="-cluster"),
+        Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
+               "source.taskdef", suffices=True, legacy="-taskdef"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
+               "source.latest", suffices=True),
+        Option("--task-definition-file", "FILE", "start from this JSON file",
+               "source.file", _definition_file, suffices=True),
+        Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
+        Option("--max-definitions", "N", "after success keep only the newest N ACTIVE revisions of the family",
+               "max_definitions", int),
+    )),
+    Group("what changes in the task definition", ("",), (
+        Option("-i --image", "IMAGE",
+               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
+        Option("-e --tag-env-var", "NAME", "take the image's tag from this variable"),
+        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
+               "edits.tag", _tag, suffices=True),
+        Option("--container", "NAME", "limit -to to this container (repeatable)",
+               "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
+        Option("-toc --tag-only-container-names --tag_only_container_names", "NAME,…", "the same, comma-separated",
+               "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
+        Option("--eval-image", "", "run `…` and $(…) in the image with bash"),
+        Option("-l --container-image", "NAME=IMAGE", "the image of a container",
+               "edits.images", _container_image, adds=True, suffices=True, legacy="-container-image"),
+        Option("--env-file", "NAME=PATH", "variables of a container from plain KEY=VALUE lines",
+               "edits.variables", _env_file, adds=True, suffices=True),
+        Option("--container-envvar", "NAME=VAR=VALUE", "set a variable of a container; an empty value unsets it",
+               "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
+        Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
+               "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+        Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
+               "an option of a container's log driver; an empty value unsets it, an empty key the driver",
+               "edits.logs", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
+        Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
+               "edits.logs", _log_secret, adds=True, suffices=True, legacy="-container-logsecret"),
+        Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
+               "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
+        Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
+               "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
+        Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
+    )),
+    Group("what changes in the service", ("",), (
+        Option("-D --desired-count", "N", "how many tasks (negative: no change)",
+               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
+        Option("-m --min", "PERCENT", "minimumHealthyPercent",
+               "change.minimum_healthy_percent", _number(0), service_only=True),
+        Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
+        Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
+               "change.force_new_deployment", suffices=True, service_only=True),
+        Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
+               "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
+    )),
+    Group("waiting, and what to do when it goes wrong", ("",), (
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+        Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
+               "wait.skip_deployments_check", service_only=True),
+        Option("--wait-until", "primary-rolled|draining-started",
+               "the end of the wait: the default, or as soon as the load balancer drains an old target",
+               "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
+        Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
+               service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
+        Option("--enable-rollback", "", "on failure go back, and wait for that too",
+               "wait.rollback", service_only=True),
+        Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
+               "wait.keep_failed_revision"),
+        Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
+    )),
+    Group("running tasks", ("",), (
+        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
+        Option("--wait-for-success", "", "wait until every essential container ended with 0",
+               "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
+        Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
+        Option("--launch-type", "TYPE", "EC2, FARGATE or EXTERNAL", "run.launch_type", _launch_type,
+               needs="--run-task", code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
+        Option("--platform-version", "VERSION", "Fargate's platform version",
+               "run.platform_version", needs="--run-task", code=Exit.PLATFORM_ALONE),
+        Option("--network-configuration", "CONFIG", "the AWS CLI's shorthand, JSON or file://…",
+               "run.network_configuration", _network, needs="--run-task", code=Exit.NETWORK_ALONE),
+        Option("--capacity-provider-strategy", "LIST", "the AWS CLI's shorthand, JSON or file://…",
+               "run.capacity_provider_strategy", _strategy, needs="--run-task"),
+        Option("--network-from-service", "SERVICE", "network, launch type and platform as this service has",
+               "run.network_from_service", needs="--run-task"),
+        Option("--overrides", "JSON", "RunTask's overrides, JSON or file://…",
+               "run.overrides", _task_overrides, needs="--run-task"),
+        Option("--command", "NAME=COMMAND", "the command of a container",
+               "run.commands", _container_command, adds=True, needs="--run-task"),
+        Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
+               "run.members", _member("RunTask"), adds=True, needs="--run-task"),
+        Option("--watch-container", "NAME", "only this container's exit code decides",
+               "run.watch_container", needs="--run-task --wait-for-success"),
+        Option("--propagate-exit-code", "", "exit with the container's exit code",
+               "run.propagate_exit_code", needs="--run-task --wait-for-success"),
+        Option("--stop-on-interrupt", "", "stop the tasks on SIGINT and SIGTERM",
+               "run.stop_on_interrupt", needs="--run-task --wait-for-success"),
+    )),
+    Group("what to deploy", ("app",), (
+        Option("-f --config", "FILE", f"the application file (default: the first of {', '.join(_APP_FILES)})"),
+        Option("-t --image-tag", "TAG", "the tag for the containers that the file lists", "tag", _tag),
+        Option("-c --cluster", "CLUSTER", "instead of the file's cluster", legacy="-cluster"),
+        Option("--skip-tasks", "", "no tasks before and after"),
+        Option("--skip-pre-tasks", "", "no tasks before"),
+        Option("--skip-post-tasks", "", "no tasks after"),
+    )),
+    Group("when it goes wrong", ("app",), (
+        Option("--enable-rollback", "", "if a service fails, take all back", "wait.rollback"),
+        Option("--keep-failed-revision", "", "do not deregister revisions that were rolled back",
+               "wait.keep_failed_revision"),
+        Option("--fail-fast", "N", "give a service up after N stopped tasks", "wait.fail_fast", _number(1)),
+    )),
+    Group("what to replace", ("replace-instances",), (
+        Option("-c --cluster", "CLUSTER", "the cluster that the group's instances belong to",
+               "cluster", legacy="-cluster"),
+        Option("-asg --asg --auto-scaling-group", "GROUP", "the Auto Scaling group", "group"),
+        Option("--batch", "N|N%", "how many instances at a time, or what share of the group (default 1)",
+               "batch", _batch),
+        Option("-t --timeout", "S", "seconds for each batch (default 900; 0: as long as it takes)",
+               "timeout_s", _number(0)),
+        Option("--include-protected", "", "replace instances that are protected from scale-in as well",
+               "include_protected"),
+    )),
+    Group("credentials (what is not given comes from boto3's usual chain)", ("", "app", "replace-instances"), (
+        Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
+        Option("-s --aws-secret-key", "KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
+        Option("-r --region --aws-region", "REGION", "region", "aws.region", legacy="-region"),
+        Option("-p --profile", "PROFILE", "profile of the AWS configuration files", "aws.profile", legacy="-profile"),
+        Option("--aws-instance-profile", "", "only the role of this instance or container",
+               "aws.instance_profile", excludes="-k -s -p"),
+        Option("-a --aws-assume-role", "ARN", "assume this role first", "aws.assume_role_arn"),
+    )),
+    Group("output", ("", "app", "replace-instances"), (
+        Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
+        Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
+        Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
+        Option("--version", "", "print the version"),
+        Option("-h --help", "", "print this help"),
+    )),
+)
+# fmt: on
+
+
+def options_of(word: str) -> list[Option]:
+    """The options of the command with that first word."""
+    return [option for group in OPTIONS if word in group.words for option in group.options]
+
+
+_EXAMPLES = """other commands:
+  ecs-deploy app --help                 deploy an application file
+  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
+
+examples:
+  deploy a service:
+    ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+  only a new tag, on every image of the definition, and back if it fails:
+    ecs-deploy -c production1 -n doorman-service -to 18 --enable-rollback
+  register a new revision of a task definition:
+    ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
+  run it once and wait for it:
+    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
+"""
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
+
+_ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, description, what stands below the options
+    "": (
+        "ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
+        "Deploy a service, register a task definition, or run a task, on Amazon ECS.",
+        f"{_EXAMPLES}\nexit codes:\n{_EXIT_CODES}",
+    ),
+    "app": (
+        "ecs-deploy app --image-tag TAG [--config FILE] [options]",
+        "Deploy an application file: tasks before, all services at once, tasks after.",
+        "",
+    ),
+    "replace-instances": (
+        "ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
+        "Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
+        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
+        "",
+    ),
+}
+
+# From arguments to the texts that each option was given
+
+Given = Mapping[str, Sequence[str]]  # by the option's name
+
+
+class _Shown(Exception):
+    """--help or --version: text to print, and exit 0."""
+
+
+class _Show(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        raise _Shown(parser.format_help() if self.dest == "--help" else f"{__version__}\n")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        message = re.sub(r"(ambiguous option: [^=\s]*)=.* (?=could match)", r"\1 ", message, flags=re.DOTALL)
+        raise UsageError(message, hint=f"See {self.prog} --help.")
+
+
+def parser_of(word: str) -> argparse.ArgumentParser:
+    """The parser of the command with that first word."""
+    usage, description, epilog = _ABOUT[word]
+    parser = _Parser(
+        f"ecs-deploy {word}".strip(), usage, description, epilog, allow_abbrev=False, add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
+    )  # fmt: skip
+    for group in OPTIONS:
+        if word in group.words:
+            titled = parser.add_argument_group(group.title)
+            for option in group.options:
+                _add(titled, option)
+    return parser
+
+
+def _add(group: Any, option: Option) -> None:
+    kind: dict[str, Any] = {"action": "append_const", "const": "true"}
+    if option.name in _SHOWN:
+        kind = {"action": _Show, "nargs": 0}
+    elif option.metavar:
+        kind = {"action": "append", "metavar": option.metavar}
+    group.add_argument(*option.flags.split(), dest=option.name, help=option.help, **kind)
+    if option.legacy:
+        group.add_argument(option.legacy, dest=option.name, help=argparse.SUPPRESS, **kind)
+
+
+def given_options(word: str, argv: Sequence[str]) -> Given:
+    """The texts of each option that was given, by its name; empty ones were not given. Raises `UsageError`."""
+    parser = parser_of(word)
+    if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
+        parser.error("an argument is not UTF-8 text")
+    namespace, rest = parser.parse_known_args(argv)
+    unknown = [_unknown(word, token) for token in rest if token.startswith("-")]
+    if unknown:
+        parser.error(f"unknown option: {', '.join(unknown)}")
+    if any(rest):
+        parser.error(_stray(word, argv))
+    given = {name: [text for text in texts if text] for name, texts in vars(namespace).items()}
+    for option in options_of(word):
+        if not option.adds and len(set(given.get(option.name, ()))) > 1:
+            raise UsageError(f"{option.flags.replace(' ', '/')} was given twice, with different values")
+    return {name: texts for name, texts in given.items() if texts}
+
+
+def _flags_of(word: str, *, valued: bool = False) -> set[str]:
+    options = [option for option in options_of(word) if option.metavar or not valued]
+    return {flag for option in options for flag in (*option.flags.split(), option.legacy) if flag}
+
+
+def _unknown(word: str, token: str) -> str:
+    """The option without its value, which may be secret, and what may have been meant."""
+    import difflib
+
+    name = _without_value(token, ())
+    others = [other for other in _ABOUT if name in _flags_of(other)]
+    near = difflib.get_close_matches(name, sorted(_flags_of(word)), 1)
+    here = "here -to TAG; " if name == "--image-tag" else ""
+    if others:
+        return f"{name} ({here}it is an option of {f'ecs-deploy {others[0]}'.strip()})"
+    return f"{name} (did you mean {near[0]}?)" if near else name
+
+
+def _stray(word: str, argv: Sequence[str]) -> str:
+    """Where the first argument stands that belongs to no option; it may be secret, unless it is a command's word."""
+    valued, before, place = _flags_of(word, valued=True), "", 0
+    while place < len(argv) and (not argv[place] or argv[place].startswith("-")):
+        before = argv[place] or before
+        place += 2 if argv[place] in valued else 1
+    said = f"argument {place + 1} belongs to no option"
+    if before:
+        said += f" (after {_without_value(before, _flags_of(word))})"
+    commands = [known for known in _ABOUT if known]
+    if argv[place : place + 1] in [[known] for known in commands]:
+        return f"{said}; a command comes first: ecs-deploy {argv[place]} …"
+    return said if before else f"{said}; the commands are {_listed(commands)}"
+
+
+def _without_value(token: str, known: Iterable[str]) -> str:
+    """The option alone: a value follows `=`, or is attached to one letter."""
+    name = token.partition("=")[0]
+    return name if name in known or name.startswith("--") else token[:2] + ("…" if token[2:] else "")
+
+
+def _last(given: Given, name: str) -> str:
+    return given[name][-1] if name in given else ""
+
+
+# The rules across options
+
+_MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to say, {0} being it and {1} all like it
+    "--run-task": ("{0} requires --run-task", "Add --run-task to run the new revision."),
+    "--wait-for-success": ("{1} require --wait-for-success", ""),
+    "--tag-only": ("--container limits --tag-only, which was not given", ""),
+    "--aws-access-key": ("-k/--aws-access-key and -s/--aws-secret-key must be given together", ""),
+    "--aws-secret-key": ("-k/--aws-access-key and -s/--aws-secret-key must be given together", ""),
+}
+
+
+def _classic_rules(given: Given) -> Iterator[UsageError]:
+    """What is wrong between the options, in the order of the shell script's own checks."""
+    service, definition, run = (name in given for name in ("--service-name", "--task-definition", "--run-task"))
+    if not service and not definition:
+        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
+        yield UsageError(required, Exit.NO_TARGET)
+    if service and definition:
+        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
+    if service and run:
+        hint = "To run a task, name its definition with -d instead of a service."
+        yield UsageError("-n and --run-task exclude each other", hint=hint)
+    if (service or run) and "--cluster" not in given:
+        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+    asked = [option.name for option in _present("", given) if option.suffices and (service or not option.service_only)]
+    if not asked or (asked == ["--desired-count"] and _last(given, "--desired-count").startswith("-")):
+        nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
+        others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
+        yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
+    if not re.fullmatch(r"(0*[1-9]\d{0,8})?", _last(given, "--max-definitions"), re.ASCII):
+        hint = "Leave --max-definitions out to keep every revision."
+        yield UsageError("MAX_DEFINITIONS must be a whole number of 1 or more", Exit.BAD_MAX_DEFINITIONS, hint)
+    yield from _table_rules("", given)
+    starts = ("--task-definition-file", "--taskdef", "--use-latest-task-def")
+    if len(given.keys() & set(starts)) > 1:
+        yield UsageError(f"Only one of {_listed(starts)}")
+    if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
+        yield UsageError("-e/--tag-env-var needs -i/--image")
+
+
+def _table_rules(word: str, given: Given) -> Iterator[UsageError]:
+    """What options need or exclude, as the table says it; exit codes of their own come first, in their order."""
+    present = _present(word, given)
+    for option in sorted(present, key=lambda option: (option.code == Exit.USAGE, option.code)):
+        for needed in option.needs.split():
+            if needed not in given:
+                alike = [other.name for other in options_of(word) if needed in other.needs.split()]
+                message, hint = _MISSING[needed]
+                yield UsageError(message.format(option.name, _listed(alike)), option.code, hint)
+        excluded = option.excludes.split()
+        if any(flag in excluded for other in present for flag in other.flags.split()):
+            several = f"{option.name} excludes {_listed(excluded)}"
+            yield UsageError(several if excluded[1:] else f"{option.name} and {excluded[0]} exclude each other")
+
+
+def _present(word: str, given: Given) -> list[Option]:
+    return [option for option in options_of(word) if option.name in given]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _unused(given: Given) -> Iterator[str]:
+    """What was given but has no effect here; wrappers pass such options, so it is only said."""
+    if "--service-name" not in given:
+        for option in _present("", given):
+            if option.service_only:
+                yield f"{option.name} has no effect without a service (-n)."
+    image = _last(given, "--image")
+    if "--tag-only" in given and image not in ("", "ignore"):
+        yield f"--image {image} is not used: --tag-only changes the tag of every image (or of each --container)."
+    if "--tag-only" in given and "--tag-env-var" in given:
+        yield "--tag-env-var has no effect: --tag-only gives the tag."
+
+
+# From texts to the values of the options
+
+_PARTS: Mapping[str, Callable[..., Value]] = {
+    "aws": AwsOptions,
+    "output": OutputOptions,
+    "source": Source,
+    "edits": Edits,
+    "change": ServiceOptions,
+    "wait": WaitOptions,
+    "run": RunOptions,
+}
+
+
+def parse_classic(argv: Sequence[str], env: Mapping[str, str]) -> DeployOptions:
+    """The options of the classic command; raises `UsageError` for whatever is wrong with them."""
+    given = given_options("", argv)
+    for error in _classic_rules(given):
+        raise error
+    fields = _fields("", given)
+    fields["edits"] = replace(fields["edits"], image=_image(given, env))
+    if "--run-task" not in given:
+        del fields["run"]
+    options = DeployOptions(**fields, warnings=tuple(_unused(given)))
+    _require_family(options.source.file, options.task_definition)
+    return options
+
+
+def _fields(word: str, given: Given) -> dict[str, Any]:
+    """What the options fill, as the fields of the command's own option values; raises `UsageError`."""
+    options = [option for option in options_of(word) if option.into]
+    found: dict[str, dict[str, Any]] = {option.into: {} for option in options}
+    for option in options:
+        for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
+            if found[option.into].setdefault(about, value) != value:
+                raise UsageError(f"{about} was given twice, with different values")
+    parts: dict[str, dict[str, Any]] = {option.into.rpartition(".")[0]: {} for option in options}
+    for option in options:
+        part, _, name = option.into.rpartition(".")
+        values = tuple(found[option.into].values())
+        if values:
+            parts[part][name] = values if option.adds else values[0]
+    own = parts.pop("")
+    return {**own, **{part: _PARTS[part](**members) for part, members in parts.items()}}
+
+
+def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
+    """What the text says: pairs of what it is about, and a value; raises `UsageError`."""
+    if not option.metavar:
+        return [(option.name, True)]
+    try:
+        return list(option.read(text)) if option.adds else [(option.name, option.read(text))]
+    except argparse.ArgumentTypeError as error:
+        short = f"{option.name} expects {option.metavar}"
+        said = f"argument {option.flags.replace(' ', '/')}: {error}" if str(error) else short
+        raise UsageError(said) from error
+
+
+def _require_family(file: JSON | None, definition: str) -> None:
+    """Raises `UsageError` if the file is of another family than the one that is named."""
+    family = file.get("taskDefinition", file)["family"] if file else ""
+    if file and definition and family != family_of(definition):
+        raise UsageError(f"-d is {family_of(definition)}, but the file's family is {family}")
+
+
+def _image(given: Given, env: Mapping[str, str]) -> ImageReference | None:
     """The image of -i with the tag of -e; None with -to, where -i is only a placeholder."""
-    if not given.image or given.tag_only:
+    text = _last(given, "--image")
+    if not text or "--tag-only" in given:
         return None
-    text = _evaluated(given.image, env) if given.eval_image else given.image
-    if not given.eval_image and ("`" in text or "$(" in text):
-        raise UsageError(
-            f"The image contains a command, which is not run: {text}",
-            Exit.BAD_IMAGE,
-            f'Let your shell run it, in double quotes: -i "{text}"; or give --eval-image.',
-        )
+    if "--eval-image" in given:
+        text = _evaluated(text, env)
+    elif "`" in text or "$(" in text:
+        hint = f'Let your shell run it, in double quotes: -i "{text}"; or give --eval-image.'
+        raise UsageError(f"The image contains a command, which is not run: {text}", Exit.BAD_IMAGE, hint)
     image = ImageReference.parse(text)
-    if given.tag_env_var:
-        tag = env.get(given.tag_env_var, "")
-        if not tag:
-            raise UsageError(f"The environment variable {given.tag_env_var} (-e) is not set or empty")
-        _check_tag(tag)
-        return image.with_tag(tag)
-    return image.tagged()
+    variable = _last(given, "--tag-env-var")
+    if not variable:
+        return image.tagged()
+    if not env.get(variable):
+        raise UsageError(f"-e {variable}: the environment variable is {'empty' if variable in env else 'not set'}")
+    return image.with_tag(_tag(env[variable]))
 
 
 def _evaluated(image: str, env: Mapping[str, str]) -> str:
@@ -4786,69 +5720,24 @@ def _evaluated(image: str, env: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def _variables(given: argparse.Namespace) -> list[VariableEdit]:
-    """--container-envvar and --container-secret; raises `UsageError` where two of them contradict each other."""
-    known: dict[tuple[str, str], tuple[bool, str]] = {}
-    for secret, texts in ((False, given.container_envvar), (True, given.container_secret)):
-        option = "--container-secret" if secret else "--container-envvar"
-        form = "NAME=VAR=VALUEFROM" if secret else "NAME=VAR=VALUE"
-        for text in texts:
-            container, rest = _named(text, option, form)
-            variable, equals, value = rest.partition("=")
-            if not equals or not variable.strip():
-                raise UsageError(f"{option} expects {form}")
-            key = (container, variable.strip())
-            _agree(known, key, (secret, value.strip()), f"Variable {key[1]} of container {container}")
-    return [VariableEdit(c, name, value, secret) for (c, name), (secret, value) in known.items()]
-
-
-def _file_variables(given: Iterable[str]) -> Iterator[VariableEdit]:
-    """--env-file: blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
-    for text in given:
-        container, path = _named(text, "--env-file", "NAME=PATH")
-        try:
-            lines = _read_file(path).splitlines()
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"--env-file: {error}") from error
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
-            if match is None:
-                raise UsageError(f"--env-file: {path} line {number} is not KEY=VALUE")
-            yield VariableEdit(container, match[1], match[2])
-
-
 def parse_app(argv: Sequence[str], _env: Mapping[str, str]) -> AppOptions:
     """The options of `ecs-deploy app`, the application file read and checked; raises `UsageError`."""
-    given = app_parser().read(argv)
-    for applies, code, message, hint in _credential_rules(given):
-        if applies:
-            raise UsageError(message, code, hint)
-    if not given.image_tag:
+    given = given_options("app", argv)
+    for error in _table_rules("app", given):
+        raise error
+    if "--image-tag" not in given:
         raise UsageError("--image-tag is required: -t/--image-tag TAG", Exit.NOTHING_TO_DO)
-    _check_tag(given.image_tag)
-    skipped = {"pre": given.skip_tasks or given.skip_pre_tasks, "post": given.skip_tasks or given.skip_post_tasks}
-    return AppOptions(
-        aws=_aws_options(given),
-        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
-        application=_application(given.config, given.cluster or ""),
-        tag=given.image_tag,
-        tasks=tuple(when for when, skip in skipped.items() if not skip),
-        wait=WaitOptions(
-            fail_fast=given.fail_fast or 0,
-            rollback=given.enable_rollback,
-            keep_failed_revision=given.keep_failed_revision,
-        ),
-    )
+    fields = _fields("app", given)
+    kept = [when for when in ("pre", "post") if not given.keys() & {"--skip-tasks", f"--skip-{when}-tasks"}]
+    application = _application(_last(given, "--config"), _last(given, "--cluster"))
+    return AppOptions(**fields, application=application, tasks=tuple(kept))
 
 
-def _application(path: str | None, cluster: str) -> Application:
-    path = path or next((name for name in _APP_FILES if os.path.exists(name)), None)
-    if path is None:
-        raise UsageError(
-            f"There is no application file here: none of {', '.join(_APP_FILES)}", hint="Give --config FILE."
-        )
+def _application(path: str, cluster: str) -> Application:
+    path = path or next((name for name in _APP_FILES if os.path.exists(name)), "")
+    if not path:
+        none = f"There is no application file here: none of {', '.join(_APP_FILES)}"
+        raise UsageError(none, hint="Give --config FILE.")
     try:
         text = _read_file(path)
     except argparse.ArgumentTypeError as error:
@@ -4856,122 +5745,101 @@ def _application(path: str | None, cluster: str) -> Application:
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 
 
-def replace_instances_parser() -> _Parser:
-    """The parser of `ecs-deploy replace-instances`."""
-    parser = _Parser(
-        prog="ecs-deploy replace-instances",
-        usage="ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
-        description="Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
-        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
-    )
-    group = parser.add_argument_group("what to replace")
-    group.add_argument("-c", "--cluster", help="the cluster that the group's instances belong to")
-    group.add_argument("-asg", "--asg", "--auto-scaling-group", metavar="GROUP", help="the Auto Scaling group")
-    group.add_argument(
-        "--batch", metavar="N|N%", type=_batch, default=(1, 0),
-        help="how many instances at a time, or what share of the group (default 1)",
-    )  # fmt: skip
-    group.add_argument(
-        "-t", "--timeout", metavar="S", type=_whole, default=900,
-        help="seconds for each batch (default 900; 0: as long as it takes)",
-    )  # fmt: skip
-    group.add_argument(
-        "--include-protected", action="store_true", help="replace instances that are protected from scale-in as well"
-    )
-    _add_aws(parser.add_argument_group("credentials (what is not given comes from boto3's usual chain)"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-def _batch(text: str) -> tuple[int, int]:
-    """A number of instances and 0, or 0 and a percentage."""
-    match = re.fullmatch(r"0*([1-9]\d{0,8})(%?)", text, re.ASCII)
-    if match is None or (match[2] and int(match[1]) > 100):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
-    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
-
-
-def parse_replace_instances(argv: Sequence[str], env: Mapping[str, str]) -> ReplaceInstancesOptions:
+def parse_replace_instances(argv: Sequence[str], _env: Mapping[str, str]) -> ReplaceInstancesOptions:
     """The options of `ecs-deploy replace-instances`; raises `UsageError` for whatever is wrong with them."""
-    given = replace_instances_parser().read(argv)
-    if not given.cluster:
+    given = given_options("replace-instances", argv)
+    if "--cluster" not in given:
         raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if not given.asg:
+    if "--asg" not in given:
         raise UsageError("The Auto Scaling group is required: --asg", Exit.NO_TARGET)
-    for applies, code, message, hint in _credential_rules(given):
-        if applies:
-            raise UsageError(message, code, hint)
-    return ReplaceInstancesOptions(
-        aws=_aws_options(given),
-        output=OutputOptions(given.verbose, given.output == "json", given.dry_run),
-        cluster=given.cluster,
-        group=given.asg,
-        batch_count=given.batch[0],
-        batch_percent=given.batch[1],
-        timeout_s=given.timeout,
-        include_protected=given.include_protected,
-    )
+    for error in _table_rules("replace-instances", given):
+        raise error
+    return ReplaceInstancesOptions(**_fields("replace-instances", given))
 
 
 # --- GitHub Actions -------------------------------------------------- speaks with the runner; may not decide anything
 
-_PARSERS: Mapping[str, Callable[[], _Parser]] = {
-    "replace-instances": replace_instances_parser,
-    "app": app_parser,
-    "": classic_parser,
-}
 _CREDENTIAL_INPUTS = ("aws_access_key", "aws_secret_key")
 _LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
 
 
+def _input_of(option: Option) -> str:
+    return option.name[2:].replace("-", "_")
+
+
+_INPUTS = {_input_of(o): o for group in OPTIONS for o in group.options if o.name not in _SHOWN}
+
+
 def is_action(env: Mapping[str, str]) -> bool:
     """True if the runner started this program as an action: it then sets a variable for every input."""
-    return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in action_inputs())
-
-
-def action_inputs() -> dict[str, argparse.Action]:
-    """The option behind each input of action.yml, by the input's name."""
-    options = [option for parser in _PARSERS.values() for option in parser()._actions]
-    return {option.dest: option for option in options if not isinstance(option, _Show)}
+    return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in _INPUTS)
 
 
 def action_arguments(env: Mapping[str, str]) -> list[str]:
     """The command line that the inputs spell; an empty input was not given. Raises `UsageError`.
 
-    A repeatable option takes one value a line; a flag is true or false. The input `command` is the first word, or the
-    lines of --command. The shell script's action wanted the option's name in a `_cmd` twin of each input: the twin of
-    a flag still switches it on, the others say nothing new.
+    A repeatable option takes one value a line, or a JSON list of texts; a flag is true or false. The input `command`
+    is the first word, or the lines of --command. The shell script's action wanted the option's name in a `_cmd` twin
+    of each input: the twin of a flag still switches it on, the others say nothing new.
     """
-    inputs = action_inputs()
-    given = {name: env.get(_variable_of(name), "").strip() for name in inputs}
-    words = [given.pop("command")] if given["command"] in _PARSERS else []
-    known = {spelling for option in inputs.values() for spelling in option.option_strings}
-    for name, option in inputs.items():
-        twin = env.get(_variable_of(f"{name}_cmd"), "").strip()
-        if given.get(name) and twin in known and twin not in option.option_strings:
-            raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
-        words += _input_words(option, given.get(name, ""), twin)
-    if not any(words):
+    command = env.get(_variable_of("command"), "").strip()
+    word = command if command in _ABOUT else ""
+    if command and not word and "=" not in command:
+        raise UsageError(f"The input command is {', '.join(filter(None, _ABOUT))} or NAME=COMMAND, not {command!r}")
+    words = [word] if word else []
+    for name, option in _INPUTS.items():
+        value = env.get(_variable_of(name), "")
+        if value.strip() and name != "command" and option.name not in _flags_of(word):
+            raise UsageError(f"The input {name} does not belong to {f'ecs-deploy {word}'.strip()}")
+        if name != "command" or not word:
+            words += _input_words(name, option, value, env.get(_variable_of(f"{name}_cmd"), "").strip())
+    if not words:
         hint = "Give at least cluster, service_name and image, or task_definition and image."
         raise UsageError("No input of the action is set", Exit.NO_TARGET, hint)
-    return [word for word in words if word]
+    return words
+
+
+def _input_words(name: str, option: Option, value: str, twin: str) -> list[str]:
+    if twin not in option.flags.split() and any(twin in _flags_of(word) for word in _ABOUT):
+        raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
+    if not option.metavar:
+        return [option.name] if _switched_on(name, option, value.strip() or twin) else []
+    texts = [value.strip()]
+    if option.adds:
+        texts = _listed_texts(name, value) if value.lstrip().startswith("[") else _lines(value)
+    return [f"{option.name}={text}" for text in texts if text.strip()]
+
+
+def _listed_texts(name: str, value: str) -> list[str]:
+    try:
+        texts = json.loads(value)
+    except ValueError:
+        texts = None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"The input {name} begins like a JSON list, and is no JSON list of texts")
+    return texts
+
+
+def in_inputs(error: UsageError, word: str) -> UsageError:
+    """The same error in the words of a workflow: an option's flags are its input."""
+    inputs = {flag: _input_of(option) for option in options_of(word) for flag in option.flags.split()}
+
+    def renamed(found: re.Match[str]) -> str:
+        named = [inputs[flag] for flag in found[2].split("/") if flag in inputs]
+        return ("input " if found[1] else "") + named[0] if named else found[0]
+
+    pattern = r"(?<![\w-])(argument )?(--?[A-Za-z][\w-]*(?:/--?[A-Za-z][\w-]*)*)"
+    message, hint = (re.sub(pattern, renamed, text) for text in (error.message, error.hint))
+    return UsageError(message, error.exit_code, hint)
 
 
 def _variable_of(name: str) -> str:
     return f"INPUT_{name.upper()}"
 
 
-def _input_words(option: argparse.Action, value: str, twin: str) -> list[str]:
-    spelling = next(text for text in option.option_strings if text.startswith("--"))
-    if option.nargs == 0:
-        return [spelling] if _switched_on(option, value or twin) else []
-    values = value.splitlines() if isinstance(option.default, list) else [value]
-    return [f"{spelling}={text.strip()}" for text in values if text.strip()]
-
-
-def _switched_on(option: argparse.Action, value: str) -> bool:
-    if value.lower() not in ("", "true", "false") and value not in option.option_strings:
-        raise UsageError(f"The input {option.dest} is true or false, not {value!r}")
+def _switched_on(name: str, option: Option, value: str) -> bool:
+    if value.lower() not in ("", "true", "false") and value not in option.flags.split():
+        raise UsageError(f"The input {name} is true or false, not {value!r}")
     return value.lower() not in ("", "false")
 
 
@@ -4995,25 +5863,25 @@ class GitHubReporter(Reporter):
         self._errors: list[str] = []
         for name in _CREDENTIAL_INPUTS:
             for secret in env.get(_variable_of(name), "").split():
-                self._command("add-mask", secret)
+                self._tell("add-mask", secret)
                 self.mask.hide([secret], always=True)
 
     def warning(self, text: str) -> None:
         """An annotation."""
-        self._command("warning", self.mask.text(text))
+        self._tell("warning", self.mask.text(text))
 
     def error(self, text: str, hint: str = "") -> None:
         """An annotation; it is kept for the summary and the output `failure-reason`."""
         said = f"{text}\n{hint}" if hint else text
         self._errors.append(said)
-        self._command("error", self.mask.text(said))
+        self._tell("error", self.mask.text(said))
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A group that folds."""
-        self._command("group", self.mask.text(title))
+        self._tell("group", self.mask.text(title))
         for line in lines:
             self.note(f"  {line}")
-        self._command("endgroup")
+        self._tell("endgroup")
 
     def finish(self, exit_code: int) -> None:
         """The JSON document, the outputs and the summary."""
@@ -5022,7 +5890,7 @@ class GitHubReporter(Reporter):
         self._append("GITHUB_OUTPUT", output_lines(action_outputs(facts, errors)))
         self._append("GITHUB_STEP_SUMMARY", summary_of(facts, errors, self._clock.now() - self._started_s))
 
-    def _command(self, name: str, message: str = "") -> None:
+    def _tell(self, name: str, message: str = "") -> None:
         self._clear()
         super()._write(self.err, f"::{name}::{escaped(message)}\n")
 
@@ -5058,17 +5926,11 @@ def output_lines(outputs: Mapping[str, str]) -> str:
     return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in outputs.items())
 
 
-def deployed(facts: JSON) -> list[JSON]:
-    """What was deployed: the parts of an application, or the one service or definition of the classic command."""
-    parts: list[JSON] = facts.get("parts") or [facts]
-    return parts
-
-
 def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
     """The action's outputs; of an application's parts, one value a line."""
 
     def each(name: str) -> str:
-        return "\n".join(dict.fromkeys(str(item[name]) for item in deployed(facts) if item.get(name)))
+        return "\n".join(dict.fromkeys(str(item[name]) for item in facts.get("parts") or [facts] if item.get(name)))
 
     return {
         "status": status_of(facts),
@@ -5080,12 +5942,8 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
     }
 
 
-_STATUSES = {
-    Exit.ROLLED_BACK: "rolled-back",
-    Exit.ROLLBACK_FAILED: "rollback-failed",
-    Exit.TIMED_OUT: "timed-out",
-    Exit.SUPERSEDED: "superseded",
-}
+_KINDS_OF_FAILURE = (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED, Exit.TIMED_OUT, Exit.SUPERSEDED)
+_STATUSES = {kind: kind.name.lower().replace("_", "-") for kind in _KINDS_OF_FAILURE}
 
 
 def status_of(facts: JSON) -> str:
@@ -5103,7 +5961,7 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
-    rows = [_summary_row(item, facts, ending, duration_s) for item in deployed(facts)]
+    rows = [_summary_row(item, facts, ending, duration_s) for item in facts.get("parts") or [facts]]
     if any(row[0] for row in rows):
         head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
@@ -5118,13 +5976,16 @@ def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> lis
     short = list(dict.fromkeys(short_name(str(arn)) for arn in definitions if arn))
     images: list[JSON] = item.get("images") or []
     labels = [f"{image['container']}: " if len(images) > 1 else "" for image in images]
+    old, new = (
+        [_cell(f"{label}{i[side]}") for label, i in zip(labels, images, strict=True)] for side in ("old", "new")
+    )
     total_s = duration_s if item is facts else (item.get("durations") or {}).get("total_s")
     return [
         _cell(item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")),
         _cell(facts.get("cluster")),
         " → ".join(map(_cell, short)),
-        "<br>".join(_cell(f"{label}{image['old']}") for label, image in zip(labels, images, strict=True)),
-        "<br>".join(_cell(f"{label}{image['new']}") for label, image in zip(labels, images, strict=True)),
+        "<br>".join(old),
+        "<br>".join(new),
         "" if total_s is None else duration_text(total_s),
         _cell(item.get("result") or ending),
     ]
@@ -5144,9 +6005,10 @@ def _cell(value: object) -> str:
 
 def _details(item: JSON) -> Iterator[str]:
     reasons = item.get("failed_tasks") or []
-    counted = [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
     of = f" of {item['name']}" if "name" in item else ""
-    yield _folded(f"Why tasks stopped{of}", counted)
+    yield _folded(
+        f"Why tasks stopped{of}", [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
+    )
     yield _folded(f"Events{of}", item.get("events") or [])
     for log in item.get("logs") or []:
         yield _folded(f"Last log lines{of}: {log['title']}", log["lines"])
@@ -5156,9 +6018,10 @@ def _folded(title: str, lines: Sequence[str], *, opened: bool = False) -> str:
     """A part that folds; nothing without lines. Bounded, because the runner refuses a summary beyond 1 MiB."""
     import html
 
-    text = html.escape("\n".join(line[:1000] for line in lines[-50:]), quote=False)
+    text, title = (
+        html.escape(part, quote=False) for part in ("\n".join(line[:1000] for line in lines[-50:]), title[:200])
+    )
     tag = "<details open>" if opened else "<details>"
-    title = html.escape(title[:200], quote=False)
     return f"{tag}<summary>{title}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n" if lines else ""
 
 
@@ -5202,13 +6065,20 @@ def main(
 
 def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrupts: Interrupts, clock: Clock) -> int:
     """Parse, connect, and carry the command out."""
-    if not any(arguments) and is_action(env):
+    by_inputs = not any(arguments) and is_action(env)
+    if by_inputs:
         arguments = action_arguments(env)
     if not any(arguments):
-        report.line(classic_parser().format_help().rstrip("\n"))
+        report.line(parser_of("").format_help().rstrip("\n"))
         return Exit.USAGE
-    parse, act = _COMMANDS.get(arguments[0], (parse_classic, deploy))
-    options = parse(arguments[1:] if arguments[0] in _COMMANDS else arguments, env)
+    word = arguments[0] if arguments[0] in _COMMANDS else ""
+    parse, act = _COMMANDS[word]
+    try:
+        options = parse(arguments[1:] if word else arguments, env)
+    except UsageError as error:
+        if by_inputs:
+            raise in_inputs(error, word) from error
+        raise
     report.output = options.output
     secrets = [options.aws.secret_key, env.get("AWS_SECRET_ACCESS_KEY", ""), env.get("AWS_SESSION_TOKEN", "")]
     report.mask.hide([*secrets, *(secret.strip() for secret in secrets)], always=True)
@@ -5218,10 +6088,17 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
         aws = connect(
             options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=options.output.dry_run
         )
-        return act(Context(aws, clock, report, interrupts), options)
+        ctx = Context(aws, clock, report, interrupts, Begun())
+        try:
+            return act(ctx, options)
+        except BaseException as cause:  # a signal, an error of AWS, a bug: nothing of ours is left without a word
+            with interrupts.held():
+                ctx.begun.abandon(cause, report)
+            raise
 
 
 _COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {
+    "": (parse_classic, deploy),
     "app": (parse_app, deploy_app),
     "replace-instances": (parse_replace_instances, replace_instances),
 }
@@ -5231,7 +6108,7 @@ def report_bug(report: Reporter) -> Exit:
     """The traceback, secrets masked, and where to send it."""
     import traceback
 
-    report.note(traceback.format_exc())
+    report.note(theirs(traceback.format_exc()))
     report.error(
         f"This is a bug in ecs-deploy {__version__}.",
         "Please report it with the text above and the command line, secrets removed. Check the service: the"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
@@ -20,22 +19,21 @@ def exit_codes() -> str:
 SHARED = ("credentials", "output")
 
 
-def options(parser: argparse.ArgumentParser, *, shared: bool) -> str:
-    """The parser's options by task, a table each; with or without those that all commands share."""
+def options(word: str, *, shared: bool) -> str:
+    """The options of the command with that first word by task, a table each; with or without those of all commands."""
     tables = []
-    for group in parser._action_groups:
-        if not shared and str(group.title).startswith(SHARED):
-            continue
-        rows = [f"| {_spelling(action)} | {_escaped(action.help or '')} |" for action in group._group_actions]
-        if rows:
-            title = (group.title or "").capitalize()
-            tables.append("\n".join([f"**{title}**", "", "| option | meaning |", "|---|---|", *rows]))
+    for group in ecs_deploy.OPTIONS:
+        if word in group.words and (shared or not group.title.startswith(SHARED)):
+            rows = [f"| {_spelling(option)} | {_escaped(option.help)} |" for option in group.options]
+            tables.append(
+                "\n".join([f"**{group.title.capitalize()}**", "", "| option | meaning |", "|---|---|", *rows])
+            )
     return "\n\n".join(tables)
 
 
-def _spelling(action: argparse.Action) -> str:
-    value = f" {action.metavar or (action.dest.upper())}" if action.nargs is None else ""
-    return _escaped(", ".join(f"`{name}`" for name in action.option_strings) + (f" `{value.strip()}`" if value else ""))
+def _spelling(option: ecs_deploy.Option) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in option.flags.split())
+    return _escaped(f"{flags} `{option.metavar}`" if option.metavar else flags)
 
 
 def _escaped(text: str) -> str:
@@ -45,9 +43,9 @@ def _escaped(text: str) -> str:
 def blocks() -> dict[str, str]:
     """The text of each block, by the name in its marker."""
     return {
-        "options": options(ecs_deploy.classic_parser(), shared=True),
-        "app options": options(ecs_deploy.app_parser(), shared=False),
-        "replace-instances options": options(ecs_deploy.replace_instances_parser(), shared=False),
+        "options": options("", shared=True),
+        "app options": options("app", shared=False),
+        "replace-instances options": options("replace-instances", shared=False),
         "exit codes": exit_codes(),
     }
 

@@ -138,18 +138,22 @@ def shop(sim: Simulator) -> Simulator:
 # action.yml
 
 
+def input_names() -> dict[str, str]:
+    """The input of each option of each command, and the option's first long name."""
+    options = [option for group in ecs_deploy.OPTIONS for option in group.options]
+    long = [next(flag for flag in option.flags.split() if flag.startswith("--")) for option in options]
+    return {flag.removeprefix("--").replace("-", "_"): flag for flag in long if flag not in ("--help", "--version")}
+
+
 def test_every_option_of_every_command_has_an_input_and_every_input_its_twin() -> None:
-    parsers = (ecs_deploy.classic_parser(), ecs_deploy.app_parser(), ecs_deploy.replace_instances_parser())
-    options = {option.dest for parser in parsers for option in parser._actions} - {"help", "version"}
+    options = set(input_names())
 
     assert {name for name in ACTION["inputs"] if not name.endswith("_cmd")} == options
     assert {name for name in ACTION["inputs"] if name.endswith("_cmd")} == {f"{name}_cmd" for name in options}
 
 
 def test_an_input_is_named_as_its_options_first_long_name() -> None:
-    for name, option in ecs_deploy.action_inputs().items():
-        long = next(spelling for spelling in option.option_strings if spelling.startswith("--"))
-        assert name == long.removeprefix("--").replace("-", "_")
+    for name, long in input_names().items():
         assert ACTION["inputs"][f"{name}_cmd"] == {"description": long}
 
 
@@ -256,6 +260,92 @@ def test_a_twin_that_names_another_option_is_refused(shop: Simulator, step: Run)
 
     assert done.code == Exit.USAGE
     assert done.annotations == [("error", "The input image_cmd is --tag-only, which is another option than image")]
+
+
+def test_a_twin_that_names_another_option_is_refused_without_a_value_as_well(shop: Simulator, step: Run) -> None:
+    done = step("{cluster: prod, service_name: web, image: shop/web:2, timeout_cmd: --tag-only}")
+
+    assert done.code == Exit.USAGE
+    assert done.annotations == [("error", "The input timeout_cmd is --tag-only, which is another option than timeout")]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        ("{image: x:1}", 5, "One of SERVICE or TASK DEFINITION is required: service_name or task_definition"),
+        ("{service_name: web, image: x:1}", 7, "CLUSTER is required: cluster"),
+        (
+            "{cluster: c, service_name: web, image: x:1, timeout: soon}",
+            3,
+            "input timeout: 'soon' is not a whole number",
+        ),
+        ("{task_definition: job, image: x:1, count: 2}", 3, "count requires run_task\nAdd run_task to run the new"),
+        (
+            "{cluster: c, service_name: w, image: x:1, aws_access_key: K}",
+            3,
+            "aws_access_key and aws_secret_key must be",
+        ),
+        ("{cluster: c, service_name: w, container_image: x}", 3, "container_image expects NAME=IMAGE"),
+        ("{command: app}", 8, "image_tag is required: image_tag TAG"),
+        (
+            "{command: deploy, cluster: c}",
+            3,
+            "The input command is app, replace-instances or NAME=COMMAND, not 'deploy'",
+        ),
+        ("{service_name: web, batch: 2}", 3, "The input batch does not belong to ecs-deploy"),
+    ],
+)
+def test_errors_name_the_inputs(shop: Simulator, step: Run, given: str, code: int, said: str) -> None:
+    done = step(given)
+
+    assert done.code == code
+    ((kind, message),) = done.annotations
+    assert kind == "error"
+    assert message.startswith(said)
+    assert " -" not in message.replace("ecs-deploy --help", "")
+
+
+def test_errors_of_arguments_in_the_workflow_name_options(shop: Simulator, step: Run) -> None:
+    done = step("args: -n web -i shop/web:2")
+
+    assert done.annotations == [("error", "CLUSTER is required: -c/--cluster")]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0b", "\x1c"])
+def test_only_a_newline_separates_the_values_of_an_input(shop: Simulator, step: Run, end: str) -> None:
+    value = json.dumps(f"web=TITLE=a{end}web=ADMIN=1\r\nweb=PAD= x \n")
+
+    done = step(f"{{cluster: prod, service_name: web, tag_only: 2, container_envvar: {value}}}")
+
+    (request,) = done.result.requests("RegisterTaskDefinition")
+    assert request["containerDefinitions"][0]["environment"] == [
+        {"name": "TITLE", "value": f"a{end}web=ADMIN=1"},
+        {"name": "PAD", "value": " x "},
+    ]
+
+
+def test_a_value_of_several_lines_is_given_in_a_json_list(shop: Simulator, step: Run) -> None:
+    key = "-----BEGIN KEY-----\nabc\n-----END KEY-----\n"
+
+    done = step(yaml.safe_dump({
+        "cluster": "prod", "service_name": "web", "tag_only": "2",
+        "container_envvar": json.dumps([f"web=KEY={key}", "web=A=1"]),
+    }))  # fmt: skip
+
+    (request,) = done.result.requests("RegisterTaskDefinition")
+    assert request["containerDefinitions"][0]["environment"] == [
+        {"name": "KEY", "value": key},
+        {"name": "A", "value": "1"},
+    ]
+
+
+@pytest.mark.parametrize("value", ["[", '["web=A=1", 2]', '[{"a": 1}]'])
+def test_what_begins_like_a_json_list_and_is_none_is_refused(shop: Simulator, step: Run, value: str) -> None:
+    done = step(yaml.safe_dump({"cluster": "prod", "service_name": "web", "container_envvar": value}))
+
+    assert done.code == Exit.USAGE
+    said = "The input container_envvar begins like a JSON list, and is no JSON list of texts"
+    assert done.annotations == [("error", said)]
 
 
 def test_a_repeatable_input_takes_one_value_a_line(shop: Simulator, step: Run) -> None:
@@ -469,7 +559,7 @@ def test_what_a_container_logs_cannot_command_the_runner(shop: Simulator, step: 
     assert done.masks == []
     assert done.annotations == []
     assert done.unknown_commands == []
-    assert "::set-output name=status::success" in done.log
+    assert "| ::set-output name=status::success" in done.log
     bare = re.sub(r"::stop-commands::(\w+)\n.*?::\1::\n", "", done.result.out, flags=re.DOTALL)
     assert "##[" not in bare
 
@@ -613,4 +703,4 @@ def test_an_option_of_the_other_command_is_refused(shop: Simulator, step: Run) -
 
     assert done.code == Exit.USAGE
     (error,) = done.annotations
-    assert error[1].startswith("unknown option: --service-name")
+    assert error[1] == "The input service_name does not belong to ecs-deploy app"

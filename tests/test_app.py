@@ -182,7 +182,7 @@ def test_an_unchanged_service_that_is_not_stable_is_a_failure(sim: Simulator, cl
     result = cli("app", "--image-tag", "9", "--skip-tasks")
 
     assert result.code == Exit.FAILED
-    assert "  worker: no task of the new deployment was running within 120 seconds" in result.lines
+    assert "  worker: not steady within 120 seconds: 0 of 1 running" in result.lines
 
 
 def test_force_redeploys_what_does_not_change(sim: Simulator, cli: Cli) -> None:
@@ -420,7 +420,7 @@ NO_CLUSTER = "cluster: missing; name it here or with --cluster (line 1)"
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.json", '{"version": "v1",\n "cluster": 3}', "cluster: expected text, got a whole number (line 2)"),
+        ("a.json", '{"version": "v1",\n "cluster": 3}', "cluster: expected text, got a whole number\n"),
         ("broken.json", '{"version": "v1",\n', "not JSON"),
         ("deep.json", "[" * 100_000, "nested too deeply"),
         ("broken.yml", "a: [1", "not YAML"),
@@ -459,7 +459,7 @@ security_groups = ["sg-1"]
 """
 
 
-def test_toml_is_read_and_its_mistakes_have_lines(sim: Simulator, cli: Cli) -> None:
+def test_toml_is_read_and_its_mistakes_have_paths(sim: Simulator, cli: Cli) -> None:
     pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
     Path("a.toml").write_text(TOML)
 
@@ -467,9 +467,9 @@ def test_toml_is_read_and_its_mistakes_have_lines(sim: Simulator, cli: Cli) -> N
 
     assert result.code == Exit.USAGE
     assert result.err.splitlines()[1:] == [
-        "  tasks.pre[0].count: 11 where there should be between 1 and 10 (line 10)",
+        "  tasks.pre[0].count: 11 where there should be between 1 and 10",
         "  tasks.pre[0].network_configuration.vpc_configuration.subnets:"
-        " 0 entries where there should be between 1 and 16 (line 14)",
+        " 0 entries where there should be between 1 and 16",
     ]
     Path("a.toml").write_text("version = ")
     assert "not TOML" in cli("app", "-t", "2", "-f", "a.toml").err
@@ -567,7 +567,7 @@ def test_interrupted_with_rollback_it_takes_back_what_is_complete_as_well(sim: S
 
     assert result.code == Exit.SIGTERM
     assert "web: Service deployment successful." in result.lines
-    assert [r["service"] for r in result.requests("UpdateService")] == ["web", "worker", "web", "worker"]
+    assert [r["service"] for r in result.requests("UpdateService")] == ["web", "worker", "worker", "web"]
     sim.advance(100)
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.running("shop", "worker") == {"shop/job:1": 1}

@@ -174,12 +174,12 @@ def test_the_tag_of_the_environment_wins(sim: Simulator, cli: Cli, given_image: 
     assert images(result.requests("RegisterTaskDefinition")) == ["web:v7"]
 
 
-@pytest.mark.parametrize("environment", [{}, {"RELEASE": ""}], ids=["not set", "empty"])
-def test_a_variable_without_a_tag_is_named(cli: Cli, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(("environment", "what"), [({}, "not set"), ({"RELEASE": ""}, "empty")])
+def test_a_variable_without_a_tag_is_named(cli: Cli, environment: dict[str, str], what: str) -> None:
     result = cli("-d", "job", "-i", "web", "-e", "RELEASE", env=environment)
 
     assert result.code == 3
-    assert "The environment variable RELEASE (-e) is not set or empty" in result.err
+    assert f"ERROR: -e RELEASE: the environment variable is {what}\n" in result.err
 
 
 def test_a_tag_of_the_environment_that_is_no_tag_is_refused(cli: Cli) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Exit, shorthand
+from ecs_deploy import Exit, parse_classic, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -177,6 +177,71 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
     assert "was given twice, with different values" in result.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--image=app:3"], id="two images"),
+        pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
+        pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
+        pytest.param(["-to", "1", "--tag-only=2"], id="two tags"),
+        pytest.param(["-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
+        pytest.param(["--output", "json", "--output", "text"], id="two outputs"),
+    ],
+)
+def test_a_second_different_value_is_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert re.search(r"^ERROR: (-\w+/)?--[\w/-]+ was given twice, with different values$", result.err, re.MULTILINE)
+    assert "AKIAHUNTER" not in result.err
+
+
+@pytest.mark.parametrize("other", ["--enable-rollback", "--fail-fast=2"])
+def test_not_to_wait_contradicts_what_needs_the_wait(cli: Cli, other: str) -> None:
+    result = cli(*SERVICE, "--no-wait", other)
+
+    assert (result.code, result.operations) == (3, [])
+    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
+    result = cli(*RUN, "--no-wait", "--wait-for-success")
+
+    assert (result.code, result.operations) == (3, [])
+    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+@pytest.mark.parametrize(("until", "draining"), [("primary-rolled", False), ("draining-started", True)])
+def test_the_end_of_the_wait_is_that_of_go_awsecs(until: str, draining: bool) -> None:
+    assert parse_classic([*SERVICE, "-wait-until", until], {}).wait.until_draining is draining
+
+
+def test_several_services_are_several_and_the_same_one_twice_is_one() -> None:
+    argv = ["-c", "prod", "-n", "web", "-service", "worker", "--service-name=web", "-i", "app:2"]
+
+    assert parse_classic(argv, {}).services == ("web", "worker")
+
+
+def test_another_end_of_the_wait_is_a_usage_error(cli: Cli) -> None:
+    assert "'soon' is neither primary-rolled nor draining-started" in cli(*SERVICE, "--wait-until", "soon").err
+    assert (
+        "--wait-until and --no-wait exclude each other" in cli(*SERVICE, "--no-wait", "-wait-until=primary-rolled").err
+    )
+
+
+def test_not_to_wait_is_an_option_of_the_wait() -> None:
+    assert parse_classic([*SERVICE, "--no-wait"], {}).wait.no_wait
+    assert not parse_classic(SERVICE, {}).wait.no_wait
+
+
+def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*SERVICE, *SERVICE, "-cluster", "prod", "-t", "60", "--timeout=60", "-v", "-v")
+
+    assert (result.code, result.changes) == (0, ["RegisterTaskDefinition", "UpdateService"])
+
+
 def test_the_same_edit_given_twice_is_one(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 
@@ -206,6 +271,123 @@ def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[
 
     assert result.code == 3
     assert "AKIAHUNTER2" not in result.out + result.err
+
+
+# --- What is something to do
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-n web -D 0", "-n web -D 4", "-n web --taskdef web:5", "-n web --use-latest-task-def", "-d job --run-task"],
+)
+def test_a_count_a_revision_and_a_task_are_something_to_do(line: str) -> None:
+    options = parse_classic(["-c", "prod", *line.split()], {})
+
+    assert not options.edits
+
+
+# --- Errors that help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--enable-rolback"], "--enable-rolback (did you mean --enable-rollback?)", id="a slip"),
+        pytest.param(["--timout=5"], "--timout (did you mean --timeout?)", id="a slip before a value"),
+        pytest.param(["--clutser", "x"], "--clutser (did you mean --cluster?)", id="letters swapped"),
+        pytest.param(["--zzzz"], "--zzzz\n", id="nothing near"),
+        pytest.param(["--image-tag", "2"], "(here -to TAG; it is an option of ecs-deploy app)", id="of app, and here"),
+        pytest.param(["--batch", "2"], "(it is an option of ecs-deploy replace-instances)", id="of another command"),
+        pytest.param(["--zzzz", "--fore"], "--zzzz, --fore", id="two of them"),
+    ],
+)
+def test_an_unknown_option_comes_with_what_may_have_been_meant(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli(*SERVICE, *arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert "unknown option: --" in result.err
+    assert said in result.err
+
+
+def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
+    assert "unknown option: -i (it is an option of ecs-deploy)" in cli("app", "-i", "x").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param([*SERVICE, "-to", "1", "hunter2"], "argument 9 belongs to no option (after -to)\n", id="a value"),
+        pytest.param(["-n", "hunter2", "", "hunter2"], "argument 4 belongs to no option (after -n)\n", id="as before"),
+        pytest.param(["-n=web", "x"], "argument 2 belongs to no option (after -n)\n", id="after an equals sign"),
+        pytest.param(["-v", "x", "-n", "x"], "argument 2 belongs to no option (after -v)\n", id="after a flag"),
+        pytest.param(["-shunter2", "x"], "argument 2 belongs to no option (after -s…)\n", id="an attached value"),
+        pytest.param(["-service", "a", "b"], "argument 3 belongs to no option (after -service)\n", id="one dash"),
+        pytest.param(
+            [*SERVICE, "app"],
+            "argument 7 belongs to no option (after -i); a command comes first: ecs-deploy app …",
+            id="a command in the wrong place",
+        ),
+        pytest.param(
+            ["deploy", *SERVICE],
+            "argument 1 belongs to no option; the commands are app and replace-instances",
+            id="no command",
+        ),
+    ],
+)
+def test_an_argument_of_no_option_is_placed_and_not_shown(cli: Cli, arguments: list[str], said: str) -> None:
+    result = cli(*arguments)
+
+    assert (result.code, result.operations) == (3, [])
+    assert said in result.err
+    assert "hunter2" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param(["--launch-type", "MAINFRAME"], 10, id="launch type"),
+        pytest.param(["--network-configuration", "nonsense"], 11, id="network"),
+        pytest.param(["--capacity-provider-strategy", "nonsense"], 3, id="capacity providers"),
+        pytest.param(["--overrides", "nonsense"], 3, id="overrides"),
+        pytest.param(["--count", "many"], 3, id="count"),
+        pytest.param(["--command", "nonsense"], 3, id="command"),
+    ],
+)
+def test_what_needs_run_task_is_checked_before_its_value_is_read(cli: Cli, arguments: list[str], code: int) -> None:
+    result = cli("-d", "job", "-i", "app:2", *arguments)
+
+    assert (result.code, result.operations) == (code, [])
+    assert f"{arguments[0]} requires --run-task" in result.err
+
+
+# --- Values as given
+
+
+def test_a_variable_keeps_its_blanks(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*SERVICE, "--container-envvar", " web = PAD =  x  ", "--container-envvar", "web=LINES=a\nb\n")
+
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent["containerDefinitions"][0]["environment"] == [
+        {"name": "PAD", "value": "  x  "},
+        {"name": "LINES", "value": "a\nb\n"},
+    ]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\u2029", "\r"])
+def test_only_a_newline_ends_a_line_of_an_env_file(sim: Simulator, cli: Cli, tmp_path: Path, end: str) -> None:
+    sim.service("prod", "web", image="app:1")
+    file = tmp_path / "web.env"
+    file.write_bytes(f"TITLE=a{end}ADMIN=1\r\nLAST= z \n".encode())
+
+    result = cli("-c", "prod", "-n", "web", "--env-file", f"web={file}")
+
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent["containerDefinitions"][0]["environment"] == [
+        {"name": "TITLE", "value": f"a{end}ADMIN=1"},
+        {"name": "LAST", "value": " z "},
+    ]
 
 
 # --- Files

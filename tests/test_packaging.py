@@ -202,3 +202,24 @@ def test_importing_the_file_imports_neither_boto3_nor_botocore() -> None:
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+# Older Pythons
+
+
+def test_every_python_since_38_can_read_the_file() -> None:
+    ast.parse(SOURCE, feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("arguments", ["", "--help", "-c prod -n web -i app:2"])
+def test_an_older_python_is_told_what_is_needed(arguments: str) -> None:
+    script = (
+        "import runpy, sys; sys.version_info = (3, 9, 18, 'final', 0);"
+        f" sys.argv = ['ecs_deploy.py', *{arguments.split()!r}];"
+        f" runpy.run_path({str(ROOT / 'ecs_deploy.py')!r}, run_name='__main__')"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == ecs_deploy.Exit.REQUIREMENT
+    assert (done.stdout, done.stderr) == ("", "ERROR: ecs-deploy needs Python 3.10 or newer; this is 3.9\n")

@@ -547,12 +547,23 @@ def test_the_json_document_tells_of_the_tasks(world: Simulator, cli: Cli) -> Non
 # --- Pruning
 
 
-def test_without_a_service_nothing_is_pruned_since_nobody_knows_what_is_in_use(world: Simulator, cli: Cli) -> None:
+def test_pruning_keeps_what_a_service_of_the_cluster_runs(world: Simulator, cli: Cli) -> None:
+    world.task_definition("job", "app:1")
+    world.service("prod", "worker", task_definition=world.world.definitions.find("job:1"))
+
     result = cli(*WAIT, "--max-definitions", "1")
 
     assert result.code == 0
-    assert world.active_revisions("job") == [1, 2]
-    assert "Warning: --max-definitions has no effect without a service (-n)." in result.err
+    assert world.active_revisions("job") == [1, 3]
+    assert "task-definition/job:1 is kept: a service of the cluster prod uses it." in result.err
+
+
+def test_without_a_cluster_only_the_newest_stay_and_it_says_that_nobody_could_tell(world: Simulator, cli: Cli) -> None:
+    result = cli("-d", "job", "-i", "app:2", "--max-definitions", "1")
+
+    assert result.code == 0
+    assert world.active_revisions("job") == [2]
+    assert "Nobody could tell which of the old revisions are in use" in result.err
 
 
 # --- Interruptions

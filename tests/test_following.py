@@ -1,0 +1,374 @@
+"""Following a deployment: the two waits, how often it looks, and answers that are late, wrong or missing."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Cli, SimClock
+from tests.simulator import AwsError, Fault, Simulator
+from tests.vocabulary import DEPLOY, PREFIX, WEB, Json, last_paragraph
+
+# --- The two waits
+
+
+def test_each_wait_has_the_whole_time_out(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=25)
+    sim.image("app:2").starts_after(25)
+
+    result = cli(*DEPLOY, "-t", "30")
+
+    assert result.code == 0
+    assert 50 < clock.now() < 60
+    assert sim.steady("prod", "web")
+
+
+def test_the_first_wait_ends_undecided_when_no_task_runs_in_time(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+
+    result = cli(*DEPLOY, "-t", "40")
+
+    assert result.code == 22
+    assert clock.now() == 40
+    assert result.lines[-1] == "ERROR: New task definition not running within 40 seconds"
+    assert "timed out: no task of the new deployment was running within 40 seconds." in last_paragraph(result)[0]
+    assert f"The service still points at {PREFIX}/web:2. To go back:" in result.err
+    assert f"aws ecs update-service --cluster prod --service web --task-definition {PREFIX}/web:1" in result.err
+
+
+def test_the_second_wait_ends_undecided_when_the_deployment_is_not_complete(
+    sim: Simulator, cli: Cli, clock: SimClock
+) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=500)
+
+    result = cli(*DEPLOY, "-t", "40")
+
+    assert result.code == 22
+    assert clock.now() == 43
+    assert result.lines[-1] == "Waiting for service deployment to complete..."
+    assert "timed out: the deployment was not complete within 40 seconds." in last_paragraph(result)[0]
+
+
+@pytest.mark.parametrize(("starts_after_s", "code"), [(30.0, 0), (30.5, 22)], ids=["at the deadline", "after it"])
+def test_the_last_look_is_at_the_deadline(
+    sim: Simulator, cli: Cli, clock: SimClock, starts_after_s: float, code: int
+) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=1, health_check=False)
+    sim.image("app:2").starts_after(starts_after_s - 0.5)
+
+    result = cli(*DEPLOY, "-t", "30", "--skip-deployments-check")
+
+    assert result.code == code
+    assert clock.now() == 30
+    assert result.calls[-1].at_s == 30 or code == 22
+
+
+def test_a_time_out_of_zero_waits_as_long_as_ecs_takes(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(400)
+
+    result = cli(*DEPLOY, "-t", "0")
+
+    assert result.code == 0
+    assert clock.now() > 400
+
+
+def test_the_deployment_itself_need_not_be_waited_for(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=500)
+
+    result = cli(*DEPLOY, "--skip-deployments-check")
+
+    assert result.code == 0
+    assert result.lines[-1] == "Service updated successfully, new task definition running."
+    assert "Waiting for service deployment to complete..." not in result.out
+    assert not sim.steady("prod", "web")
+
+
+@pytest.mark.parametrize("desired_count", [0, 1])
+def test_a_forced_redeploy_need_not_be_waited_for_either(sim: Simulator, cli: Cli, desired_count: int) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=desired_count)
+
+    result = cli(*WEB, "--force-new-deployment", "--skip-deployments-check")
+
+    skipped = ["Skipping check for running task definition, as desired-count <= 0"]
+    assert result.code == 0
+    assert result.lines == ["Force a new deployment of the service", *(skipped if not desired_count else [])]
+
+
+def test_the_first_wait_is_for_a_healthy_task_where_there_are_health_checks(
+    sim: Simulator, cli: Cli, clock: SimClock
+) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").starts_after(2).healthy_after(30)
+
+    result = cli(*DEPLOY, "--skip-deployments-check")
+
+    assert result.code == 0
+    assert 32.5 <= clock.now() < 36
+    assert {"ListTasks", "DescribeTasks"} <= set(result.operations)
+
+
+def test_a_task_that_never_gets_healthy_ends_the_first_wait_undecided(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").never_healthy()
+
+    result = cli(*DEPLOY, "-t", "60")
+
+    assert result.code == 22
+    assert result.lines[-1] == "ERROR: New task definition not running within 60 seconds"
+    assert "Task failed container health checks" in result.err
+    assert "Likeliest cause: the tasks run, but are not healthy." in result.err
+
+
+@pytest.mark.parametrize(
+    "containers",
+    [
+        pytest.param([{"healthCheck": {"command": ["NONE"]}}], id="a health check that is switched off"),
+        pytest.param(
+            [{}, {"essential": False, "healthCheck": {"command": ["CMD", "x"]}}], id="one that decides nothing"
+        ),
+    ],
+)
+def test_tasks_are_not_asked_for_where_no_health_check_decides(
+    sim: Simulator, cli: Cli, containers: list[Json]
+) -> None:
+    named = [{"name": f"c{i}", "image": "app:1", "memory": 64, **more} for i, more in enumerate(containers)]
+    sim.service("prod", "web", containers=named)
+
+    result = cli(*DEPLOY, "--skip-deployments-check")
+
+    assert result.code == 0
+    assert "DescribeTasks" not in result.operations
+
+
+def test_tasks_that_run_but_are_not_healthy_are_told_apart_from_none_running(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", health_check=True)
+    sim.image("app:2").never_healthy()
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-t", "8")
+
+    assert result.code == 22
+    assert "no task of the new deployment was healthy within 8 seconds" in result.err
+
+
+def test_where_the_health_may_not_be_read_the_deployment_decides(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True)
+    sim.deny("ecs:ListTasks")
+
+    assert cli(*DEPLOY).code == 0
+    skipping = cli("-c", "prod", "-n", "web", "-i", "app:3", "--skip-deployments-check")
+    assert skipping.code == 24
+    assert "Allow ecs:ListTasks" in skipping.err
+
+
+# --- Pacing
+
+
+def test_while_something_moves_it_looks_every_second(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    cli(*DEPLOY)
+
+    assert set(clock.slept) == {1.0}
+
+
+def test_where_nothing_moves_it_looks_less_and_less(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(1000)
+
+    cli(*DEPLOY, "-t", "180")
+
+    at_s = 0.0
+    paces = []
+    for pause_s in clock.slept:
+        paces.append((at_s, pause_s))
+        at_s += pause_s
+    assert {pause_s for when_s, pause_s in paces if when_s <= 40} == {1.0}
+    assert all(pause_s == pytest.approx(when_s / 40) for when_s, pause_s in paces[:-1] if when_s > 40)
+    assert at_s == 180
+
+
+def test_in_a_long_wait_it_looks_every_five_seconds(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(1000)
+
+    cli(*DEPLOY, "-t", "600")
+
+    assert max(clock.slept) == 5.0
+    assert len(clock.slept) < 230
+
+
+def test_once_only_the_end_is_missing_it_looks_every_second(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.world.settle_s = 100
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*DEPLOY, "-t", "200")
+
+    assert result.code == 0
+    assert clock.now() > 100
+    assert set(clock.slept) == {1.0}
+
+
+def test_a_look_is_one_call_whatever_the_number_of_tasks(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=150)
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert set(result.operations[4:]) == {"DescribeServices"}
+
+
+def test_on_a_throttle_it_backs_off_to_fifteen_seconds_and_recovers(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=60)
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "DescribeServices" and 3 <= sim.world.now_s < 40 else None
+    )
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert clock.slept[3:9] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    assert all(1.0 <= pause_s <= 2.5 for pause_s in clock.slept[9:])
+    assert "AWS throttled DescribeServices (Rate exceeded); looking again." in result.err
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.DROP_BEFORE, Fault.DROP_AFTER, Fault.THROTTLED])
+def test_a_look_that_fails_is_no_failed_deployment(sim: Simulator, cli: Cli, fault: Fault) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: (
+        fault if operation == "DescribeServices" and 0 < sim.world.now_s < 10 else None
+    )
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert sim.steady("prod", "web")
+
+
+def test_without_any_answer_the_time_out_still_holds(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR if sim.world.now_s > 0 else None
+
+    result = cli(*DEPLOY, "-t", "60")
+
+    assert result.code == 22
+    assert [call.at_s for call in result.calls if call.operation == "DescribeServices" and call.at_s <= 60][-1] == 60
+
+
+def test_without_a_time_out_five_minutes_without_an_answer_are_the_end(
+    sim: Simulator, cli: Cli, clock: SimClock
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR if sim.world.now_s > 0 else None
+
+    result = cli(*DEPLOY, "-t", "0")
+
+    assert result.code == 24
+    assert 300 < clock.now() < 330
+    assert "The outcome is unknown: deployment ecs-svc/" in result.err
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ExpiredTokenException", "ClusterNotFoundException"])
+def test_a_look_that_can_never_succeed_ends_the_watch_with_the_outcome_unknown(
+    sim: Simulator, cli: Cli, code: str
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: AwsError(code, "no") if sim.world.now_s > 0 else None
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert f"The outcome is unknown: deployment {sim.services['prod', 'web'].primary.id} of service web" in result.err
+    assert "was in progress" in result.err
+
+
+# --- Answers that are not what they seem
+
+
+def test_an_answer_from_before_what_was_seen_already_is_passed_over(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(40)
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.STALE if operation == "DescribeServices" and 20 < sim.world.now_s < 30 else None
+    )
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert result.err.count("new: 0 running, 0 pending of 1; old: 1 running") == 1
+
+
+def test_a_service_that_is_missing_for_a_moment_is_not_taken_for_deleted(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    looks = iter(range(100))
+    hidden = sim.world.services.copy()
+
+    def hide(_index: int, operation: str, _params: Json) -> None:
+        sim.world.services.update(hidden)
+        if operation == "DescribeServices" and next(looks) == 2:
+            sim.world.services.clear()
+
+    sim.on_call = hide
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+
+
+@pytest.fixture
+def proxied(sim: Simulator) -> Iterator[tuple[str, list[int]]]:
+    """A proxy before the local ECS that answers the calls with these numbers with a page of its own, and 200."""
+    broken: list[int] = []
+    seen = iter(range(1000))
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if next(seen) in broken:
+                answer = b"<html>Please log in</html>"
+            else:
+                request = urllib.request.Request(sim.url, body, dict(self.headers.items()))
+                answer = urllib.request.urlopen(request).read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", broken
+        server.shutdown()
+
+
+def test_a_look_that_is_answered_by_somebody_else_is_repeated(
+    sim: Simulator, cli: Cli, proxied: tuple[str, list[int]]
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    url, broken = proxied
+    broken += [5, 6]
+
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
+
+    assert result.code == 0
+    assert "The answer of DescribeServices cannot be read" in result.err
+
+
+def test_a_first_answer_that_cannot_be_read_ends_the_run(
+    sim: Simulator, cli: Cli, proxied: tuple[str, list[int]]
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    url, broken = proxied
+    broken += [0]
+
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
+
+    assert result.code == 24
+    assert result.changes == []

@@ -1,0 +1,236 @@
+"""Going back: the rollback, what comes between, and the command for it where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conftest import Cli
+from tests.simulator import Fault, Simulator
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json
+
+# --- Rolling back
+
+
+def test_a_failed_deployment_goes_back_and_is_stable_again(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=2)
+    sim.image("app:2").crashes(after_s=2)
+
+    result = cli(*DEPLOY, "-t", "60", "--enable-rollback", "-D", "3", "--min", "50")
+
+    assert result.code == 20
+    assert f"Rolling back to {PREFIX}/web:1" in result.lines
+    assert "Service deployment successful." not in result.out
+    assert f"The service is back on {PREFIX}/web:1, and stable." in result.err
+    assert "Deregistered web:2, a revision that failed." in result.err
+    assert result.requests("UpdateService")[1]["desiredCount"] == 2
+    assert result.requests("UpdateService")[1]["deploymentConfiguration"]["minimumHealthyPercent"] == 100
+    assert sim.running("prod", "web") == {"app:1": 2}
+    assert sim.active_revisions("web") == [1]
+
+
+def test_the_failed_revision_is_kept_while_a_deployment_still_uses_it(sim: Simulator, cli: Cli) -> None:
+    early = {"enable": True, "healthyPercent": 100, "sourceServiceRevisionCleanup": "DEFERRED"}
+    configuration = {"earlySuccessCriteria": early, "maximumPercent": 400}
+    sim.service("prod", "web", image="app:1", health_check=True, drain_s=100, deploymentConfiguration=configuration)
+    sim.image("app:2").never_healthy()
+
+    result = cli(*DEPLOY, "-t", "12", "--enable-rollback")
+
+    assert result.code == 20
+    assert "DeregisterTaskDefinition" not in result.operations
+    assert sim.active_revisions("web") == [1, 2]
+
+
+def test_the_failed_revision_can_be_kept(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=2)
+
+    result = cli(*DEPLOY, "-t", "60", "--enable-rollback", "--keep-failed-revision")
+
+    assert result.code == 20
+    assert sim.active_revisions("web") == [1, 2]
+
+
+def test_a_rollback_that_ecs_began_is_waited_for(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER)
+    sim.image("app:2").crashes(after_s=2)
+
+    result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
+
+    assert result.code == 20
+    assert "The service is going back already; waiting for that." in result.err
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition"]
+    assert sim.steady("prod", "web")
+
+
+def test_a_rollback_that_does_not_become_stable_is_said(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=2)
+    sim.image("app:1").crashes(after_s=2)
+    sim.services["prod", "web"].configuration["minimumHealthyPercent"] = 0
+    sim.services["prod", "web"].configuration["maximumPercent"] = 100
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    assert f"The rollback to {PREFIX}/web:1 did not complete" in result.err
+
+
+def test_a_rollback_that_aws_refuses_is_said(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.at(10, lambda: sim.deny("ecs:UpdateService"))
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    assert "The rollback failed. AWS denied UpdateService" in result.err
+
+
+def test_a_forced_redeploy_has_nothing_to_go_back_to(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:1").starts_after(500)
+
+    result = cli(*WEB, "--force-new-deployment", "-t", "30", "--enable-rollback")
+
+    assert result.code == 22
+    assert "Not rolled back: there is nothing to go back to, the definition is the same." in result.err
+    assert result.changes == ["UpdateService"]
+
+
+def test_a_time_out_of_a_forced_redeploy_gives_no_way_back(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:1").starts_after(500)
+
+    result = cli(*WEB, "--force-new-deployment", "-t", "30")
+
+    assert result.code == 22
+    assert "To go back:" not in result.err
+
+
+def test_a_rollback_that_is_not_complete_in_time_says_where_the_service_is_by_then(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=2)
+    sim.image("app:1").starts_after(500)
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    last = result.err.rpartition("ERROR: ")[2]
+    assert "failed, and so did its rollback" in last
+    assert f"The service now points at {PREFIX}/web:1 (ecs-svc/" in last
+    assert "still points at" not in result.err
+    assert "aws ecs update-service" not in last
+
+
+def test_expired_credentials_say_that_nothing_was_rolled_back(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.on_call = lambda index, operation, params: Fault.EXPIRED if index > 5 else None
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 24
+    assert "The rollback could not be sent. The AWS credentials have expired" in result.err
+    assert f"to {PREFIX}/web:2. That is as last seen" in result.err
+    assert "was in progress" in result.err
+
+
+# --- What comes between
+
+
+def test_a_rollback_is_not_sent_over_a_deployment_that_came_just_before_it(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    looks: list[float] = []
+
+    def deploy_before_the_rollback(index: int, operation: str, params: Json) -> None:
+        looks.append(sim.world.now_s) if operation == "DescribeServices" else None
+        if looks.count(30) == 2 and operation == "DescribeServices":
+            sim.someone_deploys("prod", "web", "app:3")
+
+    sim.world.on_call = deploy_before_the_rollback
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 23
+    assert "Not rolled back: " in result.err
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+def test_a_rollback_whose_end_cannot_be_seen_is_said(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=60)
+    sim.image("app:2").starts_after(500)
+    sim.image("app:1").starts_after(60)
+    sim.services["prod", "web"].configuration["minimumHealthyPercent"] = 0
+    sim.services["prod", "web"].configuration["maximumPercent"] = 100
+    sim.world.at(32, lambda: sim.deny("ecs:DescribeServices"))
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    assert "The outcome of the rollback is unknown. AWS denied DescribeServices" in result.err
+
+
+def second_look_at(at_s: float, sim: Simulator, act: Any) -> Any:
+    """An `on_call` that acts on the second DescribeServices of that moment: the one before a rollback."""
+    looks: list[float] = []
+
+    def on_call(index: int, operation: str, params: Json) -> Any:
+        if operation == "DescribeServices":
+            looks.append(sim.world.now_s)
+        return act() if operation == "DescribeServices" and looks.count(at_s) == 2 else None
+
+    return on_call
+
+
+def test_a_rollback_is_sent_even_after_an_answer_of_before_the_update(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.on_call = second_look_at(30, sim, lambda: Fault.STALE)
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 20
+    assert sim.running("prod", "web") == {"app:1": 1}
+
+
+def test_a_service_that_is_deleted_before_the_rollback_cannot_be_brought_back(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.on_call = second_look_at(30, sim, lambda: sim.delete_service("prod", "web"))
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    assert "The rollback failed. The service web was deleted" in result.err
+
+
+def test_a_rollback_is_not_sent_where_our_deployment_is_gone_already(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+
+    def deploy_and_forget() -> None:
+        sim.someone_deploys("prod", "web", "app:3")
+        del service.deployments[1:]
+
+    sim.world.on_call = second_look_at(30, sim, deploy_and_forget)
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 23
+    assert "Not rolled back: our deployment is not the service's PRIMARY any more." in result.err
+
+
+# --- The way back by hand
+
+
+def test_the_command_that_undoes_it_undoes_all_of_it(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration={"minimumHealthyPercent": 100})
+    sim.image("app:2").starts_after(500)
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-D", "5", "-m", "50", "-t", "10")
+
+    undo = result.err.rpartition("To go back:\n")[2]
+    assert "--desired-count 1 " in undo
+    assert "--deployment-configuration '{" in undo
+    assert undo.rstrip().endswith("--region us-east-1")

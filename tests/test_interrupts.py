@@ -1,0 +1,145 @@
+"""Interruptions: what a signal ends, what it lets finish, and what is said then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from tests.conftest import Cli, Result
+from tests.simulator import Simulator
+from tests.vocabulary import DEPLOY, PREFIX, WEB
+
+
+@pytest.mark.parametrize(("signum", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_interrupted_it_says_what_goes_on_and_how_to_undo_it(
+    sim: Simulator, cli: Cli, signum: signal.Signals, code: int, name: str
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signum))
+
+    result = cli(*DEPLOY)
+
+    deployment = sim.services["prod", "web"].primary.id
+    assert result.code == code
+    assert f"{name}: deployment {deployment} of service web goes on, to {PREFIX}/web:2." in result.err
+    assert "To undo it:\n  aws ecs update-service --cluster prod --service web" in result.err
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+def test_an_interrupted_redeploy_has_nothing_to_undo(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:1").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGINT))
+
+    result = cli(*WEB, "--force-new-deployment", "--enable-rollback")
+
+    assert result.code == 130
+    assert "goes on" in result.err
+    assert "To undo it:" not in result.err
+
+
+def test_interrupted_it_sends_the_rollback_that_was_asked_for(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 143
+    assert result.requests("UpdateService")[1]["taskDefinition"] == f"{PREFIX}/web:1"
+    assert "of service web was sent, and is not waited for." in result.err
+
+
+def test_interrupted_it_says_that_the_rollback_was_refused(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(9, lambda: sim.deny("ecs:UpdateService"))
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 143
+    assert "SIGTERM: the rollback could not be sent. AWS denied UpdateService" in result.err
+    assert "goes on" in result.err
+
+
+def test_interrupted_it_sends_no_rollback_over_somebody_elses_deployment(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(9.5, lambda: sim.someone_deploys("prod", "web", "app:3"))
+    sim.world.at(9.9, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 143
+    assert "Not rolled back: " in result.err
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+@pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "UpdateService"])
+def test_a_signal_during_a_call_that_changes_something_waits_for_its_answer(
+    sim: Simulator, cli: Cli, operation: str
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, called, params: (
+        os.kill(os.getpid(), signal.SIGTERM) if called == operation else None
+    )
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 143
+    assert result.calls[-1].status == "OK"
+    registered = operation == "RegisterTaskDefinition"
+    assert sim.active_revisions("web") == ([1] if registered else [1, 2])
+    assert ("goes on" in result.err) != registered
+
+
+def test_a_signal_before_anything_changed_leaves_everything_as_it_was(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, called, params: (
+        os.kill(os.getpid(), signal.SIGINT) if called == "DescribeTaskDefinition" else None
+    )
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 130
+    assert result.changes == []
+    assert result.err.endswith("Interrupted.\n")
+
+
+def test_the_handlers_of_the_caller_are_put_back(sim: Simulator, cli: Cli) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    sim.service("prod", "web", image="app:1")
+
+    cli(*DEPLOY)
+
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_outside_the_main_thread_it_runs_without_handlers(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(cli(*DEPLOY)))
+
+    thread.start()
+    thread.join()
+
+    assert results[0].code == 0
+
+
+def test_an_interrupted_rollback_says_that_it_was_sent(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=60)
+    sim.image("app:2").starts_after(500)
+    sim.image("app:1").starts_after(60)
+    sim.services["prod", "web"].configuration["minimumHealthyPercent"] = 0
+    sim.services["prod", "web"].configuration["maximumPercent"] = 100
+    sim.world.at(32, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 143
+    assert "SIGTERM: the rollback was sent, and is not waited for." in result.err

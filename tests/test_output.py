@@ -1,0 +1,282 @@
+"""What is printed: changes, dry run, JSON, API calls, bugs, the terminal; and never a secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from typing import Any
+
+import pytest
+
+import ecs_deploy
+from tests.conftest import Cli, SimClock
+from tests.simulator import AwsError, Simulator
+from tests.vocabulary import DEPLOY, PREFIX, WEB
+
+CANARY = "c4n4ry-v4lue"
+
+
+@pytest.fixture
+def secretive(sim: Simulator) -> Simulator:
+    """A service whose definition is full of values that nobody may read."""
+    container = {
+        "name": "web",
+        "image": "app:1",
+        "memory": 64,
+        "environment": [{"name": "PASSWORD", "value": f"{CANARY}-environment"}],
+        "secrets": [{"name": "KEY", "valueFrom": f"{CANARY}-secret"}],
+        "command": ["serve", f"--password={CANARY}-command"],
+        "logConfiguration": {
+            "logDriver": "splunk",
+            "options": {"splunk-token": f"{CANARY}-option"},
+            "secretOptions": [{"name": "splunk-token", "valueFrom": f"{CANARY}-option-secret"}],
+        },
+        "repositoryCredentials": {"credentialsParameter": f"{CANARY}-repository"},
+    }
+    sim.service("prod", "web", containers=[container])
+    return sim
+
+
+def test_a_dry_run_changes_nothing_and_shows_what_it_would_send(secretive: Simulator, cli: Cli) -> None:
+    result = cli(*DEPLOY, "-D", "2", "--dry-run")
+
+    assert result.code == 0
+    assert result.operations == ["DescribeServices", "DescribeTaskDefinition"]
+    would_register, would_send, last = result.lines[2:]
+    definition = json.loads(would_register.removeprefix("Would register: "))
+    assert definition["containerDefinitions"][0]["image"] == "app:2"
+    assert definition["containerDefinitions"][0]["environment"] == [{"name": "PASSWORD", "value": "***"}]
+    assert json.loads(would_send.removeprefix("Would send UpdateService: ")) == {
+        "cluster": "prod",
+        "service": "web",
+        "desiredCount": 2,
+        "taskDefinition": "web:<new revision>",
+    }
+    assert last == "Dry run: nothing was changed."
+    assert CANARY not in result.out + result.err
+
+
+def test_a_dry_run_of_a_definition_shows_what_it_would_register(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", "app:1")
+
+    result = cli("-d", "job", "-i", "app:2", "--dry-run")
+
+    assert result.code == 0
+    assert result.operations == ["DescribeTaskDefinition"]
+    assert [line.partition(":")[0] for line in result.lines[2:]] == ["Would register", "Dry run"]
+
+
+def test_a_dry_run_finds_the_errors_that_the_run_would_find(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    assert cli(*WEB, "-i", "other:2", "--dry-run").code == 14
+    assert cli("-c", "prod", "-n", "nobody", "-i", "app:2", "--dry-run").code == 24
+
+
+def test_verbose_prints_every_call_and_no_secret(secretive: Simulator, cli: Cli) -> None:
+    edit = ["--container-envvar", f"web=NEW={CANARY}-new", "--container-secret", f"web=OTHER={CANARY}-other"]
+    environment = {"AWS_SECRET_ACCESS_KEY": f"{CANARY}-key", "AWS_SESSION_TOKEN": f"{CANARY}-token"}
+
+    result = cli(*DEPLOY, *edit, "-v", env=environment)
+
+    said = [line for line in result.err.splitlines() if line.startswith("> ")]
+    assert result.code == 0
+    assert [line.split()[1] for line in said] == result.operations
+    assert all(re.search(r" -> [0-9a-f]{8}-0000-4000-8000-0{12}, \d+ ms$", line) for line in said)
+    assert '"image": "app:2"' in said[2]
+    assert CANARY not in result.out + result.err
+
+
+def test_verbose_prints_the_error_of_a_call(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("prod")
+
+    result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", "-v")
+
+    assert (
+        '> DescribeServices {"cluster": "nowhere", "services": ["web"]} -> ClusterNotFoundException, 0 ms' in result.err
+    )
+
+
+@pytest.mark.parametrize("refused", ["RegisterTaskDefinition", "UpdateService"])
+def test_a_secret_in_an_error_of_aws_is_masked(secretive: Simulator, cli: Cli, refused: str) -> None:
+    message = f"cannot use {CANARY}-environment with {CANARY}-new and {CANARY}-key or {CANARY}-option, says the service"
+    secretive.world.on_call = lambda index, operation, params: (
+        AwsError("ClientException", message) if operation == refused else None
+    )
+
+    edit = ["--container-envvar", f"web=NEW={CANARY}-new"]
+    result = cli(*DEPLOY, *edit, env={"AWS_SECRET_ACCESS_KEY": f"{CANARY}-key"})
+
+    assert result.code == 24
+    assert "cannot use *** with *** and *** or ***, says the service" in result.err
+    assert CANARY not in result.out + result.err
+
+
+@pytest.mark.parametrize("value", ["true", "1", "web", "app"], ids=["a boolean", "short", "the service", "the image"])
+def test_names_stay_readable_where_a_variable_has_the_same_text(sim: Simulator, cli: Cli, value: str) -> None:
+    container = {"name": "web", "image": "app:1", "memory": 64, "environment": [{"name": "A", "value": value}]}
+    sim.service("prod", "web", containers=[container])
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert "***" not in result.out + result.err
+
+
+def test_the_json_document_is_alone_on_stdout(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*DEPLOY, "--output", "json")
+
+    document = json.loads(result.out)
+    assert result.code == 0
+    assert "Service deployment successful." in result.err
+    assert document["exit_code"] == 0
+    assert document["verdict"] == "completed"
+    assert document["cluster"] == "prod"
+    assert document["service"] == "web"
+    assert document["previous_task_definition"] == f"{PREFIX}/web:1"
+    assert document["new_task_definition"] == f"{PREFIX}/web:2"
+    assert document["deployment_id"] == sim.services["prod", "web"].primary.id
+    assert document["durations"]["until_running_s"] == 3
+
+
+def test_the_json_document_says_why_it_failed(sim: Simulator, cli: Cli) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=breaker)
+    sim.image("app:2").crashes(after_s=2)
+
+    document = json.loads(cli(*DEPLOY, "--output=json").out)
+
+    assert document["exit_code"] == 1
+    assert document["verdict"] == "failed"
+    assert document["reason"] == "ECS deployment circuit breaker: tasks failed to start."
+    assert document["failed_tasks"][0]["count"] == 3
+
+
+@pytest.mark.parametrize("arguments", [["--output=json", "--nonsense"], ["-n", "web", "--output", "json"]])
+def test_the_json_document_tells_of_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*arguments)
+
+    document = json.loads(result.out)
+    assert document["exit_code"] == result.code != 0
+    assert document["error"] in result.err
+
+
+def test_the_json_document_tells_of_a_dry_run(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    document = json.loads(cli(*DEPLOY, "--output", "json", "--dry-run").out)
+
+    assert (document["exit_code"], document["verdict"]) == (0, "dry run")
+
+
+def test_on_a_terminal_progress_is_one_line_that_redraws_itself(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(20)
+
+    result = cli(*DEPLOY, tty=True, env={"TERM": "xterm", "COLUMNS": "50"})
+
+    drawn = re.findall(r"(\[ *\d+ s\][^\r\n]*)\r\x1b\[K", result.err)
+    assert result.code == 0
+    assert len(drawn) > 20
+    assert all(len(line) < 50 for line in drawn)
+    assert not re.search(r"\[ +\d+ s\][^\r]*\n", result.err)
+    assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize(("tty", "term"), [(False, "xterm"), (True, "dumb")], ids=["a file", "a dumb terminal"])
+def test_elsewhere_a_line_is_printed_when_something_has_changed(sim: Simulator, cli: Cli, tty: bool, term: str) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=5)
+    sim.image("app:2").starts_after(60)
+
+    result = cli(*DEPLOY, tty=tty, env={"TERM": term})
+
+    told = [line.partition("] ")[2] for line in result.err.splitlines() if line.startswith("[")]
+    assert "\r" not in result.err
+    assert told == [
+        "new: 0 running, 0 pending of 1; old: 1 running",
+        "new: 0 running, 1 pending of 1; old: 1 running",
+        "new: 1 running, 0 pending of 1; old: 1 running",
+        "new: 1 running, 0 pending of 1; old: none left",
+    ]
+
+
+class Broken(io.StringIO):
+    """An output that takes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, text: str) -> int:
+        raise self._error
+
+
+@pytest.mark.parametrize("stream", ["closed", "broken", "ascii"])
+def test_an_output_that_cannot_be_written_never_ends_a_deployment(
+    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=1)
+    sim.services["prod", "web"].add_event("ümläut")
+    sim.world.at(1, lambda: sim.services["prod", "web"].add_event("日本"))
+    for name, value in sim.environment().items():
+        monkeypatch.setenv(name, value)
+    streams: Any = {
+        "closed": Broken(ValueError("I/O operation on closed file")),
+        "broken": Broken(BrokenPipeError(32, "Broken pipe")),
+        "ascii": io.TextIOWrapper(io.BytesIO(), "ascii"),
+    }
+
+    code = ecs_deploy.main(list(DEPLOY), env=os.environ, out=streams[stream], err=streams[stream], clock=clock)
+
+    assert code == 0
+    assert sim.steady("prod", "web")
+    if stream == "ascii":
+        assert b"event: (service web) \\u65e5\\u672c\n" in streams[stream].buffer.getvalue()
+
+
+def test_a_bug_is_said_to_be_one_with_a_traceback_without_secrets(
+    sim: Simulator, cli: Cli, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = {"name": "web", "image": "app:1", "memory": 64}
+    sim.service("prod", "web", containers=[{**container, "environment": [{"name": "PASSWORD", "value": CANARY}]}])
+
+    def break_down(seconds: float) -> None:
+        raise RuntimeError(f"the clock fell off the wall, says {CANARY}")
+
+    monkeypatch.setattr(clock, "sleep", break_down)
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 70
+    assert "RuntimeError: the clock fell off the wall, says ***" in result.err
+    assert "ERROR: This is a bug in ecs-deploy" in result.err
+    assert "Check the service: the deployment may have begun." in result.err
+    assert CANARY not in result.out + result.err
+
+
+def test_the_changes_of_the_service_are_printed_too(sim: Simulator, cli: Cli) -> None:
+    configuration = {"minimumHealthyPercent": 100, "maximumPercent": 200}
+    sim.service("prod", "web", desired_count=2, deploymentConfiguration=configuration)
+
+    result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-D", "4", "-m", "50", "-M", "200")
+
+    assert result.code == 0
+    changed = result.err.partition("Changes:\n")[2].splitlines()[:3]
+    assert changed == [
+        "  ~ web: image app:1 -> app:2",
+        "  ~ service: desiredCount 2 -> 4",
+        "  ~ service: minimumHealthyPercent 100 -> 50",
+    ]
+
+
+def test_a_forced_redeploy_says_what_it_redeploys(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli("-c", "prod", "-n", "web", "--force-new-deployment")
+
+    assert result.code == 0
+    assert "Redeploying web:1: app:1" in result.err

@@ -1,0 +1,18 @@
+"""What the tests of deploying say again and again: the service `web`, the command that deploys it, its ARNs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conftest import Result
+
+Json = dict[str, Any]
+PREFIX = "arn:aws:ecs:us-east-1:123456789012:task-definition"
+WEB = ("-c", "prod", "-n", "web")
+DEPLOY = (*WEB, "-i", "app:2")
+BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+
+
+def last_paragraph(result: Result) -> list[str]:
+    """What stands at the end of stderr, from the last ERROR on."""
+    return ("ERROR:" + result.err.rpartition("ERROR:")[2]).splitlines()
