@@ -45,6 +45,15 @@ def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
     assert 'bash -c "$command"' in script
 
 
+def test_every_link_within_the_repository_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT)
+    titles = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    places = {"#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    assert "#options" in links
+    assert [link for link in links if link not in places and not (ROOT / link).is_file()] == []
+
+
 def against_the_local_ecs(*argv: str) -> subprocess.CompletedProcess[str]:
     """One run of the program as a process of its own; the world runs faster than real time."""
     command = [sys.executable, "-m", "tests.simulator", "--rate", "2", "--", sys.executable, "ecs_deploy.py", *argv]
