@@ -4222,8 +4222,8 @@ def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
     if not rollout.undo:
         return {}
-    service = refresh(ctx, rollout, retries=True)
     ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
+    service = refresh(ctx, rollout, retries=True)
     if primary_of(service).get("id") not in ours:
         ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
         return {}
