@@ -17,7 +17,8 @@ import pytest
 from ecs_deploy import Exit
 from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
-from tests.simulator.instances import Group, Instance
+from tests.simulator.groups import Group
+from tests.simulator.instances import Instance
 from tests.test_replace_instances import REPLACE, assert_replaced, policy, workers
 
 SEEDS = int(os.environ.get("REPLACEMENT_SEEDS", "10"))
