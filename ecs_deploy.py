@@ -5025,6 +5025,7 @@ def put_back(ctx: Context, run: Replacement) -> bool:
     """
     try:
         run.fleet = fleet = look_at_fleet(ctx, run)
+        run.expected = (fleet.desired,)
         if not fleet.claim or fleet.claim.by != run.me:
             return True
         if back := unfinished(run):
@@ -5043,24 +5044,25 @@ def put_back(ctx: Context, run: Replacement) -> bool:
 
 def unfinished(run: Replacement) -> list[Instance]:
     """The instances that this run has set DRAINING, or taken over so, and that are not empty yet."""
-    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and i.draining and not i.empty]
+    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not i.empty]
 
 
 def left_over(ctx: Context, run: Replacement) -> str:
-    """How the group stands as last seen, and the commands that mend it."""
+    """How the group stands as last seen, or as it was last told to be; and the commands that mend it."""
     fleet, options, said = run.fleet, run.options, list[str]()
     cluster, group = shell_word(options.cluster), shell_word(options.group)
     if back := unfinished(run):
         active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
         said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
         said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
-    if fleet.desired > fleet.capacity:
+    desired = run.expected[-1]
+    if desired > fleet.capacity:
         said.append(
-            f"{options.group} is left with a desired capacity of {fleet.desired}, {fleet.capacity} before. Do not lower"
+            f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
             " it by hand: the group would choose itself which instance to terminate, with the tasks on it."
         )
     again = f"  ecs-deploy replace-instances --cluster {cluster} --asg {group} {ctx.aws.place}"
-    return "\n".join([*said, "To go on, and to take back what is left:", again])
+    return "\n".join([*said, "To go on, which takes back what is left:", again])
 
 
 # An instance refresh
