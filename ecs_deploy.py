@@ -4768,7 +4768,8 @@ class Replacement(Record):
     @property
     def by_refresh(self) -> bool:
         """True if the group's own engine does the work: ECS drains what it terminates, or it is at work already."""
-        return bool(self.refresh) or (self.provider.get("managedDraining") == "ENABLED" and not self.fleet.claim)
+        drains = self.provider.get("managedDraining") == "ENABLED"
+        return bool(self.refresh) or (drains and not self.claim and not self.fleet.claim)
 
 
 def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
@@ -4783,9 +4784,11 @@ def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
             return Exit.OK
         ctx.report.learn(verdict="failed", replaced=run.replaced)
         carry_on(ctx, run)
+    if run.replaced:
+        ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
     require_current(ctx, run)
-    done = f"Instances replaced in {options.group}: {len(run.replaced)}"
-    ctx.report.line(done if run.replaced else f"Nothing to replace in {options.group}.")
+    if not run.replaced:
+        ctx.report.line(f"Nothing to replace in {options.group}.")
     ctx.report.learn(verdict="completed" if run.replaced else "nothing to do")
     return Exit.OK
 
@@ -4811,7 +4814,7 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
     run.known = frozenset(instance.id for instance in run.fleet.instances)
     run.joined = set(run.known)
     run.size = batch_size(*options.batch, len(run.known))
-    if under_way := refreshes_of(ctx, run)[0]:
+    if run.fleet.left and (under_way := refreshes_of(ctx, run)[0]):
         follow(ctx, run, str(under_way["InstanceRefreshId"]))
     return run
 
@@ -4894,10 +4897,10 @@ def carry_on(ctx: Context, run: Replacement) -> None:
         left_s = run.moved_s + (run.options.timeout_s or FOREVER_S) - now_s
         if step.act is Act.WAIT:
             show_progress(ctx, run, step)
-            if left_s <= 0:
-                followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
-                waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for)}"
-                raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
+        if left_s <= 0:
+            followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
+            waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for or (step.act.value,))}"
+            raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
         ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, patience.backoff_s), left_s)))
 
 
@@ -5043,8 +5046,9 @@ def put_back(ctx: Context, run: Replacement) -> bool:
 
 
 def unfinished(run: Replacement) -> list[Instance]:
-    """The instances that this run has set DRAINING, or taken over so, and that are not empty yet."""
-    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not i.empty]
+    """The instances that this run has set DRAINING, or taken over so, and that cannot be spared: they are not empty."""
+    spare = max(run.expected) > run.fleet.capacity
+    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not (i.empty and spare)]
 
 
 def left_over(ctx: Context, run: Replacement) -> str:
@@ -5055,7 +5059,7 @@ def left_over(ctx: Context, run: Replacement) -> str:
         active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
         said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
         said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
-    desired = run.expected[-1]
+    desired = max(run.expected)
     if desired > fleet.capacity:
         said.append(
             f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
