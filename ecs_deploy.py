@@ -4758,7 +4758,9 @@ class Replacement(Record):
     unsteady: Mapping[str, str] | None = None
     claim: Claim | None = None  # ours
     claimed_s: float = 0.0
-    expected: tuple[int, ...] = ()  # what the desired capacity may be by our own doing
+    expected: tuple[
+        int, ...
+    ] = ()  # the desired capacity that we asked for last, after those that a look may still show
     taken: str = ""
     other: Claim | None = None
     other_s: float = 0.0
@@ -4957,9 +4959,11 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
     elif step.act is Act.TERMINATE:
         for instance in step.instances:
             run.terminated.add(instance.id)
-            run.expected = (*run.expected, run.expected[-1] - instance.weight)
+            lowered = run.expected[-1] - instance.weight
+            run.expected = (lowered, *run.expected)
             params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
+            run.expected = (*run.expected, lowered)
     elif step.act is Act.RELEASE:
         remove_claim(ctx, run)
 
@@ -5047,7 +5051,7 @@ def put_back(ctx: Context, run: Replacement) -> bool:
 
 def unfinished(run: Replacement) -> list[Instance]:
     """The instances that this run has set DRAINING, or taken over so, and that cannot be spared: they are not empty."""
-    spare = max(run.expected) > run.fleet.capacity
+    spare = run.expected[-1] > run.fleet.capacity
     return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not (i.empty and spare)]
 
 
@@ -5059,7 +5063,7 @@ def left_over(ctx: Context, run: Replacement) -> str:
         active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
         said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
         said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
-    desired = max(run.expected)
+    desired = run.expected[-1]
     if desired > fleet.capacity:
         said.append(
             f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
