@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -67,17 +68,23 @@ def sim(_simulator: Simulator) -> Iterator[Simulator]:
     assert _simulator.violations == []
 
 
+BOOTED_S = 2_718_281.0
+"""The program's clock at world time zero: monotonic, so neither zero nor the epoch of AWS's timestamps."""
+
+
 class SimClock:
-    """The world's time as the program's clock: to sleep is to advance it."""
+    """The world's time as the program's clock: to sleep is to advance it, and what `time.sleep` refuses is refused."""
 
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
         self.slept: list[float] = []
 
     def now(self) -> float:
-        return self._sim.world.now_s
+        return BOOTED_S + self._sim.world.now_s
 
     def sleep(self, seconds: float) -> None:
+        if not 0 <= seconds < threading.TIMEOUT_MAX:
+            raise ValueError(f"nobody can sleep for {seconds} s")
         self.slept.append(seconds)
         self._sim.advance(seconds)
 

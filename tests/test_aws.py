@@ -445,7 +445,7 @@ def test_nothing_is_read_from_the_input(web: Simulator, cli: Cli) -> None:
 
 
 def test_the_command_ignores_empty_variables_that_would_hide_a_profiles_settings(
-    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sim.service("prod", "web")
     config = tmp_path / "config"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json
 
@@ -67,9 +67,7 @@ def test_the_update_may_not_be_visible_at_once(sim: Simulator, cli: Cli, reads: 
     assert sim.steady("prod", "web")
 
 
-def test_a_deployment_that_never_becomes_visible_is_superseded_after_15_seconds(
-    sim: Simulator, cli: Cli, clock: SimClock
-) -> None:
+def test_a_deployment_that_never_becomes_visible_is_superseded_after_15_seconds(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", desired_count=0)
     sim.world.stale_reads = 1000
     sim.services["prod", "web"].scale(1)
@@ -77,19 +75,17 @@ def test_a_deployment_that_never_becomes_visible_is_superseded_after_15_seconds(
     result = cli(*WEB, "--force-new-deployment")
 
     assert result.code == 23
-    assert clock.now() == 15
+    assert sim.now_s == 15
 
 
-def test_the_definition_that_is_back_after_15_unseen_seconds_is_a_failure(
-    sim: Simulator, cli: Cli, clock: SimClock
-) -> None:
+def test_the_definition_that_is_back_after_15_unseen_seconds_is_a_failure(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.world.stale_reads = 1000
 
     result = cli(*DEPLOY)
 
     assert result.code == 1
-    assert clock.now() == 15
+    assert sim.now_s == 15
     assert "Service deployment successful." not in result.out
 
 
@@ -376,9 +372,7 @@ def test_a_refused_redeploy_leaves_nothing_to_clean_up(sim: Simulator, cli: Cli)
     assert result.changes == ["UpdateService"]
 
 
-def test_a_registration_waits_while_others_use_up_the_budget_of_the_account(
-    sim: Simulator, cli: Cli, clock: SimClock
-) -> None:
+def test_a_registration_waits_while_others_use_up_the_budget_of_the_account(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.world.on_call = lambda index, operation, params: (
         Fault.THROTTLED if operation == "RegisterTaskDefinition" and sim.world.now_s < 40 else None
@@ -389,4 +383,4 @@ def test_a_registration_waits_while_others_use_up_the_budget_of_the_account(
     assert result.code == 0
     assert result.requests("UpdateService")[0]["taskDefinition"] == f"{PREFIX}/web:2"
     assert sim.active_revisions("web") == [1, 2]
-    assert clock.now() > 40
+    assert sim.now_s > 40

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, Json, last_paragraph
 
@@ -116,7 +116,7 @@ def test_a_service_that_is_deleted_under_way_is_a_failure(sim: Simulator, cli: C
     assert last_paragraph(result)[1] == "Create the service again, or deploy to another one."
 
 
-def test_after_as_many_stopped_tasks_as_allowed_it_gives_up(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_after_as_many_stopped_tasks_as_allowed_it_gives_up(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=2)
 
@@ -124,7 +124,7 @@ def test_after_as_many_stopped_tasks_as_allowed_it_gives_up(sim: Simulator, cli:
 
     assert result.code == 1
     assert "2 of its tasks stopped (--fail-fast)" in last_paragraph(result)[0]
-    assert clock.now() < 30
+    assert sim.now_s < 30
 
 
 def test_a_service_that_is_gone_without_a_trace_is_a_failure(sim: Simulator, cli: Cli) -> None:
