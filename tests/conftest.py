@@ -94,14 +94,21 @@ def clock(sim: Simulator) -> SimClock:
     return SimClock(sim)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
     """How a run ended, what it wrote, and the API calls that it made."""
 
-    code: int
+    ended_with: int
     out: str
     err: str
     calls: tuple[Call, ...] = ()
+    code_was_read: bool = False
+
+    @property
+    def code(self) -> int:
+        """Its exit code; where the test never reads it, it must be 0."""
+        self.code_was_read = True
+        return self.ended_with
 
     @property
     def lines(self) -> list[str]:
@@ -138,15 +145,22 @@ class _Stream(StringIO):
 
 
 @pytest.fixture
-def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """`cli("-c", "prod", …, env={…})` runs the program in this process, against `sim` and in its time.
 
-    A variable that is None in `env` is not set.
+    A variable that is None in `env` is not set. A run whose `code` the test never reads must end with 0, and none
+    with a bug of the program, unless that is what is asked for.
     """
     import ecs_deploy
 
+    results: list[Result] = []
+
     def run(
-        *argv: str, env: dict[str, str | None] | None = None, tty: bool = False, stdin: str | None = None
+        *argv: str,
+        env: dict[str, str | None] | None = None,
+        tty: bool = False,
+        stdin: str | None = None,
+        bug: bool = False,
     ) -> Result:
         for name, value in {**sim.environment(), **(env or {})}.items():
             if value is None:
@@ -159,7 +173,11 @@ def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Cli
         before = len(sim.calls)
         code = int(ecs_deploy.main(list(argv), env=os.environ, out=out, err=err, clock=clock))
         result = Result(code, out.getvalue(), err.getvalue(), tuple(sim.calls[before:]))
-        assert code == 70 or "Traceback (most recent call last)" not in result.out + result.err
+        results.append(result)
+        ended_by_bug = code == ecs_deploy.Exit.BUG or "Traceback (most recent call last)" in result.out + result.err
+        assert ended_by_bug == bug, result.err
         return result
 
-    return run
+    yield run
+    unread = [(result.ended_with, result.err) for result in results if not result.code_was_read]
+    assert [run for run in unread if run[0]] == [], "a code other than 0 that the test does not look at"

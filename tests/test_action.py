@@ -175,8 +175,10 @@ def test_no_input_has_a_default_is_required_or_reaches_the_command_line() -> Non
 
 
 def test_every_declared_output_is_set(shop: Simulator, step: Run) -> None:
-    assert set(step("{cluster: prod, service_name: web, image: shop/web:2}").outputs) == set(ACTION["outputs"])
-    assert set(step("").outputs) == set(ACTION["outputs"])
+    deployed, refused = step("{cluster: prod, service_name: web, image: shop/web:2}"), step("")
+
+    assert (deployed.code, refused.code) == (Exit.OK, Exit.NO_TARGET)
+    assert set(deployed.outputs) == set(refused.outputs) == set(ACTION["outputs"])
 
 
 # Inputs

@@ -472,7 +472,9 @@ def test_toml_is_read_and_its_mistakes_have_lines(sim: Simulator, cli: Cli) -> N
         " 0 entries where there should be between 1 and 16 (line 14)",
     ]
     Path("a.toml").write_text("version = ")
-    assert "not TOML" in cli("app", "-t", "2", "-f", "a.toml").err
+    result = cli("app", "-t", "2", "-f", "a.toml")
+    assert result.code == Exit.USAGE
+    assert "not TOML" in result.err
 
 
 @pytest.mark.parametrize(
@@ -578,6 +580,7 @@ def test_the_reasons_of_several_missing_things_come_with_all_their_hints(sim: Si
 
     result = cli("app", "--image-tag", "2")
 
+    assert result.code == Exit.AWS
     assert "Give a family with an ACTIVE revision" in result.err
     assert "The services of the cluster: web, worker" in result.err
 

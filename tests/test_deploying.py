@@ -172,9 +172,13 @@ def test_a_service_that_is_not_found_is_followed_by_those_that_are(sim: Simulato
 
 
 def test_where_there_is_nothing_to_list_that_is_said(sim: Simulator, cli: Cli) -> None:
-    assert "There are no clusters in us-east-1." in cli(*DEPLOY).err
+    without_clusters = cli(*DEPLOY)
     sim.cluster("prod")
-    assert "There are no services of the cluster." in cli(*DEPLOY).err
+    without_services = cli(*DEPLOY)
+
+    assert (without_clusters.code, without_services.code) == (24, 24)
+    assert "There are no clusters in us-east-1." in without_clusters.err
+    assert "There are no services of the cluster." in without_services.err
 
 
 @pytest.mark.parametrize("cluster", ["prod", "nowhere"])

@@ -175,8 +175,9 @@ def test_where_nothing_moves_it_looks_less_and_less(sim: Simulator, cli: Cli, cl
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(1000)
 
-    cli(*DEPLOY, "-t", "180")
+    result = cli(*DEPLOY, "-t", "180")
 
+    assert result.code == 22
     at_s = 0.0
     paces = []
     for pause_s in clock.slept:

@@ -106,6 +106,7 @@ class Account:
 
     def sleep(self, seconds: float) -> None:
         """Agents join and instances drain."""
+        assert 0 <= seconds < float("inf")
         self.now_s += seconds
         registered = self.registered()
         for instance_id in self.members():

@@ -94,6 +94,7 @@ def test_verbose_prints_the_error_of_a_call(sim: Simulator, cli: Cli) -> None:
 
     result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", "-v")
 
+    assert result.code == 24
     assert (
         '> DescribeServices {"cluster": "nowhere", "services": ["web"]} -> ClusterNotFoundException, 0 ms' in result.err
     )
@@ -148,9 +149,10 @@ def test_the_json_document_says_why_it_failed(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=breaker)
     sim.image("app:2").crashes(after_s=2)
 
-    document = json.loads(cli(*DEPLOY, "--output=json").out)
+    result = cli(*DEPLOY, "--output=json")
 
-    assert document["exit_code"] == 1
+    document = json.loads(result.out)
+    assert document["exit_code"] == result.code == 1
     assert document["verdict"] == "failed"
     assert document["reason"] == "ECS deployment circuit breaker: tasks failed to start."
     assert document["failed_tasks"][0]["count"] == 3
@@ -249,7 +251,7 @@ def test_a_bug_is_said_to_be_one_with_a_traceback_without_secrets(
 
     monkeypatch.setattr(clock, "sleep", break_down)
 
-    result = cli(*DEPLOY)
+    result = cli(*DEPLOY, bug=True)
 
     assert result.code == 70
     assert "RuntimeError: the clock fell off the wall, says ***" in result.err

@@ -189,14 +189,20 @@ def test_a_log_without_lines_is_not_shown(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", containers=[logged("web")], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").crashes(after_s=2)
 
-    assert "Last log lines" not in cli(*DEPLOY, "-t", "300").err
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 1
+    assert "Last log lines" not in result.err
 
 
 def test_the_log_of_a_container_that_never_started_is_not_asked_for(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", containers=[logged("web")], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").cannot_be_pulled()
 
-    assert "GetLogEvents" not in cli(*DEPLOY, "-t", "300").operations
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 1
+    assert "GetLogEvents" not in result.operations
 
 
 def test_a_log_that_may_not_be_read_does_not_hide_the_failure(sim: Simulator, cli: Cli) -> None:
