@@ -7,8 +7,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tests.simulator import Call, Simulator
+from tests.terminal import Screen, Terminal
 
 settings.register_profile("local", max_examples=60, deadline=None)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
@@ -78,6 +79,7 @@ class SimClock:
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
         self.slept: list[float] = []
+        self.before_sleep: Callable[[], object] = lambda: None
 
     def now(self) -> float:
         return BOOTED_S + self._sim.world.now_s
@@ -85,6 +87,7 @@ class SimClock:
     def sleep(self, seconds: float) -> None:
         if not 0 <= seconds < threading.TIMEOUT_MAX:
             raise ValueError(f"nobody can sleep for {seconds} s")
+        self.before_sleep()
         self.slept.append(seconds)
         self._sim.advance(seconds)
 
@@ -102,6 +105,8 @@ class Result:
     out: str
     err: str
     calls: tuple[Call, ...] = ()
+    screens: Sequence[Screen] = field(default=(), repr=False)
+    """On a terminal: what it showed each time the program waited, and in the end."""
     code_was_read: bool = False
 
     @property
@@ -131,17 +136,23 @@ class Result:
 
 
 Cli = Callable[..., Result]
+SCREEN = {"TERM": "xterm", "COLUMNS": "200", "LINES": "100"}
 
 
 class _Stream(StringIO):
-    """A text stream that may claim to be a terminal."""
+    """A text stream that may be shown on a terminal."""
 
-    def __init__(self, *, tty: bool) -> None:
+    def __init__(self, terminal: Terminal | None) -> None:
         super().__init__()
-        self._tty = tty
+        self._terminal = terminal
 
     def isatty(self) -> bool:
-        return self._tty
+        return self._terminal is not None
+
+    def write(self, text: str) -> int:
+        if self._terminal:
+            self._terminal.write(text)
+        return super().write(text)
 
 
 @pytest.fixture
@@ -162,17 +173,26 @@ def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Ite
         stdin: str | None = None,
         bug: bool = False,
     ) -> Result:
-        for name, value in {**sim.environment(), **(env or {})}.items():
+        for name, value in {**sim.environment(), **(SCREEN if tty else {}), **(env or {})}.items():
             if value is None:
                 monkeypatch.delenv(name, raising=False)
             else:
                 monkeypatch.setenv(name, value)
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", StringIO(stdin))
-        out, err = _Stream(tty=tty), _Stream(tty=tty)
+        terminal = Terminal(int(os.environ["COLUMNS"]), int(os.environ["LINES"])) if tty else None
+        screens: list[Screen] = []
+
+        def look() -> None:
+            if terminal:
+                screens.append(terminal.shown())
+
+        clock.before_sleep = look
+        out, err = _Stream(terminal), _Stream(terminal)
         before = len(sim.calls)
         code = int(ecs_deploy.main(list(argv), env=os.environ, out=out, err=err, clock=clock))
-        result = Result(code, out.getvalue(), err.getvalue(), tuple(sim.calls[before:]))
+        look()
+        result = Result(code, out.getvalue(), err.getvalue(), tuple(sim.calls[before:]), screens)
         results.append(result)
         ended_by_bug = code == ecs_deploy.Exit.BUG or "Traceback (most recent call last)" in result.out + result.err
         assert ended_by_bug == bug, result.err
