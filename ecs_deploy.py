@@ -3883,6 +3883,9 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.seen.back
+    if back and back.state is RolloutState.SUPERSEDED:
+        ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
+        return Exit.SUPERSEDED
     if back is None or not back.succeeded:
         reason = back.reason if back and back.reason else "its end was not seen"
         to = back.target.definition if back else rollout.target.previous_definition
@@ -3907,8 +3910,8 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 def join_rollback(ctx: Context, rollout: Rollout) -> None:
     """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
-    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     primary = primary_of(rollout.seen.last)
+    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     if rollout.seen.native_state:
         primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
     begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
@@ -4476,7 +4479,7 @@ def report_app(ctx: Context, results: Results) -> int:
     return results.code
 
 
-# --- Instances: what the answers mean -------------------------------------------------------- pure: no I/O
+# --- Instances ------------------------------------------------------------------------------ pure: no I/O
 
 REPLACING_TAG = "ecs-deploy:replacing"  # on a group: the capacity to return to, and the run that sees to it
 BEAT_S = 30.0  # a run renews its tag so often
