@@ -1012,142 +1012,96 @@ def number(described: JSON, member: str) -> int:
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
     """The counts of our deployment in a DescribeServices answer."""
-    deployments = service.get("deployments") or []
     ours = find_deployment(service, deployment_id) or {}
+    others = [d for d in service.get("deployments") or [] if d.get("id") != deployment_id]
     return Counts(
         running=number(ours, "runningCount"),
         pending=number(ours, "pendingCount"),
         desired=number(ours, "desiredCount"),
         failed=number(ours, "failedTasks"),
-        old_running=sum(number(d, "runningCount") for d in deployments if d.get("id") != deployment_id),
+        old_running=sum(number(d, "runningCount") for d in others),
     )
 
 
-class View(Record):
-    """A DescribeServices answer as it bears on one roll-out; the rules of `rollout_verdict` ask it."""
-
-    service: JSON
-    target: Target
-    young: bool  # the update was seconds ago, so what is not shown may still come
-
-    @property
-    def ours(self) -> JSON:
-        """The deployment that is judged, or {}."""
-        return find_deployment(self.service, self.target.deployment_id) or {}
-
-    @property
-    def primary(self) -> JSON:
-        """The PRIMARY deployment, or {}."""
-        return primary_of(self.service)
-
-    @property
-    def outdated(self) -> bool:
-        """True if the answer is from before our update, or may be."""
-        changed = changed_s(self.service)
-        if changed < self.target.after_s or (changed == self.target.after_s > 0 and not self.ours):
-            return True
-        if self.target.left_id and self.primary.get("id") == self.target.left_id:
-            return True
-        proof = self.told_failed or stamp_s(self.primary) > self.target.after_s > 0
-        return not self.ours and not proof and self.young
-
-    @property
-    def told_failed(self) -> bool:
-        """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
-        told = f"(deployment {self.target.deployment_id}) deployment failed"
-        return any(told in str(event.get("message")) for event in self.service.get("events") or [])
-
-    @property
-    def displaced(self) -> bool:
-        """True if another deployment is PRIMARY."""
-        return self.ours.get("status") != "PRIMARY"
-
-    @property
-    def by_ecs(self) -> bool:
-        """True if ECS itself made the previous definition PRIMARY again (of a forced redeploy: the same one)."""
-        definition = self.primary.get("taskDefinition") or ""
-        back_to = self.target.previous_definition or (self.target.definition if self.told_failed else "")
-        return "rolling back" in self.said.lower() or (definition == back_to != "")
-
-    @property
-    def said(self) -> str:
-        """What ECS says of the PRIMARY deployment."""
-        return str(self.primary.get("rolloutStateReason") or "")
-
-    @property
-    def done(self) -> bool:
-        """True if our deployment is complete."""
-        deployments = self.service.get("deployments") or []
-        settled = number(self.ours, "runningCount") == number(self.ours, "desiredCount")
-        if self.ours.get("rolloutState") is None or self.target.steady:
-            complete = self.ours.get("rolloutState") in (None, "COMPLETED")
-            asked = self.target.desired in (None, number(self.ours, "desiredCount"))
-            return complete and settled and asked and len(deployments) == 1
-        return bool(self.ours["rolloutState"] == "COMPLETED")
-
-    def went_back(self) -> Verdict:
-        """ECS's own rollback, done or not; the reason is ECS's where it gave one."""
-        definition = short_name(str(self.primary.get("taskDefinition")))
-        if self.ours.get("rolloutState") == "FAILED":
-            why = f"{undotted(self.failure)}; ECS is rolling back to {definition}"
-        elif "rolling back" in self.said.lower():
-            why = f"{theirs(self.said.rstrip('.'))} ({definition})"
-        else:
-            made = f"{self.primary.get('id')} made the previous task definition PRIMARY again"
-            why = f"{'ECS said that the deployment failed' if self.told_failed else made} ({definition})"
-        back = self.primary.get("rolloutState") == "COMPLETED" or (
-            self.displaced and not self.primary.get("rolloutState")
-        )
-        return Verdict(RolloutState.ROLLED_BACK if back else RolloutState.ROLLING_BACK, why)
-
-    @property
-    def failure(self) -> str:
-        """Why ECS says that our deployment failed."""
-        said = str(self.ours.get("rolloutStateReason") or "")
-        return theirs(said) if said else "ECS marked the deployment as FAILED"
-
-    def superseded(self) -> Verdict:
-        """Somebody else's deployment is PRIMARY."""
-        named = f"{self.primary.get('id')} ({short_name(str(self.primary.get('taskDefinition') or ''))})"
-        by = named if self.primary.get("id") else "another deployment"
-        return Verdict(RolloutState.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
-
-
-_ROLLOUT_RULES: tuple[tuple[Callable[[View], object], Callable[[View], Verdict]], ...] = (  # the first that holds
-    (lambda v: not v.service and v.young, lambda v: Verdict(RolloutState.WAITING, "not visible")),
-    (lambda v: not v.service, lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (lambda v: v.service.get("status") == "INACTIVE", lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (
-        lambda v: v.service.get("status") == "DRAINING",
-        lambda v: Verdict(RolloutState.GONE, "the service is being deleted (DRAINING)"),
-    ),
-    (lambda v: v.outdated, lambda v: Verdict(RolloutState.WAITING, "not visible yet")),
-    (lambda v: v.ours.get("rolloutState") == "FAILED" and v.primary and v.displaced, View.went_back),
-    (lambda v: v.ours.get("rolloutState") == "FAILED", lambda v: Verdict(RolloutState.FAILED, v.failure)),
-    (lambda v: v.displaced and v.by_ecs, View.went_back),
-    (lambda v: v.displaced, View.superseded),
-    (lambda v: v.done, lambda v: Verdict(RolloutState.COMPLETED, theirs(v.said))),
-    (lambda v: True, lambda v: Verdict(RolloutState.WAITING, theirs(v.said))),
-)
-
-
 def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
-    """What a DescribeServices answer means for our deployment.
+    """What a DescribeServices answer means for our deployment: the first row that holds.
 
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
-    view = View(service or {}, target, since_update_s < UNSEEN_GRACE_S)
-    return next(verdict(view) for holds, verdict in _ROLLOUT_RULES if holds(view))
+    service, young = service or {}, since_update_s < UNSEEN_GRACE_S
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    status, said = service.get("status"), theirs(primary.get("rolloutStateReason") or "")
+    displaced = ours.get("status") != "PRIMARY"
+    back = _back_by_ecs(service, target) if displaced else ""
+    is_back = (primary.get("rolloutState") or "COMPLETED") == "COMPLETED"
+    runs = short_name(str(primary.get("taskDefinition")))
+    other = f"{primary.get('id')} ({runs})" if primary else "another deployment"
+    rows: tuple[tuple[object, RolloutState, str], ...] = (
+        (not service and young, RolloutState.WAITING, "not visible"),
+        (not service or status == "INACTIVE", RolloutState.GONE, "the service was deleted"),
+        (status == "DRAINING", RolloutState.GONE, "the service is being deleted (DRAINING)"),
+        (is_outdated(service, target, young=young), RolloutState.WAITING, "not visible yet"),
+        (back, RolloutState.ROLLED_BACK if is_back else RolloutState.ROLLING_BACK, back),
+        (ours.get("rolloutState") == "FAILED", RolloutState.FAILED, _failure(ours)),
+        (displaced, RolloutState.SUPERSEDED, f"{other} is the service's PRIMARY deployment now"),
+        (_is_done(service, ours, target), RolloutState.COMPLETED, said),
+        (True, RolloutState.WAITING, said),
+    )
+    return next(Verdict(state, reason) for holds, state, reason in rows if holds)
 
 
-_SERVICE_DEPLOYMENT_STATES = {
-    "SUCCESSFUL": RolloutState.COMPLETED,
-    "STOPPED": RolloutState.FAILED,
-    "ROLLBACK_REQUESTED": RolloutState.ROLLING_BACK,
-    "ROLLBACK_IN_PROGRESS": RolloutState.ROLLING_BACK,
-    "ROLLBACK_SUCCESSFUL": RolloutState.ROLLED_BACK,
-    "ROLLBACK_FAILED": RolloutState.ROLLBACK_FAILED,
+def is_outdated(service: JSON, target: Target, *, young: bool) -> bool:
+    """True if the answer is from before our update, or may be; if that is `young`, what is not shown may still come."""
+    changed, primary = changed_s(service), primary_of(service)
+    shown = find_deployment(service, target.deployment_id) is not None
+    before = changed < target.after_s or (changed == target.after_s > 0 and not shown)
+    proof = _told_failed(service, target) or stamp_s(primary) > target.after_s > 0
+    left = bool(target.left_id) and primary.get("id") == target.left_id
+    return before or left or (young and not shown and not proof)
+
+
+def _told_failed(service: JSON, target: Target) -> bool:
+    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
+    told = f"(deployment {target.deployment_id}) deployment failed"
+    return any(told in str(event.get("message")) for event in service.get("events") or [])
+
+
+def _back_by_ecs(service: JSON, target: Target) -> str:
+    """How it shows that ECS itself goes back to the previous definition (of a forced redeploy: the same); or ""."""
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    definition, said = str(primary.get("taskDefinition") or ""), str(primary.get("rolloutStateReason") or "")
+    told = _told_failed(service, target)
+    if primary and ours.get("rolloutState") == "FAILED":
+        return f"{undotted(_failure(ours))}; ECS is rolling back to {short_name(definition)}"
+    if "rolling back" in said.lower():
+        return f"{theirs(said.rstrip('.'))} ({short_name(definition)})"
+    if definition != (target.previous_definition or (target.definition if told else "")) or not definition:
+        return ""
+    made = f"{primary.get('id')} made the previous task definition PRIMARY again"
+    return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
+
+
+def _failure(ours: JSON) -> str:
+    said = ours.get("rolloutStateReason")
+    return theirs(said) if said else "ECS marked the deployment as FAILED"
+
+
+def _is_done(service: JSON, ours: JSON, target: Target) -> bool:
+    state, desired = ours.get("rolloutState"), number(ours, "desiredCount")
+    if state is not None and not target.steady:
+        return bool(state == "COMPLETED")
+    settled = number(ours, "runningCount") == desired and target.desired in (None, desired)
+    return state in (None, "COMPLETED") and settled and len(service.get("deployments") or []) == 1
+
+
+_STRATEGY_STATES = {  # of a service deployment; and where its rollback is what was asked for
+    "SUCCESSFUL": (RolloutState.COMPLETED, RolloutState.COMPLETED),
+    "STOPPED": (RolloutState.FAILED, RolloutState.FAILED),
+    "ROLLBACK_REQUESTED": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_IN_PROGRESS": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_SUCCESSFUL": (RolloutState.ROLLED_BACK, RolloutState.COMPLETED),
+    "ROLLBACK_FAILED": (RolloutState.ROLLBACK_FAILED, RolloutState.ROLLBACK_FAILED),
 }
 
 
@@ -1159,11 +1113,8 @@ def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> 
     """
     status = str(service_deployment.get("status"))
     rollback = service_deployment.get("rollback") or {}
-    said = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
-    state = _SERVICE_DEPLOYMENT_STATES.get(status, RolloutState.WAITING)
-    if wanted_back:
-        asked_for = {RolloutState.ROLLING_BACK: RolloutState.WAITING, RolloutState.ROLLED_BACK: RolloutState.COMPLETED}
-        state = asked_for.get(state, state)
+    said = rollback.get("reason") or service_deployment.get("statusReason")
+    state = _STRATEGY_STATES.get(status, (RolloutState.WAITING, RolloutState.WAITING))[wanted_back]
     return Verdict(state, theirs(said) if said else f"the service deployment is {status}")
 
 
@@ -1200,28 +1151,28 @@ def task_verdict(task: JSON, definition: JSON, watch_container: str = "") -> Tas
     """
     essential = {c.get("name") for c in containers_of(definition) if c.get("essential", True)}
     deciding = {watch_container} if watch_container else essential
-    containers = [c for c in task.get("containers") or [] if c.get("name") in deciding]
-    bad = [c for c in containers if c.get("exitCode") != 0]
-    missing = deciding - {c.get("name") for c in containers}
-    if not bad and not missing:
-        ok = task.get("stopCode") not in _STOPPED_FROM_OUTSIDE
-        return TaskVerdict(ok, 0 if ok else None, "" if ok else stop_reason(task))
-    codes = [c["exitCode"] for c in bad if c.get("exitCode") is not None]
-    return TaskVerdict(False, codes[0] if codes else None, stop_reason(task))
+    codes = {c.get("name"): c.get("exitCode") for c in task.get("containers") or [] if c.get("name") in deciding}
+    all_zero = deciding <= {name for name, code in codes.items() if code == 0}
+    if all_zero and task.get("stopCode") not in _STOPPED_FROM_OUTSIDE:
+        return TaskVerdict(True, 0, "")
+    return TaskVerdict(False, next((code for code in codes.values() if code), None), stop_reason(task))
 
 
 def stop_reason(task: JSON) -> str:
     """Why a task stopped, in one line without ids: stop code, reason, and each container that did not end well."""
-    said = str(task.get("stoppedReason") or "")
-    code = str(task.get("stopCode") or "")
-    parts = [f"{code}: {said}" if code and code not in said and said else said or code or "stopped without a reason"]
-    for container in task.get("containers") or []:
-        exit_code, why = container.get("exitCode"), str(container.get("reason") or "")
-        ended = f"exit code {exit_code}" if exit_code is not None else "never started" if not why else ""
-        why = "" if why in said else why
-        if ended or why:
-            parts.append(f"container {container.get('name')}: " + ", ".join(part for part in (ended, why) if part))
+    code, said = str(task.get("stopCode") or ""), str(task.get("stoppedReason") or "")
+    why = ": ".join(part for part in (code if code not in said else "", said) if part)
+    endings = [_ending(container, said) for container in task.get("containers") or []]
+    parts = [why or "stopped without a reason", *(ending for ending in endings if ending)]
     return theirs(re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts)))
+
+
+def _ending(container: JSON, said: str) -> str:
+    """How a container ended, beyond what was said of its task."""
+    code, why = container.get("exitCode"), str(container.get("reason") or "")
+    ended = f"exit code {code}" if code is not None else "" if why else "never started"
+    parts = ", ".join(part for part in (ended, why if why not in said else "") if part)
+    return f"container {container.get('name')}: {parts}" if parts else ""
 
 
 def stop_words(task: JSON) -> str:
@@ -3238,7 +3189,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     seen, now_s = rollout.seen, ctx.clock.now()
     if service is not None and is_older(service, seen.last):
         return
-    if service is not None and not View(service, rollout.target, young=False).outdated:
+    if service is not None and not is_outdated(service, rollout.target, young=False):
         note_counts(ctx, rollout, service, now_s)
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
