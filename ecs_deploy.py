@@ -1915,8 +1915,6 @@ _REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the
     "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
 }
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-_UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 
 
@@ -2235,65 +2233,50 @@ def _backoff_s(attempt: int) -> float:
     return random.random() * min(8.0, 2.0 ** (attempt - 1))
 
 
+_PASSING, _LOST = {"transient": True}, {"transient": True, "maybe_done": True}
+_NOT_REACHED = "AWS was not reached{during}: {said}"
+_NETWORK = "Check the network, the proxy and the region's name, and try again."
+_MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what an error says of itself; the first holds
+    (r"^\d+ (ExpiredToken|ExpiredTokenException|RequestExpired) ", "The AWS credentials have expired ({what})",
+     "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait.", {}),
+    (r"^\d+ RequestTimeTooSkewed |Signature (expired|not yet current)",
+     "AWS refused {what}: this machine's clock is wrong ({said})", "Set the clock.", {}),
+    (r"^\d+ ((UnrecognizedClientException|InvalidClientTokenId|AuthFailure) |\S*Signature)",
+     "AWS does not accept these credentials ({what}: {said})",
+     "Check the access key, the secret key and the session token; they must belong together.", {}),
+    (rf"^\d+ ({'|'.join(_DENIED)}) |not authorized to perform: [\w-]+:\w+", "AWS denied {what}: {said}",
+     "Allow {action} in the IAM policy of these credentials.", {}),
+    (rf"^(429|\d+ ({'|'.join(_THROTTLED)}|\S*Throttl\S*)) ", "AWS throttled {what} ({said})",
+     "Other programs use the same account's budget of calls; try again in a minute.", _PASSING),
+    (r"^5", "AWS had an error of its own in {what}: {said} ({code})", "Try again.", _LOST),
+    (r"^\d", "AWS refused {what}: {said} ({code})", "", {}),
+    (r"NoRegionError", "No AWS region is set", "Give -r REGION, or set AWS_DEFAULT_REGION.", {}),
+    (r"(No|Partial)CredentialsError", "No AWS credentials were found",
+     "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.", {}),
+    (r"(ConnectTimeout|EndpointConnection|ProxyConnection)Error", _NOT_REACHED, _NETWORK, _PASSING),  # never sent
+    (r"botocore\.exceptions\.(HTTPClient|Connection)Error", _NOT_REACHED, _NETWORK, _LOST),
+    (r"builtins\.OSError", "The AWS credentials cannot be loaded{during}: {said}",
+     "Check the token file or the credential_process that the environment or the profile names.", {}),
+    (r"", "AWS cannot be used with these settings{during}: {said}",
+     "Check the profile, the credentials and the region.", {}),
+)  # fmt: skip
+
+
 def translated(error: Exception, operation: str) -> AwsError:
     """botocore's exception as one sentence with what to do next."""
     from botocore.exceptions import ClientError
 
-    return _refused(error, operation) if isinstance(error, ClientError) else _unreached(error, operation)
-
-
-def _refused(error: Any, operation: str) -> AwsError:
-    details = error.response.get("Error", {})
-    code, message = str(details.get("Code", "")), str(details.get("Message", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what, said = error.operation_name or operation, theirs(message)
-    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
-    if code in _EXPIRED:
-        hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
-        return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
-    if code == "RequestTimeTooSkewed" or re.search(r"Signature (expired|not yet current)", message):
-        return AwsError(f"AWS refused {what}: this machine's clock is wrong ({said})", code=code, hint="Set the clock.")
-    if code in _UNKNOWN_KEY or "Signature" in code:
-        hint = "Check the access key, the secret key and the session token; they must belong together."
-        return AwsError(f"AWS does not accept these credentials ({what}: {said})", code=code, hint=hint)
-    if code in _DENIED or action:
-        hint = f"Allow {action[1] if action else 'ecs:' + what} in the IAM policy of these credentials."
-        return AwsError(f"AWS denied {what}: {said}", code=code, hint=hint)
-    if code in _THROTTLED or "Throttl" in code or status == 429:
-        hint = "Other programs use the same account's budget of calls; try again in a minute."
-        return AwsError(f"AWS throttled {what} ({said})", code=code, hint=hint, transient=True)
-    if status >= 500:
-        text = f"AWS had an error of its own in {what}: {said} ({code})"
-        return AwsError(text, code=code, hint="Try again.", transient=True, maybe_done=True)
-    return AwsError(f"AWS refused {what}: {said} ({code})", code=code)
-
-
-def _unreached(error: Exception, operation: str) -> AwsError:
-    from botocore import exceptions as botocore
-
-    code, said = type(error).__name__, theirs(error)
-    during = f" ({operation})" if operation else ""
-    if isinstance(error, botocore.NoRegionError):
-        return AwsError("No AWS region is set", code=code, hint="Give -r REGION, or set AWS_DEFAULT_REGION.")
-    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
-        hint = "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role."
-        return AwsError("No AWS credentials were found", code=code, hint=hint)
-    if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
-        hint = "Check the network, the proxy and the region's name, and try again."
-        lost = _answer_lost(error)
-        return AwsError(f"AWS was not reached{during}: {said}", code=code, hint=hint, transient=True, maybe_done=lost)
-    if isinstance(error, OSError):
-        hint = "Check the token file or the credential_process that the environment or the profile names."
-        return AwsError(f"The AWS credentials cannot be loaded{during}: {said}", code=code, hint=hint)
-    hint = "Check the profile, the credentials and the region."
-    return AwsError(f"AWS cannot be used with these settings{during}: {said}", code=code, hint=hint)
-
-
-def _answer_lost(error: Exception) -> bool:
-    """False only where the request surely never arrived."""
-    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
-
-    return not isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError))
+    code, said, what = type(error).__name__, str(error), operation
+    itself = " ".join(f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__)
+    if isinstance(error, ClientError):
+        told, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        code, said, what = str(told.get("Code", "")), str(told.get("Message", "")), error.operation_name or operation
+        itself = f"{about.get('HTTPStatusCode', 0)} {code} {said}"
+    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", said)
+    words = {"what": what, "said": theirs(said), "code": code, "during": f" ({operation})" if operation else ""}
+    words["action"] = action[1] if action else f"ecs:{what}"
+    _, sentence, hint, flags = next(row for row in _MEANINGS if re.search(row[0], itself))
+    return AwsError(sentence.format(**words), code=code, hint=hint.format(**words), **flags)
 
 
 # --- Operations -------------------------------------------------------------- may not build API calls by hand
