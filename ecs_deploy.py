@@ -1883,37 +1883,8 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
 }
 
 
-class Budget:
-    """ECS's own throttle for registering and deregistering, kept on this side, so that it is hardly ever hit.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
-    """
-
-    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
-        self._clock, self._burst, self._per_second = clock, burst, per_second
-        self._left, self._at_s = float(burst), clock.now()
-
-    def wait_s(self) -> float:
-        """Take one call out of it; the seconds until that may be sent."""
-        now_s = self._clock.now()
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second) - 1
-        self._at_s = now_s
-        return max(0.0, -self._left / self._per_second)
-
-
-class Repeat(Value):
-    """How an operation may be repeated: `lost`, also if its answer was; a throttle is sat out for `throttled_s`."""
-
-    lost: bool = True
-    throttled_s: float = 0.0
-    budgeted: bool = False
-
-
-_REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the deployment that counts
-    # a second time it makes a second revision
-    "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
-    "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
-}
+_PACED = ("RegisterTaskDefinition", "DeregisterTaskDefinition")  # what ECS throttles hard
+_ONCE = ("RegisterTaskDefinition",)  # a second time it makes a second revision; an update's answer names what counts
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 
@@ -1943,7 +1914,9 @@ def connect(
         if not region:
             raise botocore.exceptions.NoRegionError
         _choose_credentials(session, options, region)
-        aws = Aws(session, boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+        attempts = int(session.get_config_variable("max_attempts") or 5)
+        clients = boto3.Session(botocore_session=session).client
+        aws = Aws(region, session, clients, clock, report, interrupts, read_only, attempts)
         aws.hide_credentials(fetch=False)
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
@@ -1993,7 +1966,7 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
     session.register_component("credential_provider", chain)
 
 
-class Aws:
+class Aws(Record):
     """Calls AWS; its errors come out as `AwsError`.
 
     ECS requests and answers travel as raw JSON, so that members which the installed botocore does not know are
@@ -2001,54 +1974,46 @@ class Aws:
     change something is a bug.
     """
 
-    def __init__(
-        self,
-        settings: Any,
-        session: Any,
-        region: str,
-        clock: Clock,
-        report: Reporter,
-        interrupts: Interrupts,
-        read_only: bool,
-    ) -> None:
-        self.region = region
-        profile = settings.get_config_variable("profile")
-        self.place = f"--region {region}" + (f" --profile {shell_word(profile)}" if profile else "")  # of a command
-        self._settings, self._session = settings, session
-        self._clock, self._report, self._interrupts = clock, report, interrupts
-        self._read_only = read_only
-        self._attempts = int(settings.get_config_variable("max_attempts") or 5)
-        self._budget = Budget(clock, burst=20, per_second=1.0)
-        self._clients: dict[tuple[str, str], Any] = {}
-        self._request: bytes | None = None
-        self._answer = b""
+    region: str
+    _session: Any  # botocore's
+    _new_client: Any  # boto3's
+    _clock: Clock
+    _report: Reporter
+    _interrupts: Interrupts
+    _read_only: bool
+    _attempts: int
+    _paced_s: float = -INFINITE_S
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _request: bytes | None = None
+    _answer: bytes = b""
+
+    @property
+    def place(self) -> str:
+        """The region and the profile as options of a command that is printed."""
+        profile = self._session.get_config_variable("profile")
+        return f"--region {self.region}" + (f" --profile {shell_word(profile)}" if profile else "")
 
     # Calling
 
     def call(
         self, operation: str, params: JSON, *, region: str = "", retries: bool = True, worth_s: float = 0.0
     ) -> JSON:
-        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds or as long as the row says.
+        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds, or as long as it is paced.
 
         `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
         """
-        repeat, lost = _REPEATS.get(operation, Repeat()), False
-        give_up_s = self._clock.now() + max(worth_s, repeat.throttled_s)
-        attempt = 1
+        attempt, lost = 1, False
+        give_up_s = self._clock.now() + max(worth_s, PACED_S if operation in _PACED else 0.0)
         while True:
-            if repeat.budgeted:
-                self._sleep(self._budget.wait_s())
             try:
+                self._pace(operation)
                 answer = self._call_once(operation, params, region)
                 return answer if operation in _SERVICES else self._parsed(operation)
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
-                again = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
-                if (
-                    not (retries and error.transient and again)
-                    or (lost and not repeat.lost)
-                    or error.code == _UNREADABLE
-                ):
+                may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
+                left = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
+                if not (retries and may and left):
                     raise
             self._sleep(_backoff_s(attempt))
             attempt += 1
@@ -2136,7 +2101,7 @@ class Aws:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
         from botocore.credentials import DeferredRefreshableCredentials
 
-        credentials = self._settings.get_credentials()
+        credentials = self._session.get_credentials()
         if credentials is not None and (fetch or not isinstance(credentials, DeferredRefreshableCredentials)):
             frozen = credentials.get_frozen_credentials()
             self._report.mask.hide([frozen.secret_key or "", frozen.token or ""], always=True)
@@ -2185,21 +2150,28 @@ class Aws:
             raise AwsError(said, code=_UNREADABLE, transient=True, maybe_done=True) from error
         return answer
 
+    def _pace(self, operation: str) -> None:
+        """Stay below ECS's throttle for registering and deregistering: 20 calls at once, then one a second.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+        """
+        if operation in _PACED:
+            now_s = self._clock.now()
+            self._paced_s = max(self._paced_s, now_s - 20.0) + 1.0
+            self._sleep(self._paced_s - now_s)
+
     def _sleep(self, seconds: float) -> None:
         if seconds > 0:
             with self._interrupts.allowed():
                 self._clock.sleep(seconds)
 
     def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._clients:
-            self._clients[service, region] = self._new_client(service, region)
-        return self._clients[service, region]
-
-    def _new_client(self, service: str, region: str) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        mode: Any = "adaptive" if self._settings.get_config_variable("retry_mode") == "adaptive" else "standard"
+        if (service, region) in self._clients:
+            return self._clients[service, region]
+        mode: Any = "adaptive" if self._session.get_config_variable("retry_mode") == "adaptive" else "standard"
         try:
             config = Config(
                 retries={"mode": mode, "total_max_attempts": 1},
@@ -2209,12 +2181,13 @@ class Aws:
                 parameter_validation=service != "ecs",
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
-            client = self._session.client(service, region_name=region, config=config)
+            client = self._new_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError, OSError) as error:
             raise translated(error, "") from error
         if service == "ecs":
             client.meta.events.register("before-call.ecs", self._put_request)
             client.meta.events.register("before-parse.ecs", self._keep_answer)
+        self._clients[service, region] = client
         return client
 
     def _put_request(self, params: JSON, **_: Any) -> None:
