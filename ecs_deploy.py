@@ -1543,45 +1543,41 @@ def _whole_words(secret: str) -> str:
 
 
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header", re.IGNORECASE)
-_HIDDEN = (
-    "command",
-    "entryPoint",
-    "dockerLabels",
-    "driverOpts",
-    "options",
-)  # hold anything: only where a log is, is shown
+_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options")  # hold anything: only where a log is shows
 
 
 def secret_values(definition: JSON) -> set[str]:
-    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up.
+    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up."""
+    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
+    return {str(value) for container in containers for value in _secrets_of(container)}
 
-    They are every container's environment and secrets, what is long enough to be a secret in its command, entry
-    point and labels, and its log options but for those that say where the log is.
-    """
-    found: set[str] = set()
-    for container in [*containers_of(definition), *(definition.get("containerOverrides") or [])]:
-        entries = [e for m in ("environment", "secrets") for e in container.get(m) or []]
-        found |= {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
-        logs = container.get("logConfiguration") or {}
-        found |= {str(v) for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-")}
-        found |= {str(option.get("valueFrom", "")) for option in logs.get("secretOptions") or []}
-        words = [*(container.get("command") or []), *(container.get("entryPoint") or [])]
-        words += (container.get("dockerLabels") or {}).values()
-        found |= {str(word) for word in words if len(str(word)) > 8}
-    return found
+
+def _secrets_of(container: JSON) -> Iterator[Any]:
+    """Variables and secrets, log options but for those that say where the log is, and words long enough for one."""
+    logs = container.get("logConfiguration") or {}
+    named = (container.get("environment"), container.get("secrets"), logs.get("secretOptions"))
+    yield from (entry.get("value", entry.get("valueFrom", "")) for entries in named for entry in entries or [])
+    yield from (v for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-"))
+    words = (container.get("command"), container.get("entryPoint"), (container.get("dockerLabels") or {}).values())
+    yield from (word for part in words for word in part or [] if len(str(word)) > 8)
 
 
 def masked(value: Any, name: str = "") -> Any:
     """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
-    if isinstance(value, dict) and name in _HIDDEN:
-        return {n: v if n.startswith("awslogs-") else "***" for n, v in value.items()}
     if isinstance(value, dict):
-        hidden = {m for m in ("value", "valueFrom") if "name" in value} | {n for n in value if _SECRET_NAME.search(n)}
-        hidden -= {"secrets", "secretOptions"}
-        return {n: "***" if n in hidden and not isinstance(v, list) else masked(v, n) for n, v in value.items()}
+        return {member: "***" if _is_hidden(value, member, name) else masked(value[member], member) for member in value}
     if isinstance(value, list):
         return ["***" if name in _HIDDEN and isinstance(item, str) else masked(item) for item in value]
     return value
+
+
+def _is_hidden(table: JSON, member: str, name: str) -> bool:
+    """True if the member of the table, which is called `name`, may hold a secret."""
+    if name in _HIDDEN:
+        return not member.startswith("awslogs-")
+    if member in ("secrets", "secretOptions") or isinstance(table[member], list):
+        return False
+    return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
 class Reporter:
@@ -1628,7 +1624,9 @@ class Reporter:
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
-        columns, lines = _terminal_size()
+        import shutil
+
+        columns, lines = shutil.get_terminal_size()
         shown = list(rows[: max(1, lines - 2)])
         if len(shown) < len(rows):
             shown[-1] = f"… and {len(rows) - len(shown) + 1} more"
@@ -1674,13 +1672,6 @@ class Reporter:
             stream.flush()
         except (OSError, ValueError):
             pass
-
-
-def _terminal_size() -> tuple[int, int]:
-    import shutil
-
-    size = shutil.get_terminal_size()
-    return size.columns, size.lines
 
 
 # --- Clock ------------------------------------- the only place that reads time, or decides how long to wait for it
