@@ -491,8 +491,7 @@ def _require_agreement(container: JSON, edits: Edits) -> None:
     image = dict(edits.images).get(str(container.get("name")))
     if image is None:
         return
-    covered = edits.tag and (not edits.tag_containers or container.get("name") in edits.tag_containers)
-    other_tag = covered and ImageReference.parse(image).tag != edits.tag
+    other_tag = _is_retagged(container, edits) and ImageReference.parse(image).tag != edits.tag
     other_image = edits.image and _same_repository(container, edits.image) and image != str(edits.image)
     if other_tag or other_image:
         option = f"--tag-only {edits.tag}" if other_tag else f"--image {edits.image}"
@@ -530,85 +529,78 @@ def _same_repository(container: JSON, image: ImageReference) -> bool:
 
 def _edited(container: JSON, edits: Edits) -> JSON:
     name = container.get("name")
-    result = dict(container)
-    if edits.tag and (not edits.tag_containers or name in edits.tag_containers):
+    result, images = dict(container), dict(edits.images)
+    if _is_retagged(container, edits):
         result["image"] = str(ImageReference.parse(str(container.get("image"))).with_tag(edits.tag))
     if edits.image and _same_repository(container, edits.image):
         result["image"] = str(edits.image)
-    for container_name, image in edits.images:
-        if container_name == name:
-            result["image"] = image
+    if name in images:
+        result["image"] = images[name]
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
     return result
 
 
+def _is_retagged(container: JSON, edits: Edits) -> bool:
+    return bool(edits.tag) and (not edits.tag_containers or container.get("name") in edits.tag_containers)
+
+
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
-    """The container with the variable set or unset; ECS allows a name in only one of the two lists."""
+    """The container with the variable set or unset, in its place; ECS allows a name in only one of the two lists."""
     target, other = ("secrets", "environment") if edit.secret else ("environment", "secrets")
-    entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+    names = [entry.get("name") for entry in container.get(target) or []]
     result = dict(container)
-    if other in container:
-        result[other] = [old for old in container[other] if old.get("name") != edit.name]
-    entries = list(container.get(target) or [])
-    kept = [old for old in entries if old.get("name") != edit.name]
-    if edit.value and len(kept) == len(entries) - 1:
-        result[target] = [entry if old.get("name") == edit.name else old for old in entries]
-    elif edit.value:
-        result[target] = [*kept, entry]
-    elif target in container:
-        result[target] = kept
+    for member in {target, other} & container.keys():
+        result[member] = [entry for entry in container[member] or [] if entry.get("name") != edit.name]
+    if edit.value:
+        place = names.index(edit.name) if names.count(edit.name) == 1 else len(names)
+        entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+        result.setdefault(target, []).insert(place, entry)
     return result
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
     """One line per difference, in the definition's order: images by value, all else by name only."""
-    lines = _container_changes(old, new)
-    for name in sorted({*old, *new} - {"containerDefinitions"}):
-        if old.get(name) != new.get(name):
-            lines.append(f"{_sign(old, new, name)} {name}")
-    return lines
+    before, after = _by_name(containers_of(old)), _by_name(containers_of(new))
+    lines: list[str] = []
+    for sign, name in _differences(before, after, [*(n for n in before if n not in after), *after]):
+        if sign == "~":
+            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], after[name])]
+        else:
+            lines.append(f"- container {name}" if sign == "-" else f"+ container {name}: {after[name].get('image')}")
+    others = sorted({*old, *new} - {"containerDefinitions"})
+    return lines + [f"{sign} {name}" for sign, name in _differences(old, new, others)]
 
 
 def image_changes(old: JSON, new: JSON) -> list[JSON]:
     """Container, old and new image, of every container whose image changes."""
-    before = {c.get("name"): c.get("image") for c in containers_of(old)}
-    after = {str(c.get("name")): c.get("image") for c in containers_of(new)}
-    changed = [name for name in after if before.get(name) != after[name]]
+    before, after = ({name: c.get("image") for name, c in _by_name(containers_of(d)).items()} for d in (old, new))
+    changed = [name for _, name in _differences(before, after, after)]
     return [{"container": name, "old": before.get(name) or "", "new": after[name]} for name in changed]
 
 
-def _container_changes(old: JSON, new: JSON) -> list[str]:
-    before = {c.get("name"): c for c in containers_of(old)}
-    after = {c.get("name"): c for c in containers_of(new)}
-    lines = [f"- container {name}" for name in before if name not in after]
-    for name, container in after.items():
-        if name not in before:
-            lines.append(f"+ container {name}: {container.get('image')}")
-        else:
-            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], container)]
-    return lines
-
-
 def _member_changes(old: JSON, new: JSON) -> Iterator[str]:
-    for member in [*old, *(name for name in new if name not in old)]:
-        if old.get(member) == new.get(member):
-            continue
+    for sign, member in _differences(old, new):
         if member == "image":
             yield f"~ image {old.get(member)} -> {new.get(member)}"
         elif member in ("environment", "secrets"):
-            before = {e.get("name"): e for e in old.get(member) or []}
-            after = {e.get("name"): e for e in new.get(member) or []}
-            for name in [*before, *(name for name in after if name not in before)]:
-                if before.get(name) != after.get(name):
-                    yield f"{_sign(before, after, name)} {member} {name}"
+            before, after = _by_name(old.get(member)), _by_name(new.get(member))
+            for entry_sign, name in _differences(before, after):
+                yield f"{entry_sign} {member} {name}"
         else:
-            yield f"{_sign(old, new, member)} {member}"
+            yield f"{sign} {member}"
 
 
-def _sign(old: Mapping[Any, Any], new: Mapping[Any, Any], name: Any) -> str:
-    return "+" if name not in old else "-" if name not in new else "~"
+def _by_name(entries: Iterable[JSON] | None) -> JSON:
+    return {str(entry.get("name")): entry for entry in entries or []}
+
+
+def _differences(old: JSON, new: JSON, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+    """The names (or all) whose values differ, each behind its sign: + for new, - for gone, ~ for changed."""
+    for name in dict.fromkeys([*old, *new]) if names is None else names:
+        if old.get(name) != new.get(name):
+            yield "+" if name not in old else "-" if name not in new else "~", name
 
 
 def has_health_check(definition: JSON) -> bool:
