@@ -19,6 +19,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Exit codes and errors   `Exit`, `DeployError` and its kinds
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
+    Members                 `member_edit`, `with_member`: any member, typed as botocore's model says; `shorthand`
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
     Application file        `parse_application`: YAML, JSON or TOML, checked, errors with their path
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
@@ -273,6 +274,11 @@ class Source(Value):
     taskdef: str = ""
     latest: bool = False
 
+    @property
+    def given(self) -> bool:
+        """True if any was named."""
+        return bool(self.file or self.taskdef or self.latest)
+
 
 class VariableEdit(Value):
     """One environment variable or secret of one container; an empty value unsets it."""
@@ -283,6 +289,14 @@ class VariableEdit(Value):
     secret: bool = False
 
 
+class LogEdit(Value):
+    """One option of a container's log driver, a member of `logConfiguration`; without a member the driver goes."""
+
+    container: str
+    driver: str
+    member: MemberEdit | None = None
+
+
 class Edits(Value):
     """What changes in the definition, applied in the order of these fields."""
 
@@ -291,10 +305,12 @@ class Edits(Value):
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
     variables: tuple[VariableEdit, ...] = ()
+    logs: tuple[LogEdit, ...] = ()
+    members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables)
+        return bool(self.tag or self.image or self.images or self.variables or self.logs or self.members)
 
 
 class ServiceOptions(Value):
@@ -304,6 +320,19 @@ class ServiceOptions(Value):
     minimum_healthy_percent: int | None = None
     maximum_percent: int | None = None
     force_new_deployment: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
+
+    @property
+    def edits(self) -> tuple[MemberEdit, ...]:
+        """All of it as edits of UpdateService's request; `Changes:`, the undo command and a rollback follow."""
+        configuration = "deploymentConfiguration"
+        given = {
+            ("desiredCount",): self.desired_count,
+            (configuration, "minimumHealthyPercent"): self.minimum_healthy_percent,
+            (configuration, "maximumPercent"): self.maximum_percent,
+        }
+        named = [MemberEdit(steps, value) for steps, value in given.items() if value is not None]
+        return (*named, *self.members)
 
 
 class WaitOptions(Value):
@@ -311,6 +340,8 @@ class WaitOptions(Value):
 
     timeout_s: float = 90.0
     skip_deployments_check: bool = False
+    no_wait: bool = False
+    until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
     fail_fast: int = 0
     rollback: bool = False
     keep_failed_revision: bool = False
@@ -332,6 +363,7 @@ class RunOptions(Value):
     watch_container: str = ""
     propagate_exit_code: bool = False
     stop_on_interrupt: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of RunTask's request
 
 
 class OutputOptions(Value):
@@ -348,7 +380,7 @@ class DeployOptions(Value):
     aws: AwsOptions
     output: OutputOptions
     cluster: str = ""
-    service: str = ""
+    services: tuple[str, ...] = ()
     task_definition: str = ""
     source: Source = Source()
     edits: Edits = Edits()
@@ -358,6 +390,11 @@ class DeployOptions(Value):
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The first service; empty without one."""
+        return self.services[0] if self.services else ""
 
 
 class AppOptions(Value):
@@ -441,6 +478,241 @@ class ImageReference(Value):
         return registry, path
 
 
+# --- Members --------------------------------------------------------------------------- pure: no I/O
+
+
+class MemberEdit(Value):
+    """One member of a definition or a request and its new value; None takes it away.
+
+    A step is a member or a key, or in a list a pair: what names the things of the list, and the name.
+    """
+
+    steps: tuple[str | tuple[str, str], ...]
+    value: Any = None
+
+
+_NAMING = ("name", "key", "containerName", "capacityProvider", "sourceVolume", "namespace", "hostname", "portName")
+_TYPES = {"string": "text", "boolean": "true or false", "list": "a list", "map": "a table", "structure": "a table"}
+_TYPES |= {"integer": "a whole number", "long": "a whole number", "float": "a number", "double": "a number"}
+_DECIDED = {"cluster": "-c", "service": "-n", "taskDefinition": "--taskdef or -d", "family": "-d", "count": "--count"}
+_DECIDED |= {"clientToken": ""}
+
+
+def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
+    """The edit that gives the member at `path` what `text` says, in the type that it has; None takes it away.
+
+    path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
+    `ArgumentTypeError` that says what there is at that place.
+    """
+    steps: list[str | tuple[str, str]] = []
+    rest = f".{path}"
+    while rest:
+        done = f".{path}"[: -len(rest)].lstrip(".")
+        step, rest, shape = _first_step(shape, rest, done)
+        steps.append(step)
+    if steps[0] in _DECIDED:
+        option = _DECIDED[str(steps[0])]
+        instead = f"; use {option}" if option else ""
+        raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
+    return MemberEdit(tuple(steps), None if text is None else _typed(shape, text, path))
+
+
+def _first_step(shape: Any, rest: str, done: str) -> tuple[str | tuple[str, str], str, Any]:
+    """The first step of the rest of a path, what then is left of it, and the shape at that place."""
+    match: re.Match[str] | None
+    if shape.type_name == "structure":
+        match = re.match(r"\.(\w+)", rest, re.ASCII)
+        if match is None or match[1] not in shape.members:
+            raise _no_member(shape, match[1] if match else rest, done)
+        return match[1], rest[match.end() :], shape.members[match[1]]
+    match = re.fullmatch(r"\.(.+)|\[(.+)\]", rest, re.DOTALL)
+    if match and shape.type_name == "map":  # its keys may have dots
+        return match[1] or match[2], "", shape.value
+    match = re.match(r"\[([^\]]+)\]", rest)
+    naming = _naming(shape)
+    if match and naming:
+        return (naming, match[1]), rest[match.end() :], shape.member
+    further = {"list": f", {done}[{naming.upper()}]" if naming else ", to be given as a whole", "map": f", {done}.KEY"}
+    said = f"{done} is {_TYPES[shape.type_name]}{further.get(shape.type_name, ' and has no members')}"
+    raise argparse.ArgumentTypeError(said)
+
+
+def _naming(shape: Any) -> str:
+    """The member that names the things of a list; empty if they have no names."""
+    members = getattr(shape.member, "members", {}) if shape.type_name == "list" else {}
+    return next((name for name in _NAMING if name in members), "")
+
+
+def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
+    import difflib
+
+    near = difflib.get_close_matches(name, list(shape.members), 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    said = f"{done} has no member {name}" if done else f"there is no member {name}"
+    return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
+
+
+def _typed(shape: Any, text: str, path: str) -> Any:
+    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text."""
+    item = shape.member.type_name if shape.type_name == "list" else ""
+    if shape.type_name not in ("list", "map", "structure"):
+        return _converted(shape, text, path)
+    if text.lstrip()[:1] in ("{", "["):
+        return _converted(shape, _parsed_json(text, path), path)
+    if item in ("map", "structure"):
+        items = re.findall(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')+""", text)
+        return _converted(shape, [shorthand(each) for each in items], path)
+    return _converted(shape, text.split(",") if item else shorthand(text), path)
+
+
+def _converted(shape: Any, value: Any, path: str) -> Any:
+    """The value in the type of the shape; the error does not show it, since it may be secret."""
+    if shape.type_name == "list":
+        items = value if isinstance(value, list) else [value]
+        return [_converted(shape.member, item, path) for item in items]
+    if shape.type_name in ("map", "structure") and isinstance(value, dict):
+        if shape.type_name == "map":
+            return {name: _converted(shape.value, inner, f"{path}.{name}") for name, inner in value.items()}
+        for name in value:
+            if name not in shape.members:
+                raise _no_member(shape, name, path)
+        return {name: _converted(shape.members[name], inner, f"{path}.{name}") for name, inner in value.items()}
+    scalar = _scalar(shape.type_name, value)
+    if scalar is None:
+        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[shape.type_name]}")
+    return scalar
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """Text, number or truth value; None if the value is none of that kind."""
+    text = "" if isinstance(value, (dict, list)) else str(value)
+    if kind == "string":
+        return text if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower())
+    whole = re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII)
+    if kind in ("integer", "long"):
+        return int(text) if whole else None
+    return float(text) if whole or re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text.strip(), re.ASCII) else None
+
+
+def with_member(document: JSON, edit: MemberEdit) -> JSON:
+    """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
+    changed: JSON = _with(document, edit.steps, edit.value)
+    return changed
+
+
+def member_at(document: JSON, edit: MemberEdit) -> Any:
+    """What the document has where the edit changes it; None if it has nothing there."""
+    place: Any = document
+    for step in edit.steps:
+        if isinstance(step, tuple):
+            place = next((thing for thing in place or [] if thing.get(step[0]) == step[1]), None)
+        else:
+            place = (place or {}).get(step)
+    return place
+
+
+def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
+    """The place with another value at the end of the steps."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, tuple):
+        return _with_thing(place or [], step, rest, value)
+    members = dict(place or {})
+    if value is None and (not rest or members.get(step) is None):
+        members.pop(step, None)
+        return members
+    return {**members, step: _with(members.get(step), rest, value)}
+
+
+def _with_thing(things: list[JSON], named: tuple[str, str], rest: Sequence[Any], value: Any) -> list[JSON]:
+    """The list with another value in the thing of that name; without the thing, if nothing is left of it."""
+    naming, name = named
+    if value is None and not rest:
+        return [thing for thing in things if thing.get(naming) != name]
+    known = any(thing.get(naming) == name for thing in things)
+    things = things if known or value is None else [*things, {naming: name}]
+    return [{**_with(t, rest, value), naming: name} if t.get(naming) == name else t for t in things]
+
+
+def _parsed_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
+        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+
+
+_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+
+
+def shorthand(text: str) -> Any:
+    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    """
+    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
+    try:
+        value = _shorthand_pairs(tokens)
+    except (IndexError, RecursionError):
+        tokens = [text]
+    if tokens:
+        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+    return value
+
+
+def _shorthand_pairs(tokens: list[str]) -> JSON:
+    found: JSON = {}
+    while not found or _next_is(tokens, ","):
+        name = _shorthand_word(tokens)
+        _require(tokens, "=")
+        found[name] = _shorthand_value(tokens)
+    return found
+
+
+def _shorthand_value(tokens: list[str]) -> Any:
+    if _next_is(tokens, "{"):
+        found = _shorthand_pairs(tokens)
+        _require(tokens, "}")
+        return found
+    if _next_is(tokens, "["):
+        return _shorthand_items(tokens)
+    words = [_shorthand_word(tokens)]
+    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
+        tokens.pop()
+        words.append(_shorthand_word(tokens))
+    return words if len(words) > 1 else words[0]
+
+
+def _shorthand_items(tokens: list[str]) -> list[Any]:
+    items: list[Any] = []
+    while not _next_is(tokens, "]"):
+        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
+        if tokens[-1] != "]":
+            _require(tokens, ",")
+    return items
+
+
+def _shorthand_word(tokens: list[str]) -> str:
+    word = tokens.pop()
+    if word in tuple("{}[],=\"'"):
+        raise IndexError
+    quote = word[0]
+    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
+
+
+def _next_is(tokens: list[str], token: str) -> bool:
+    """True, and it is taken, if that is the next one."""
+    return tokens[-1:] == [token] and bool(tokens.pop())
+
+
+def _require(tokens: list[str], token: str) -> None:
+    if tokens.pop() != token:
+        raise IndexError
+
+
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
 
 
@@ -478,12 +750,17 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     """
     known = [str(container.get("name")) for container in containers_of(definition)]
     named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    require_containers(known, named)
+    named += [edit.container for edit in edits.logs]
+    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
+    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
         _require_agreement(container, edits)
-    return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    new = {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    for edit in edits.members:
+        new = with_member(new, edit)
+    return {name: value for name, value in new.items() if name != "tags" or value}
 
 
 def _require_agreement(container: JSON, edits: Edits) -> None:
@@ -539,7 +816,7 @@ def _edited(container: JSON, edits: Edits) -> JSON:
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
-    return result
+    return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
 def _is_retagged(container: JSON, edits: Edits) -> bool:
@@ -558,6 +835,25 @@ def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
         entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
         result.setdefault(target, []).insert(place, entry)
     return result
+
+
+def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
+    """The container with these options of its log driver; a driver goes before another comes.
+
+    Raises `DeployError` 14 if the container logs with another driver.
+    """
+    logs = container.get("logConfiguration")
+    for edit in sorted(edits, key=lambda edit: edit.member is not None):
+        driver = (logs or {}).get("logDriver") or edit.driver
+        if driver != edit.driver:
+            name = container.get("name")
+            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
+            raise DeployError(f"Container {name} logs with {driver}, not {edit.driver}", Exit.NO_CONTAINER, hint)
+        if edit.member is None:
+            logs = None
+        elif logs or edit.member.value is not None:
+            logs = with_member(logs or {"logDriver": driver}, edit.member)
+    return with_member(container, MemberEdit(("logConfiguration",), logs))
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -1554,6 +1850,27 @@ def _secrets_of(container: JSON) -> Iterator[Any]:
     yield from (word for part in words for word in part or [] if len(str(word)) > 8)
 
 
+def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
+    """The values of such edits that must not be printed: environments, secrets, and what is named like a secret."""
+    leaves = [leaf for edit in edits for leaf in _leaves(edit.value, [str(step) for step in edit.steps])]
+    hidden = re.compile(rf"environment|{_SECRET_NAME.pattern}", re.IGNORECASE)
+    return {text for path, text in leaves if hidden.search(path)}
+
+
+def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
+    """Every text and number in a value, after the names that lead to it; a name itself is none."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, dict):
+        own = [str(value[naming]) for naming in ("name", "key") if naming in value]
+        for name, inner in value.items():
+            if name not in ("name", "key"):
+                yield from _leaves(inner, [*path, *own, name])
+    elif value is not None:
+        yield ".".join(path), str(value)
+
+
 def masked(value: Any, name: str = "") -> Any:
     """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
     if isinstance(value, dict):
@@ -1844,6 +2161,7 @@ _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "DescribeInstances": "ec2",
     "CreateTags": "ec2",
     "TerminateInstances": "ec2",
+    "DescribeTargetHealth": "elbv2",
 }
 _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
     "ListClusters": "clusterArns",
@@ -1887,8 +2205,7 @@ def connect(
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        message = "Some of the required software is not installed: please install boto3"
-        raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
+        raise not_installed(error) from error
     try:
         no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
         session = botocore.session.Session(no_profile, profile=options.profile or None)
@@ -1904,6 +2221,22 @@ def connect(
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
         raise translated(error, "") from error
+
+
+def not_installed(error: ImportError) -> DeployError:
+    """What to say without boto3."""
+    message = "Some of the required software is not installed: please install boto3"
+    return DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})")
+
+
+def input_shape(operation: str) -> Any:
+    """botocore's model of what an operation of ECS takes; raises `DeployError` 4 without botocore."""
+    try:
+        import botocore.model
+    except ImportError as error:
+        raise not_installed(error) from error
+    model = botocore.model.ServiceModel(_model_loader().load_service_model("ecs", "service-2"), "ecs")
+    return model.operation_model(operation).input_shape
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -2285,11 +2618,6 @@ class Draft(Value):
     ready: str = ""
     deregistered: bool = False  # the one in use is INACTIVE: a service cannot go back to it
 
-    @property
-    def changed(self) -> bool:
-        """True if there is something to register."""
-        return not self.ready and self.old != self.new
-
 
 class Planned(Value):
     """A definition to register; with `always` even if nothing changes in it."""
@@ -2297,6 +2625,11 @@ class Planned(Value):
     name: str
     draft: Draft
     always: bool = True
+
+    @property
+    def registers(self) -> bool:
+        """True if there is something to register."""
+        return not self.draft.ready and (self.always or self.draft.old != self.draft.new)
 
 
 class PlannedTask(Planned):
@@ -2316,7 +2649,7 @@ class PlannedService(Planned):
     @property
     def points_elsewhere(self) -> bool:
         """True if the update names a definition."""
-        return bool(self.draft.ready) or self.draft.changed or self.always
+        return self.registers or self.draft.ready not in ("", self.draft.current)
 
     @property
     def touched(self) -> bool:
@@ -2327,8 +2660,8 @@ class PlannedService(Planned):
 class Plan(Value):
     """All that is to be done, in this order, and how long to wait for tasks.
 
-    With `several` the parts are named in what is printed; `all_back` takes every service back if one fails;
-    `keep` is how many revisions of a family are to stay ACTIVE, 0 for all.
+    With `several` the parts are named in what is printed; `keep` is how many revisions of a family are to stay
+    ACTIVE, 0 for all.
     """
 
     cluster: str
@@ -2338,7 +2671,6 @@ class Plan(Value):
     after: tuple[PlannedTask, ...] = ()
     task_timeout_s: float = 0.0
     several: bool = False
-    all_back: bool = False
     keep: int = 0
 
     def parts(self) -> tuple[Planned, ...]:
@@ -2352,45 +2684,70 @@ class Plan(Value):
 
 def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
-    ctx.report.learn(cluster=options.cluster or None, service=options.service or None)
-    plan = plan_service(ctx, options) if options.service else plan_definition(ctx, options)
-    if options.output.dry_run:
-        return show_dry_run(ctx, plan)
-    results = carry_out(ctx, plan)
-    return results.code
+    run, change = options.run, options.change
+    ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
+    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
+    members = [*options.edits.members, *change.edits, *(run.members if run else ())]
+    ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
+    plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
+    return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
 
-def plan_service(ctx: Context, options: DeployOptions) -> Plan:
-    """One service, and the definition that it is to run."""
-    service = require_service(ctx, options.cluster, options.service)
-    update = service_update(options.cluster, options.service, options.change, service)
-    current, source = str(service.get("taskDefinition")), options.source
-    wanted = bool(options.edits or source.file or source.taskdef or source.latest)
-    unread = options.output.dry_run and not wanted
-    draft = Draft(current, {}, {}) if unread else drafted(ctx, options, current, service)
+def plan_services(ctx: Context, options: DeployOptions) -> Plan:
+    """The named services, and the definition that each is to run."""
+    several = len(options.services) > 1
+    wanted = options.edits or options.source.given or options.change != ServiceOptions(force_new_deployment=True)
+    if options.wait.skip_deployments_check and not wanted:
+        ctx.report.line("Force a new deployment of the service")
+        return Plan(options.cluster, services=tuple(blind_redeploy(options, name) for name in options.services))
+    with explained(ctx, options.cluster, options.service):
+        found = ctx.aws.describe_services(options.cluster, options.services)
+    for name in options.services:
+        usable_service(ctx, options.cluster, name, found.get(name))
+    show_images(ctx, options.edits)
+    parts = tuple(plan_service(ctx, options, found[name], f"{name}: " if several else "") for name in options.services)
+    return Plan(options.cluster, services=parts, several=several, keep=options.max_definitions)
+
+
+def blind_redeploy(options: DeployOptions, name: str) -> PlannedService:
+    """A redeployment that is not followed, so that nothing needs to be read: one call, which old policies allow."""
+    update = service_update(options.cluster, name, options.change, {})
+    return PlannedService(name, Draft("", {}, {}), False, {}, update, replace(options.wait, no_wait=True))
+
+
+def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str) -> PlannedService:
+    """One service, and the definition that it is to run; says what changes."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition"))
+    update = service_update(options.cluster, name, options.change, service)
+    wanted = bool(options.edits or options.source.given)
+    draft = Draft(current, {}, {})
+    if wanted or not options.output.dry_run:
+        draft = drafted(ctx, options, current, as_it_is=wanted)
     if wanted:
-        show_draft(ctx, options, draft, service_changes(service, update))
-    elif not options.output.dry_run:
-        announce_redeploy(ctx, draft, update)
-    warn_at_start(ctx, options.wait, service, draft)
-    part = PlannedService(options.service, draft, wanted and not draft.ready, service, update, options.wait)
-    return Plan(options.cluster, services=(part,), keep=options.max_definitions)
+        show_draft(ctx, draft, service_changes(service, options.change), label)
+    elif update.get("forceNewDeployment") and not options.output.dry_run:
+        ctx.report.line(f"{label}Force a new deployment of the service")
+        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
+        ctx.report.note(f"{label}Redeploying {short_name(current)}: {images}")
+    else:
+        ctx.report.block(f"{label}Changes:", service_changes(service, options.change) or ["nothing changes"])
+    warn_at_start(ctx, options.wait, service, label)
+    if options.wait.until_draining and not target_group_of(service):
+        raise DeployError(f"The service {name} has no target group whose draining --wait-until could wait for")
+    return PlannedService(name, draft, wanted, service, update, options.wait)
 
 
 def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     """One definition, and perhaps tasks that run it."""
-    run = options.run
-    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
-    draft = drafted(ctx, options, options.task_definition)
-    show_draft(ctx, options, draft, [])
+    name, run = options.task_definition, options.run
+    show_images(ctx, options.edits)
+    draft = drafted(ctx, options, name, as_it_is=run is not None)
+    show_draft(ctx, draft, [], "")
     if run is None:
-        return Plan(
-            options.cluster, definitions=(Planned(options.task_definition, draft),), keep=options.max_definitions
-        )
+        return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
         run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
-    request = run_request(options.cluster, draft.new, run)
-    task = PlannedTask(options.task_definition, draft, not draft.ready, run, request)
+    task = PlannedTask(name, draft, True, run, run_request(options.cluster, draft.new, run))
     return Plan(options.cluster, before=(task,), task_timeout_s=options.wait.timeout_s, keep=options.max_definitions)
 
 
@@ -2409,12 +2766,10 @@ def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) 
         raise AwsError(said, code="ServiceNotFoundException", hint=hint)
     controller = (service.get("deploymentController") or {}).get("type", "ECS")
     if controller != "ECS":
-        raise DeployError(
-            f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it",
-            hint="Deploy it with CodeDeploy (aws deploy create-deployment)."
-            if controller == "CODE_DEPLOY"
-            else "Deploy it with the controller that owns its task sets.",
-        )
+        said = f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it"
+        with_codedeploy = "Deploy it with CodeDeploy (aws deploy create-deployment)."
+        elsewhere = "Deploy it with the controller that owns its task sets."
+        raise DeployError(said, hint=with_codedeploy if controller == "CODE_DEPLOY" else elsewhere)
     return service
 
 
@@ -2453,33 +2808,34 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
-def drafted(ctx: Context, options: DeployOptions, current: str, service: JSON | None = None) -> Draft:
-    """The definition to start from, copied and edited, beside the one in use. Registers nothing."""
+def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
+    """The definition to start from, copied and edited, beside the one in use. Registers nothing.
+
+    `as_it_is`: without an edit the revision itself is used.
+    """
     source, edits = options.source, options.edits
-    wanted = family_of(current) if source.latest else source.taskdef or current
-    if source.file is not None:
-        base, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
-    else:
+    wanted = "" if source.file else family_of(current) if source.latest else source.taskdef or current
+    file = source.file or {}
+    base, tags = file.get("taskDefinition", file), file.get("tags") or []
+    if wanted:
         base, tags = describe_definition(ctx, wanted, options.tags_required)
-    read = source.file is None and current in (wanted, base.get("taskDefinitionArn"))
-    live = base if read or (source.latest and not service) else live_definition(ctx, options, current)
-    hide = secret_values(base) | secret_values(live) | {variable.value for variable in edits.variables}
-    ctx.report.mask.hide(hide)
+    arn = str(base.get("taskDefinitionArn") or "")
+    same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
+    live = base if same else live_definition(ctx, options, current)
+    ctx.report.mask.hide(secret_values(base) | secret_values(live) | {edit.value for edit in edits.variables})
     output_only = ctx.aws.output_only_members()
     start = registrable(base, output_only, tags)
     if source.taskdef and options.task_definition:
         start["family"] = family_of(options.task_definition)
-    as_it_is = not edits and source.file is None and (service is not None or options.run is not None)
-    chosen = bool(source.taskdef or source.latest or service is None)
     in_use = str(live.get("taskDefinitionArn", "none"))
     return Draft(
-        in_use,
-        registrable(live, output_only, tags),
-        edited(start, edits),
-        options.tags_required,
-        str(base.get("taskDefinitionArn")) if source.latest else in_use,
-        str(base.get("taskDefinitionArn", "")) if as_it_is and chosen else "",
-        live.get("status") == "INACTIVE",
+        current=in_use,
+        old=registrable(live, output_only, tags),
+        new=edited(start, edits),
+        tags_required=options.tags_required,
+        start=arn if source.latest else in_use,
+        ready=arn if as_it_is and wanted and not edits else "",
+        deregistered=live.get("status") == "INACTIVE",
     )
 
 
@@ -2488,7 +2844,7 @@ def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
     try:
         return ctx.aws.describe_task_definition(current, tags=False)[0]
     except AwsError as error:
-        if options.service or not error.definition_missing:
+        if options.services or not error.definition_missing:
             raise
         return {}
 
@@ -2507,99 +2863,81 @@ def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[J
         raise
 
 
-def show_draft(ctx: Context, options: DeployOptions, draft: Draft, more: Sequence[str]) -> None:
-    """Print the images that were given, the definition in use and what changes."""
-    edits = options.edits
+def show_images(ctx: Context, edits: Edits) -> None:
+    """Print the images and tags that were given, in the shell script's words."""
     for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
         if image:
             ctx.report.line(f"Using image name: {image}")
-    ctx.report.line(f"Current task definition: {draft.start}")
+
+
+def show_draft(ctx: Context, draft: Draft, more: Sequence[str], label: str) -> None:
+    """Print the definition in use and what changes."""
+    ctx.report.line(f"{label}Current task definition: {draft.start}")
     ctx.report.learn(previous_task_definition=draft.current, images=image_changes(draft.old, draft.new))
     unchanged = "nothing changes; the same definition is registered again"
     if draft.ready:
-        unchanged = f"nothing changes but the revision: {short_name(draft.ready)} is used as it is"
-    ctx.report.block("Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
+        unchanged = f"nothing changes in the definition; {short_name(draft.ready)} is used as it is"
+    ctx.report.block(f"{label}Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
 
 
-def announce_redeploy(ctx: Context, draft: Draft, update: JSON) -> None:
-    """Say what is redeployed, or only scaled."""
-    if update.get("forceNewDeployment"):
-        ctx.report.line("Force a new deployment of the service")
-        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
-        ctx.report.note(f"Redeploying {short_name(draft.current)}: {images}")
-
-
-def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, draft: Draft) -> None:
+def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, label: str) -> None:
     """Say at the start what can't end in time, and where a way back does not lead to what is in use now."""
     baking_s = bake_time_s(service.get("deploymentConfiguration") or {})
     if wait.timeout_s and baking_s > wait.timeout_s and not wait.skip_deployments_check:
         ctx.report.warning(
-            f"The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
+            f"{label}The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
             f" {wait.timeout_s:.0f} s (-t); the wait may end undecided."
         )
-    worked = last_completed(service)
-    if wait.rollback and worked != draft.current:
-        back_to = (
-            f"a rollback goes to {short_name(worked)}, which did" if worked else "a rollback goes to it all the same"
+    current, worked = str(service.get("taskDefinition")), last_completed(service)
+    if wait.rollback and worked != current:
+        leads = f"to {short_name(worked)}, which did" if worked else "to it all the same"
+        ctx.report.warning(
+            f"{label}The deployment of {short_name(current)} has not completed; a rollback goes {leads}."
         )
-        ctx.report.warning(f"The deployment of {short_name(draft.current)} has not completed; {back_to}.")
 
 
 def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
     """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
     update: JSON = {"cluster": cluster, "service": name}
-    for member, place in _SERVICE_MEMBERS.items():
-        value = getattr(change, place.field)
-        if value is not None and place.within:
-            update[place.within] = {**(service.get(place.within) or {}), **update.get(place.within, {}), member: value}
-        elif value is not None:
-            update[member] = value
-    if change.force_new_deployment:
-        update["forceNewDeployment"] = True
-    return update
+    for edit in change.edits:
+        top = edit.steps[0]
+        live = {str(top): service.get(str(top))} if len(edit.steps) > 1 and top not in update else {}
+        update = with_member({**update, **live}, edit)
+    return {**update, "forceNewDeployment": True} if change.force_new_deployment else update
 
 
-class ServiceMember(Value):
-    """A member of the service that can be changed: the option's field, the structure it is in, the CLI's parameter."""
-
-    field: str
-    within: str = ""
-
-
-_SERVICE_MEMBERS: Mapping[str, ServiceMember] = {  # request, `Changes:`, the undo command and the rollback follow
-    "desiredCount": ServiceMember("desired_count"),
-    "minimumHealthyPercent": ServiceMember("minimum_healthy_percent", within="deploymentConfiguration"),
-    "maximumPercent": ServiceMember("maximum_percent", within="deploymentConfiguration"),
-}
-
-
-def service_changes(service: JSON, update: JSON) -> list[str]:
-    """One line per member of the service that the update changes."""
+def service_changes(service: JSON, change: ServiceOptions) -> list[str]:
+    """One line per member of the service that is to be changed, without values that may be secret."""
     lines: list[str] = []
-    for member, place in _SERVICE_MEMBERS.items():
-        before = (service.get(place.within) or {} if place.within else service).get(member)
-        after = (update.get(place.within) or {} if place.within else update).get(member)
-        if after is not None and before != after:
-            lines.append(f"~ service: {member} {before} -> {after}")
+    for edit in change.edits:
+        path, before = (
+            ".".join(step if isinstance(step, str) else step[1] for step in edit.steps),
+            member_at(service, edit),
+        )
+        if before != edit.value:
+            plain = not isinstance(edit.value, (dict, list)) and not _SECRET_NAME.search(path)
+            path = path.removeprefix("deploymentConfiguration.")
+            lines.append(f"~ service: {path}" + (f" {before} -> {edit.value}" if plain else ""))
     return lines
 
 
 def undo_of(service: JSON, update: JSON) -> JSON:
-    """UpdateService's members that bring back what the update changes, as they were."""
-    members = dict.fromkeys(place.within or member for member, place in _SERVICE_MEMBERS.items())
-    return {member: service[member] for member in members if member in update and service.get(member) is not None}
+    """UpdateService's members that bring back what the update changes, as the service or its deployment has them."""
+    live = {**primary_of(service), **service}
+    given = update.keys() - {"cluster", "service", "forceNewDeployment"}
+    return {member: live[member] for member in sorted(given) if live.get(member) is not None}
 
 
 def show_dry_run(ctx: Context, plan: Plan) -> int:
     """The plan, printed; nothing was changed."""
     for part in plan.parts():
-        (show_part if plan.several else show_requests)(ctx, plan, part)
+        (show_part if plan.several else show_requests)(ctx, part)
     ctx.report.line("Dry run: nothing was changed.")
     ctx.report.learn(verdict="dry run")
     return Exit.OK
 
 
-def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
+def show_part(ctx: Context, part: Planned) -> None:
     """What would be done to one of several parts."""
     verb = "run" if isinstance(part, PlannedTask) else "update" if getattr(part, "touched", True) else "leave"
     ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
@@ -2607,24 +2945,21 @@ def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
         ctx.report.line(f"  {line}")
 
 
-def show_requests(ctx: Context, plan: Plan, part: Planned) -> None:
+def show_requests(ctx: Context, part: Planned) -> None:
     """What would be sent for the only part, with the values masked."""
-    operation, request = "", {}
+    operation, request = "RunTask", {}
     if isinstance(part, PlannedTask):
-        operation, request = "RunTask", part.request
+        request = {**part.request, "count": part.run.count}
     elif isinstance(part, PlannedService):
         operation, request = "UpdateService", part.update
-    registers = part.draft.changed or part.always
-    if registers:
+    if part.registers:
         ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
-    if registers or part.draft.ready:
-        definition = part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"
-        request = {**request, "taskDefinition": definition} if request else {}
+    if request and (part.registers or part.draft.ready):
+        request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
-    ctx.report.learn(
-        would_register=masked(part.draft.new) if registers else None, would_send={operation: masked(request)}
-    )
+    registered = masked(part.draft.new) if part.registers else None
+    ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
 
 
 # Carrying out
@@ -2700,7 +3035,7 @@ def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> No
         key = _as_key(part.draft.new)
         if part.draft.ready or key in results.revisions:
             continue
-        if not (part.draft.changed or part.always):
+        if not part.registers:
             results.revisions[key] = part.draft.current
             continue
         if results.plan.several:
@@ -2846,8 +3181,15 @@ def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) ->
     for part in parts:
         if part.name in refused:
             give_up_update(ctx, results, part, refused[part.name], used)
-    watch_updates(ctx, list(rollouts.values()))
-    conclude(ctx, results, rollouts)
+    if rollouts and not parts[0].wait.no_wait:
+        watch_updates(ctx, list(rollouts.values()))
+        conclude(ctx, results, rollouts)
+        return
+    for part in parts:
+        if rollout := rollouts.get(part.name):
+            ctx.report.line(f"{rollout.label}Accepted: {rollout.target.definition}, {rollout.target.deployment_id}")
+            results.end(part, "accepted", Exit.OK, verdict="accepted")
+            ctx.begun.settle(rollout.key)
 
 
 def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollout:
@@ -2924,6 +3266,7 @@ class Seen(Record):
     native_state: JSON = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
     hooks: set[str] = field(default_factory=set)
+    old_targets: set[str] = field(default_factory=set)
     verdict: Verdict | None = None
     running_after_s: float | None = None
     back: Rollout | None = None
@@ -2945,6 +3288,7 @@ class Rollout(Value):
     touched: bool = True
     undo: JSON = field(default_factory=dict)
     native_before: str = ""
+    target_group: str = ""  # with --wait-until draining-started
     changes_definition: bool = False
     redeploys: bool = False
     discards: bool = False  # the definition is a revision that this run registered
@@ -3003,18 +3347,19 @@ class Rollout(Value):
         if self.stoppable and self.target.previous_definition:
             stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
             return f"{stop} {aws.place}"
-        members = {**self.undo}
-        if self.target.previous_definition:
-            members = {"taskDefinition": self.target.previous_definition, **members}
-        if not members:
+        if not self.leads_back:
             return ""
-        given = [f"--{_kebab(name)} {shell_word(value)}" for name, value in members.items()]
+        back = {"taskDefinition": self.target.previous_definition} if self.target.previous_definition else {}
+        members = {**back, **self.undo}
+        given = [_cli_option(name, value) for name, value in members.items()]
         where = f"--cluster {self.cluster} --service {self.service}"
         return " ".join(["aws ecs update-service", where, *given, aws.place])
 
 
-def _kebab(member: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+def _cli_option(member: str, value: Any) -> str:
+    """A member of a request as the AWS CLI takes it."""
+    name = re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {shell_word(value)}"
 
 
 def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Rollout:
@@ -3040,9 +3385,35 @@ def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Roll
         redeploys=bool(part.update.get("forceNewDeployment")),
         discards=bool(arn) and not part.draft.ready,
         native_before=str(service.get("currentServiceDeployment") or ""),
+        target_group=target_group_of(service) if part.wait.until_draining else "",
     )
     rollout.seen.known_events |= {str(event.get("id")) for event in service.get("events") or []}
+    rollout.seen.old_targets = set(target_states(ctx, rollout))
     return rollout
+
+
+def target_group_of(service: JSON) -> str:
+    """The ARN of the service's first target group; empty without one."""
+    groups = [balancer.get("targetGroupArn") for balancer in service.get("loadBalancers") or []]
+    return str(next(filter(None, groups), ""))
+
+
+def target_states(ctx: Context, rollout: Rollout, *, retries: bool = True) -> dict[str, str]:
+    """The state of each target of the roll-out's target group, if its draining is waited for."""
+    if not rollout.target_group:
+        return {}
+    answer = ctx.aws.call("DescribeTargetHealth", {"TargetGroupArn": rollout.target_group}, retries=retries)
+    described = answer.get("TargetHealthDescriptions") or []
+    return {f"{t['Target']['Id']}:{t['Target'].get('Port')}": str(t["TargetHealth"].get("State")) for t in described}
+
+
+def draining_started(ctx: Context, rollout: Rollout) -> bool:
+    """True once the load balancer drains a target that was there before, or all of those are gone: the new serve."""
+    if not rollout.target_group or not rollout.seen.running:
+        return False
+    states = target_states(ctx, rollout, retries=False)
+    old = [states[target] for target in rollout.seen.old_targets if target in states]
+    return "draining" in old or not old
 
 
 def way_back(part: PlannedService) -> str:
@@ -3135,6 +3506,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not RolloutState.WAITING and seen.verdict is None:
         seen.verdict = verdict
+    if seen.verdict is None and draining_started(ctx, rollout):
+        seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
     if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
         seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
     if rollout.state is RolloutState.COMPLETED:
@@ -3230,8 +3603,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
         state = "healthy" if seen.most_running else "running"
-        was = "was" if seen.current and (seen.most_running or not seen.stopped) else "was seen"
-        reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
+        reason = f"no task of the new deployment was seen {state} within {timeout_s} seconds"
         ran = f"{seen.most_running} ran, " if seen.most_running else ""
         reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
     if not seen.current:
@@ -3366,7 +3738,7 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
         "stop": [stop_words(task) for task in seen.samples.values()],
         "hook": [str(hook.get("status")) for hook in hooks],
         "stage": [str(seen.native_state.get("lifecycleStage"))],
-        "health": ["none healthy"] if is_unhealthy(rollout) else [],
+        "health": ["none healthy"] if is_unhealthy(rollout) and not seen.reasons else [],
         "log": logged,
     }
 
@@ -3421,7 +3793,7 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
     """
     failed = [rollout for rollout in rollouts.values() if not rollout.succeeded]
     evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
-    all_back = results.plan.all_back and bool(failed or results.codes)
+    all_back = bool(failed or results.codes)
     backs = roll_back(ctx, [r for r in (rollouts.values() if all_back else failed) if may_go_back(ctx, r)])
     for part in results.plan.services:
         if rollout := rollouts.get(part.name):
@@ -3567,9 +3939,11 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     primary = primary_of(rollout.seen.last)
     if primary.get("id") != rollout.target.deployment_id:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
-        return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
+        said = f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.{left_revision(ctx, rollout)}"
+        return after(cause, said)
     states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
-    state = states.get(rollout.state, "goes on, to")
+    last = rollout_verdict(rollout.seen.last, rollout.target, since_update_s=INFINITE_S)
+    state = states.get(last.state, "goes on, to")
     return after(
         cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
     )
@@ -3601,11 +3975,9 @@ def may_go_back(ctx: Context, rollout: Rollout) -> bool:
         return False
     if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
         return False
-    if rollout.leads_back or rollout.state in BY_ECS:
+    if rollout.leads_back or rollout.changes_definition or rollout.state in BY_ECS:
         return True
-    why = "there is nothing to go back to, the definition is the same"
-    why = "the definition before it is INACTIVE" if rollout.changes_definition else why
-    ctx.report.note(f"{rollout.label}Not rolled back: {why}.")
+    ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
     return False
 
 
@@ -3626,6 +3998,9 @@ def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
 def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
     """Have `back` be the roll-out to watch: ECS's own rollback where there is one, else ours; or the code, if none."""
     if rollout.state is RolloutState.ROLLBACK_FAILED:
+        return Exit.ROLLBACK_FAILED
+    if not rollout.leads_back and rollout.state not in BY_ECS:
+        ctx.report.note(f"{rollout.label}Not rolled back: the definition before it is INACTIVE.")
         return Exit.ROLLBACK_FAILED
     try:
         if rollout.state in BY_ECS:
@@ -3847,7 +4222,10 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
         "capacityProviderStrategy": run.capacity_provider_strategy,
         "overrides": overrides,
     }
-    return {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    request = {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    for edit in run.members:
+        request = with_member(request, edit)
+    return request
 
 
 class StartedTasks(Record):
@@ -3859,6 +4237,7 @@ class StartedTasks(Record):
     ended: dict[str, JSON] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     missing_s: dict[str, float] = field(default_factory=dict)
+    current: bool = False  # the last look was answered
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
     last_lines: dict[str, list[str]] = field(default_factory=dict)
 
@@ -3986,9 +4365,10 @@ def wait_for_tasks(ctx: Context, tasks: StartedTasks, timeout_s: float) -> None:
     """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
     patience = Patience(ctx.clock.now(), endless=not timeout_s)
     while True:
+        tasks.current = False
         try:
             found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
-            now_s = ctx.clock.now()
+            now_s, tasks.current = ctx.clock.now(), True
             patience.answered(now_s)
             require_seen(tasks, found, now_s, now_s - patience.begun_s)
             ctx.report.progress({"tasks": f"tasks: {note_tasks(ctx, tasks, found)}"}, now_s - patience.begun_s)
@@ -4090,8 +4470,9 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
             of = short_name(str(task.get("taskDefinitionArn")))
             ctx.report.error(f"Task {arn} of {of} failed: {undotted(verdict.reason)}.", task_advice(verdict, task))
     for arn in tasks.running():
-        hint = f"It goes on. To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
-        ctx.report.error(f"Task {arn} did not stop within {results.plan.task_timeout_s:g} seconds.", hint)
+        hint = f"{'It goes on. ' if tasks.current else ''}To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
+        did = "did not" if tasks.current else "was not seen to"
+        ctx.report.error(f"Task {arn} {did} stop within {results.plan.task_timeout_s:g} seconds.", hint)
     failed = [arn for arn in tasks.ended if not tasks.verdict(arn).ok]
     ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
     ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
@@ -4133,7 +4514,8 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     def planned_task(name: str, task: AppTask) -> PlannedTask:
         draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
         run = RunOptions(count=task.count, wait_for_success=True)
-        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **task.request})
+        tagged = {"enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}  # as ecs-toolkit sends
+        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **tagged, **task.request})
 
     def planned_service(entry: AppService) -> PlannedService:
         service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
@@ -4155,7 +4537,6 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         services=problems.collect(planned_service, application.services),
         after=tasks("post", application.post),
         several=True,
-        all_back=True,
     )
     problems.raise_all()
     return plan
@@ -4578,6 +4959,12 @@ def _output(text: str) -> bool:
     return text == "json"
 
 
+def _until_draining(text: str) -> bool:
+    if text not in ("primary-rolled", "draining-started"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither primary-rolled nor draining-started")
+    return text == "draining-started"
+
+
 def _launch_type(text: str) -> str:
     known = ("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")
     if text.upper() not in known:
@@ -4611,14 +4998,6 @@ def _read_file(path: str) -> str:
 def _lines(text: str) -> list[str]:
     """The lines of what may hold any value: only a newline ends one, not what else Unicode takes for an end."""
     return re.split(r"\r?\n", text)
-
-
-def _parsed_json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
-        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
 
 
 def _definition_file(path: str) -> JSON:
@@ -4692,74 +5071,6 @@ def _task_overrides(text: str) -> JSON:
     return value
 
 
-_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
-
-
-def shorthand(text: str) -> Any:
-    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
-
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
-    """
-    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
-    try:
-        value = _shorthand_pairs(tokens)
-    except (IndexError, RecursionError):
-        tokens = [text]
-    if tokens:
-        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
-    return value
-
-
-def _shorthand_pairs(tokens: list[str]) -> JSON:
-    found: JSON = {}
-    while not found or _next_is(tokens, ","):
-        name = _shorthand_word(tokens)
-        _require(tokens, "=")
-        found[name] = _shorthand_value(tokens)
-    return found
-
-
-def _shorthand_value(tokens: list[str]) -> Any:
-    if _next_is(tokens, "{"):
-        found = _shorthand_pairs(tokens)
-        _require(tokens, "}")
-        return found
-    if _next_is(tokens, "["):
-        return _shorthand_items(tokens)
-    words = [_shorthand_word(tokens)]
-    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
-        tokens.pop()
-        words.append(_shorthand_word(tokens))
-    return words if len(words) > 1 else words[0]
-
-
-def _shorthand_items(tokens: list[str]) -> list[Any]:
-    items: list[Any] = []
-    while not _next_is(tokens, "]"):
-        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
-        if tokens[-1] != "]":
-            _require(tokens, ",")
-    return items
-
-
-def _shorthand_word(tokens: list[str]) -> str:
-    word = tokens.pop()
-    if word in tuple("{}[],=\"'"):
-        raise IndexError
-    quote = word[0]
-    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
-
-
-def _next_is(tokens: list[str], token: str) -> bool:
-    """True, and it is taken, if that is the next one."""
-    return tokens[-1:] == [token] and bool(tokens.pop())
-
-
-def _require(tokens: list[str], token: str) -> None:
-    if tokens.pop() != token:
-        raise IndexError
-
-
 # Values that add to a list: pairs of what an item is about, and the item
 
 
@@ -4769,6 +5080,10 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
     if match is None:
         raise argparse.ArgumentTypeError
     return match[1], match[2]
+
+
+def _service_name(text: str) -> Iterator[tuple[str, str]]:
+    yield f"-n {text.strip()}", text.strip()
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -4801,6 +5116,47 @@ def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, Variabl
 
 def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
     return _variable(text, secret=True)
+
+
+def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]:
+    """Reads PATH=VALUE, a member of what the operation takes."""
+
+    def read(text: str) -> Iterator[tuple[str, MemberEdit]]:
+        match = re.fullmatch(r"((?:[^=\[]|\[[^\]]*\])+)=(.*)", text, re.DOTALL)
+        if match is None:
+            raise argparse.ArgumentTypeError
+        yield match[1], member_edit(input_shape(operation), match[1], match[2])
+
+    return read
+
+
+def _no_more(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield text, member_edit(input_shape("RegisterTaskDefinition"), text, None)
+
+
+def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield "taskRoleArn", MemberEdit(("taskRoleArn",), None if text == "None" else text)
+
+
+def _log_option(text: str) -> Iterator[tuple[str, LogEdit]]:
+    return _log_edit(text, lambda name, value: MemberEdit(("options", name), value or None))
+
+
+def _log_secret(text: str) -> Iterator[tuple[str, LogEdit]]:
+    def member(name: str, value: str) -> MemberEdit:
+        steps = ("secretOptions", ("name", name))
+        return MemberEdit((*steps, "valueFrom"), value) if value else MemberEdit(steps)
+
+    return _log_edit(text, member)
+
+
+def _log_edit(text: str, member: Callable[[str, str], MemberEdit]) -> Iterator[tuple[str, LogEdit]]:
+    container, rest = _named(text)
+    driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
+    if not driver:
+        raise argparse.ArgumentTypeError
+    about = f"Log option {name} of container {container}" if name else f"Log driver {driver} of container {container}"
+    yield about, LogEdit(container, driver, member(name, value) if name else None)
 
 
 def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
@@ -4859,14 +5215,16 @@ _SHOWN = ("--version", "--help")
 # fmt: off
 OPTIONS = (
     Group("what to deploy", ("",), (
-        Option("-n --service-name --service", "SERVICE", "deploy this service", "service", legacy="-service"),
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
         Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
                "task_definition"),
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
                "cluster", legacy="-cluster"),
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
-        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
+               "source.latest", suffices=True),
         Option("--task-definition-file", "FILE", "start from this JSON file",
                "source.file", _definition_file, suffices=True),
         Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
@@ -4892,21 +5250,38 @@ OPTIONS = (
                "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
         Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
                "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+        Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
+               "an option of a container's log driver; an empty value unsets it, an empty key the driver",
+               "edits.logs", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
+        Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
+               "edits.logs", _log_secret, adds=True, suffices=True, legacy="-container-logsecret"),
+        Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
+               "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
+        Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
+               "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
+        Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.desired_count", _desired_count, service_only=True, legacy="-desired-count"),
+               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
         Option("-m --min", "PERCENT", "minimumHealthyPercent",
                "change.minimum_healthy_percent", _number(0), service_only=True),
         Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
         Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
                "change.force_new_deployment", suffices=True, service_only=True),
+        Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
+               "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
         Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
                "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
+        Option("--wait-until", "primary-rolled|draining-started",
+               "the end of the wait: the default, or as soon as the load balancer drains an old target",
+               "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
+        Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
+               service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
         Option("--enable-rollback", "", "on failure go back, and wait for that too",
                "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
@@ -4914,7 +5289,7 @@ OPTIONS = (
         Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "", "with -d and -c: run the new revision"),
+        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
         Option("--wait-for-success", "", "wait until every essential container ended with 0",
                "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
@@ -4932,6 +5307,8 @@ OPTIONS = (
                "run.overrides", _task_overrides, needs="--run-task"),
         Option("--command", "NAME=COMMAND", "the command of a container",
                "run.commands", _container_command, adds=True, needs="--run-task"),
+        Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
+               "run.members", _member("RunTask"), adds=True, needs="--run-task"),
         Option("--watch-container", "NAME", "only this container's exit code decides",
                "run.watch_container", needs="--run-task --wait-for-success"),
         Option("--propagate-exit-code", "", "exit with the container's exit code",
@@ -5148,18 +5525,8 @@ _MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to s
 
 def _classic_rules(given: Given) -> Iterator[UsageError]:
     """What is wrong between the options, in the order of the shell script's own checks."""
-    service, definition, run = (name in given for name in ("--service-name", "--task-definition", "--run-task"))
-    if not service and not definition:
-        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
-        yield UsageError(required, Exit.NO_TARGET)
-    if service and definition:
-        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
-    if service and run:
-        hint = "To run a task, name its definition with -d instead of a service."
-        yield UsageError("-n and --run-task exclude each other", hint=hint)
-    if (service or run) and "--cluster" not in given:
-        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if not any(option.suffices and (service or not option.service_only) for option in _present("", given)):
+    yield from _target_rules("--service-name" in given, "--task-definition" in given, "--run-task" in given, given)
+    if not any(_asks(option, given) for option in _present("", given)):
         nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
         others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
         yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
@@ -5172,6 +5539,26 @@ def _classic_rules(given: Given) -> Iterator[UsageError]:
         yield UsageError(f"Only one of {_listed(starts)}")
     if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
         yield UsageError("-e/--tag-env-var needs -i/--image")
+
+
+def _target_rules(service: bool, definition: bool, run: bool, given: Given) -> Iterator[UsageError]:
+    if not service and not definition:
+        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
+        yield UsageError(required, Exit.NO_TARGET)
+    if service and definition:
+        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
+    if service and run:
+        hint = "To run a task, name its definition with -d instead of a service."
+        yield UsageError("-n and --run-task exclude each other", hint=hint)
+    if (service or run) and "--cluster" not in given:
+        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+
+
+def _asks(option: Option, given: Given) -> bool:
+    """True if the option alone is something to do; a negative count says that it stays."""
+    if option.name == "--desired-count" and _last(given, option.name).startswith("-"):
+        return False
+    return option.suffices and not (option.service_only and "--service-name" not in given)
 
 
 def _table_rules(word: str, given: Given) -> Iterator[UsageError]:

@@ -65,7 +65,7 @@ class World:
         self.tasks: dict[str, Task] = {}
         self.behaviours: dict[str, Behaviour] = {}
         self.definitions = DefinitionStore(self.arn_prefix)
-        self.answers_stale = False
+        self.answers_stale = self.answers_missing = False
         self._denied: set[str] = set()
         self._run_task_failures: list[str] = []
         self._expiries: dict[str, float] = {}
@@ -242,7 +242,7 @@ class World:
         if outcome in FAULT_ANSWERS:
             raise _fault_error(outcome)
         self._refuse(call)
-        self.answers_stale = outcome is Fault.STALE
+        self.answers_stale, self.answers_missing = outcome is Fault.STALE, outcome is Fault.MISSING
         answer = self._carry_out(call)
         if outcome is Fault.DROP_AFTER:
             raise Dropped
