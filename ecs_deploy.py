@@ -109,6 +109,16 @@ def shell_word(value: Any) -> str:
 # --- Records ------------------------------------------------------------------------------ pure: no I/O
 
 
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """The default of a field that holds something mutable, made anew for each record."""
+    return _Fresh(default_factory)
+
+
+class _Fresh:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
 class _Fields:
     """A class whose annotated names are its fields: given by position or by name, or left at their default.
 
@@ -126,19 +136,7 @@ class _Fields:
             raise TypeError(f"{type(self).__name__} takes each of {', '.join(self._names)} once")
         for name in self._names:
             value = given[name] if name in given else getattr(type(self), name)
-            object.__setattr__(self, name, value.make() if isinstance(value, _Fresh) else value)
-
-
-class _Fresh:
-    """A default that is made anew for each record."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-def field(*, default_factory: Callable[[], Any]) -> Any:
-    """The default of a field that holds something mutable."""
-    return _Fresh(default_factory)
+            vars(self)[name] = value.make() if isinstance(value, _Fresh) else value
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -748,11 +746,7 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     Raises `DeployError` 14 where a container that is named, or an image that is given, is not in the
     definition, and 13 where a tag cannot be put on an image.
     """
-    known = [str(container.get("name")) for container in containers_of(definition)]
-    named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    named += [edit.container for edit in edits.logs]
-    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
-    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
+    require_containers([str(container.get("name")) for container in containers_of(definition)], _named_in(edits))
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
@@ -761,6 +755,16 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     for edit in edits.members:
         new = with_member(new, edit)
     return {name: value for name, value in new.items() if name != "tags" or value}
+
+
+def _named_in(edits: Edits) -> Iterator[str]:
+    """The names of the containers that are to change."""
+    yield from edits.tag_containers
+    yield from (name for name, _ in edits.images)
+    yield from (variable.container for variable in edits.variables)
+    yield from (log.container for log in edits.logs)
+    of_containers = (edit.steps for edit in edits.members if edit.steps[0] == "containerDefinitions")
+    yield from (rest[0][1] for _, *rest in of_containers if rest)
 
 
 def _require_agreement(container: JSON, edits: Edits) -> None:
@@ -1994,20 +1998,15 @@ if TYPE_CHECKING:
         def now(self) -> float:
             """Seconds since some fixed moment."""
 
-        def sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float, /) -> None:
             """Let that many seconds pass."""
 
 
 class SystemClock:
     """Real time."""
 
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
 
 
 class Interrupts:
@@ -2102,17 +2101,6 @@ class Patience(Record):
 # --- Ledger -------------------------------------------------------- may not call AWS, only what was entered may
 
 
-class Unsettled(Record):
-    """Something on AWS that this run began and whose end it has not seen.
-
-    `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back, says
-    so, and is true if it could. Both are given what ended the run.
-    """
-
-    says: Callable[[BaseException], str]
-    undo: Callable[[BaseException], bool] | None = None
-
-
 class Begun:
     """The ledger: what this run leaves behind if it ends now.
 
@@ -2121,13 +2109,17 @@ class Begun:
     """
 
     def __init__(self) -> None:
-        self._unsettled: dict[str, Unsettled] = {}
+        self._unsettled: dict[str, tuple[Callable[[BaseException], str], Callable[[BaseException], bool] | None]] = {}
 
     def enter(
         self, key: str, says: Callable[[BaseException], str], undo: Callable[[BaseException], bool] | None = None
     ) -> None:
-        """Something is about to be sent; under a key that is there already, it takes that one's place."""
-        self._unsettled[key] = Unsettled(says, undo)
+        """Something is about to be sent; under a key that is there already, it takes that one's place.
+
+        `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back,
+        says so, and is true if it could. Both are given what ended the run.
+        """
+        self._unsettled[key] = (says, undo)
 
     def settle(self, key: str) -> None:
         """Its end was seen, or it was never sent."""
@@ -2140,11 +2132,11 @@ class Begun:
         """
         left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
-        if signalled and (said := [text for each in left.values() if (text := each.says(cause))]):
+        if signalled and (said := [text for says, _ in left.values() if (text := says(cause))]):
             report.note("\n".join(said))
-        for key, each in left.items():
-            undone = bool(each.undo and each.undo(cause))
-            if not undone and not signalled and (text := each.says(cause)):
+        for key, (says, undo) in left.items():
+            undone = undo is not None and undo(cause)
+            if not undone and not signalled and (text := says(cause)):
                 report.note(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 
