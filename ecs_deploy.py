@@ -1927,13 +1927,14 @@ class Reporter:
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
-            self._draw([self.mask.text(f"[{elapsed_s:4.0f} s] {row}") for row in rows.values()])
+            self._draw([self.mask.text(line) for line in lines.values()])
             return
         for key, row in rows.items():
             if self._last_progress.get(key) != row:
                 self._last_progress[key] = row
-                self.note(f"[{elapsed_s:4.0f} s] {row}")
+                self.note(lines[key])
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
@@ -1977,14 +1978,12 @@ class Reporter:
 
     def _write(self, stream: TextIO, text: str) -> None:
         """A closed pipe or a narrow encoding must never end a deployment."""
-        try:
-            stream.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                stream.write(text.encode("ascii", "backslashreplace").decode())
             stream.flush()
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode())
-            stream.flush()
-        except (OSError, ValueError):
-            pass
 
 
 # --- Clock ------------------------------------- the only place that reads time, or decides how long to wait for it
@@ -2253,25 +2252,21 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
 
     from botocore import credentials, exceptions
 
-    chain = session.get_component("credential_provider")
+    load = session.get_component("credential_provider").load_credentials
     if options.instance_profile:
         providers = credentials.create_credential_resolver(session, region_name=region).providers
-        roles = ("container-role", "iam-role")
-        chain = credentials.CredentialResolver([each for each in providers if each.METHOD in roles])
+        roles = [provider for provider in providers if provider.METHOD in ("container-role", "iam-role")]
+        load = credentials.CredentialResolver(roles).load_credentials
     elif options.access_key:
-        given = credentials.Credentials(options.access_key, options.secret_key)
-        chain = SimpleNamespace(load_credentials=lambda: given)
+        load = partial(credentials.Credentials, options.access_key, options.secret_key)
     if options.assume_role_arn:
-        source = chain.load_credentials()
+        source = load()
         if source is None:
             raise exceptions.NoCredentialsError
-        fetcher = credentials.AssumeRoleCredentialFetcher(
-            partial(session.create_client, region_name=region), source, options.assume_role_arn,
-            extra_args={"RoleSessionName": "ecs-deploy"},
-        )  # fmt: skip
-        renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-        chain = SimpleNamespace(load_credentials=lambda: renewed)
-    session.register_component("credential_provider", chain)
+        client, named = partial(session.create_client, region_name=region), {"RoleSessionName": "ecs-deploy"}
+        fetcher = credentials.AssumeRoleCredentialFetcher(client, source, options.assume_role_arn, extra_args=named)
+        load = partial(credentials.DeferredRefreshableCredentials, fetcher.fetch_credentials, "assume-role")
+    session.register_component("credential_provider", SimpleNamespace(load_credentials=load))
 
 
 class Aws(Record):
