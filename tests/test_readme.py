@@ -204,7 +204,9 @@ def test_the_policy_for_instances_names_exactly_the_actions_that_are_called(sim:
     group = workers(sim)
     replace = ("replace-instances", "--cluster", "prod", "--asg", "workers")
     sim.instances.new_version("workers")
+    group.warm_up(1)
     assert cli(*replace).code == Exit.OK
+    sim.instances.capacity_provider("workers", group)
     sim.instances.new_version("workers")
     group.launches = False
     assert cli(*replace, "-t", "20").code == Exit.TIMED_OUT

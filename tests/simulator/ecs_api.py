@@ -64,6 +64,12 @@ class EcsApi:
         arns = [self.world.cluster_arn(name) for name in self.world.clusters]
         return self._page("ListClusters", "clusterArns", arns, params)
 
+    def describe_capacity_providers(self, params: Json) -> Json:
+        known = self.world.instances.providers
+        names = params.get("capacityProviders") or list(known)
+        missing = [{"arn": name, "reason": "MISSING"} for name in names if name not in known]
+        return {"capacityProviders": [known[name] for name in names if name in known], "failures": missing}
+
     # --- Services
 
     def describe_services(self, params: Json) -> Json:
