@@ -1876,7 +1876,7 @@ class Standing(Enum):
 
     MISSING = "not there"
     DELETED = "being deleted"
-    FAILED = "failed"
+    FAILED = "deployment failed"
     SHORT = "short of tasks"
     GOING_BACK = "going back"
     ROLLING_OUT = "rolling out"
@@ -1918,7 +1918,7 @@ def counts_text(counted: JSON) -> str:
 def health_of(service: JSON) -> Health:
     """How a service does by a DescribeServices answer, {} where it is not there: the first row that holds."""
     primary, others, counts = primary_of(service), others_of(service), counts_text(service)
-    missing = number(service, "desiredCount") - number(service, "runningCount")
+    missing = number(service, "desiredCount") - number(primary or service, "runningCount")
     state, said = primary.get("rolloutState"), theirs(primary.get("rolloutStateReason") or "ECS gave no reason")
     failed = number(primary, "failedTasks")
     trouble = f"{failed} tasks failed in a row" if failed else next(map(theirs, troubles_of(service)), "")
@@ -1933,8 +1933,9 @@ def health_of(service: JSON) -> Health:
         (moving, Standing.ROLLING_OUT, because),
         (missing > 0 and not primary, Standing.SHORT, f"{counts}; nothing was deployed to it"),
         (missing > 0 and trouble, Standing.SHORT, because),
-        (missing or number(service, "pendingCount"), Standing.SCALING, counts),
+        (missing > 0, Standing.SCALING, counts),
         (others, Standing.LINGERING, f"{left} still running"),
+        (missing or number(service, "pendingCount"), Standing.SCALING, counts),
         (True, Standing.STEADY, ""),
     )
     return next(Health(standing, reason) for holds, standing, reason in rows if holds)
@@ -2015,9 +2016,10 @@ def is_expected(expected: str, definition: JSON, digests: Mapping[str, Iterable[
     """Whether a definition is, or its containers run, what is expected; None if it has nothing to do with that."""
     arn = str(definition.get("taskDefinitionArn"))
     found = [fits for c in containers_of(definition) if (fits := _fits(expected, c, digests)) is not None]
-    if short_name(expected) == short_name(arn) or (found and all(found)):
+    revision = expected.rpartition("task-definition/")[2]
+    if revision == short_name(arn) or (found and all(found)):
         return True
-    other_revision = re.fullmatch(rf"{re.escape(family_of(arn))}:\d+", short_name(expected))
+    other_revision = re.fullmatch(rf"{re.escape(family_of(arn))}:\d+", revision)
     return False if found or other_revision else None
 
 
@@ -4960,8 +4962,10 @@ def status(ctx: Context, options: StatusOptions) -> int:
         expect(ctx, options, subjects)
     for subject in subjects:
         subject.facts["exit_code"] = subject.exit_code
-    ctx.report.learn(cluster=options.cluster, parts=[subject.facts for subject in subjects])
-    return max((subject.exit_code for subject in subjects), default=Exit.OK)
+    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    verdict = "not steady" if code else "steady"
+    ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
+    return code
 
 
 def look_at_services(ctx: Context, options: StatusOptions) -> list[Subject]:
@@ -5409,8 +5413,9 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     """Have ECS take its own deployment back, the roll-out to watch then; None where it can't, so that we deploy."""
     primary = primary_of(part.service)
     target = Target(str(primary.get("id") or ""), part.draft.ready)
-    rollout = replace(rollout, target=target, returning=True)
-    rollout.seen.native, rollout.seen.last, rollout.seen.last_s = part.stops, part.service, ctx.clock.now()
+    known = rollout.seen.known_events
+    seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
+    rollout = replace(rollout, target=target, returning=True, seen=seen)
     enter_rollout(ctx, rollout)
     now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
     going = bool(now) and now[0].get("status") in _TAKEN_BACK
@@ -6783,7 +6788,7 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
 
     return {
         "status": status_of(facts),
-        "task-definition-arn": each("new_task_definition"),
+        "task-definition-arn": each("new_task_definition") or each("task_definition"),
         "previous-task-definition-arn": each("previous_task_definition"),
         "deployment-id": each("deployment_id"),
         "exit-code": str(int(facts["exit_code"])),
@@ -6810,9 +6815,14 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
-    rows = [_summary_row(item, facts, ending, duration_s) for item in facts.get("parts") or [facts]]
+    parts = facts.get("parts") or [facts]
+    head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
+    if "state" in parts[0]:
+        head = ["Service", "Cluster", "Task definition", "Tasks", "Since", "State", "Why"]
+        rows = [_standing_row(item, facts) for item in parts]
+    else:
+        rows = [_summary_row(item, facts, ending, duration_s) for item in parts]
     if any(row[0] for row in rows):
-        head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
     if code:
         lines += [_folded("What failed", errors, opened=True)]
@@ -6837,6 +6847,16 @@ def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> lis
         "<br>".join(new),
         "" if total_s is None else duration_text(total_s),
         _cell(item.get("result") or ending),
+    ]
+
+
+def _standing_row(item: JSON, facts: JSON) -> list[str]:
+    """How a service does, of the command `status`."""
+    counts = f"{item['running_count']} of {item['desired_count']}"
+    definition = short_name(item["task_definition"] or "")
+    why = item["reason"] or item["went_back"]
+    return [
+        _cell(each) for each in (item["name"], facts["cluster"], definition, counts, item["since"], item["state"], why)
     ]
 
 
