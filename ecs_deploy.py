@@ -1908,8 +1908,9 @@ def others_of(service: JSON) -> list[JSON]:
     return [d for d in others if number(d, "runningCount") + number(d, "pendingCount")]
 
 
-def counts_text(counted: JSON) -> str:
-    """Tasks that run, of those desired, and what is pending."""
+def counts_text(service: JSON) -> str:
+    """Tasks of the PRIMARY deployment that run, of those desired, and what is pending."""
+    counted = primary_of(service) or service
     pending = number(counted, "pendingCount")
     running = f"{number(counted, 'runningCount')} of {number(counted, 'desiredCount')} running"
     return running + (f", {pending} pending" if pending else "")
@@ -5083,7 +5084,8 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
     for subject in subjects:
         facts = subject.facts
         why = facts["reason"] or (f"ECS went back: {facts['went_back']}" if facts["went_back"] else "")
-        counts = f"{facts['running_count']}/{facts['desired_count']}"
+        counted = primary_of(subject.service) or subject.service
+        counts = f"{number(counted, 'runningCount')}/{number(counted, 'desiredCount')}"
         rows.append((subject.name, facts["state"], counts, short_name(subject.arn), facts["since"] or "", why))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows if subjects else []:
