@@ -29,7 +29,9 @@ The map of this file, top to bottom; each section uses only those above it:
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
-                            (`run_tasks`), Applications (`deploy_app`), Replacing instances (`replace_instances`)
+                            (`run_tasks`), Applications (`deploy_app`)
+    Instances               `next_step`: what a group and its cluster say, and what is safe to do next
+    Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
@@ -446,6 +448,7 @@ class ReplaceInstancesOptions(Value):
     batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
+    take_over: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -1622,252 +1625,6 @@ def revisions_to_prune(active: Iterable[str], keep: int, in_use: Iterable[str]) 
     return [arn for arn in oldest_first[: max(0, len(oldest_first) - keep)] if arn not in used]
 
 
-# Instances of an Auto Scaling group
-
-REPLACING_TAG = "ecs-deploy:replacing"  # the group's name, on an instance whose replacement has begun
-CAPACITY_TAG = "ecs-deploy:return-to-capacity"  # the group's desired capacity before the instance was attached again
-
-
-class Instance(Value):
-    """One EC2 instance, as its group (`member`) and the cluster (`container`) describe it; {} where it is in neither.
-
-    `tasks` counts what keeps a detached one from being terminated, by the group of the task; daemons do not.
-    """
-
-    id: str
-    member: JSON
-    container: JSON
-    tags: Mapping[str, str]
-    outdated: str = ""
-    detached: bool = False
-    tasks: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def arn(self) -> str:
-        """Its name in the cluster."""
-        return str(self.container.get("containerInstanceArn") or "")
-
-    @property
-    def state(self) -> str:
-        """Where it stands in its group, or an empty string."""
-        return str(self.member.get("LifecycleState") or "")
-
-    @property
-    def in_service(self) -> bool:
-        """True if it counts for the group's desired capacity."""
-        return not self.detached and self.state == "InService"
-
-    @property
-    def leaving(self) -> bool:
-        """True if it is on its way out of the group, by whatever cause."""
-        return self.detached or self.state.startswith(("Terminat", "Detach"))
-
-    @property
-    def ready(self) -> bool:
-        """True if ECS may place tasks there."""
-        return self.container.get("status") == "ACTIVE" and bool(self.container.get("agentConnected"))
-
-    @property
-    def draining(self) -> bool:
-        """True if ECS places no more tasks there, and moves the services' tasks away."""
-        return self.container.get("status") == "DRAINING"
-
-    @property
-    def drained(self) -> bool:
-        """True if it may be terminated."""
-        return self.draining and not self.tasks
-
-    @property
-    def weight(self) -> int:
-        """Its share of the group's capacity."""
-        return int(self.member.get("WeightedCapacity") or 1)
-
-    @property
-    def stays_because(self) -> str:
-        """Why it is left alone although it is out of date, or an empty string."""
-        if "Standby" in self.state:
-            return "it is in Standby"
-        return "it is protected from scale-in" if self.member.get("ProtectedFromScaleIn") else ""
-
-
-class Fleet(Value):
-    """A group's instances, and those detached from it that are not terminated yet."""
-
-    group: JSON
-    instances: tuple[Instance, ...]
-    unsteady: tuple[str, ...] = ()
-
-    @property
-    def detached(self) -> list[Instance]:
-        """The instances whose replacement is under way."""
-        return [instance for instance in self.instances if instance.detached]
-
-    @property
-    def missing(self) -> str:
-        """What the group lacks before tasks may move: capacity in service, or new instances in the cluster."""
-        desired = int(self.group["DesiredCapacity"])
-        in_service = [instance for instance in self.instances if instance.in_service]
-        capacity = sum(instance.weight for instance in in_service)
-        if capacity < desired:
-            return f"{capacity} of {desired} in service"
-        absent = [i.id for i in in_service if not i.outdated and not i.ready]
-        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
-
-
-class Act(Enum):
-    """What to do next with a group's instances."""
-
-    WAIT = "wait"
-    DETACH = "detach"
-    DRAIN = "drain"
-    TERMINATE = "terminate"
-    DONE = "done"
-
-
-class Step(Value):
-    """An act and the instances it is for; or what is waited for, one row for each instance or for the group."""
-
-    act: Act
-    instances: tuple[Instance, ...] = ()
-    waits_for: tuple[str, ...] = ()
-
-
-def next_step(fleet: Fleet, to_replace: Iterable[str], size: int) -> Step:
-    """The one next act that is safe as things are: `to_replace` are the ids that this run may detach.
-
-    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
-    """
-    waiting = fleet.detached
-    drained = tuple(instance for instance in waiting if instance.drained)
-    if drained:
-        return Step(Act.TERMINATE, drained)
-    idle = tuple(instance for instance in waiting if instance.ready)
-    if idle and not fleet.missing:
-        return Step(Act.DRAIN, idle)
-    if waiting:
-        return Step(Act.WAIT, waits_for=tuple(_waits_for(instance, fleet) for instance in waiting))
-    if fleet.missing or fleet.unsteady:
-        return Step(Act.WAIT, waits_for=(fleet.missing,) if fleet.missing else fleet.unsteady)
-    wanted = set(to_replace)
-    left = [i for i in fleet.instances if i.id in wanted and i.outdated and not i.leaving]
-    batch = next_instances(fleet, [instance for instance in left if instance.in_service], size)
-    if batch or not left:
-        return Step(Act.DETACH if batch else Act.DONE, batch)
-    pending = tuple(f"{i.id} is {i.state}" for i in left if not i.in_service)
-    return Step(Act.WAIT, waits_for=pending or ("the group has no capacity for one more",))
-
-
-def _waits_for(instance: Instance, fleet: Fleet) -> str:
-    if instance.draining:
-        tasks = ", ".join(f"{count} × {group}" for group, count in instance.tasks.items())
-        return f"{instance.id} is DRAINING, tasks left: {tasks}"
-    if not instance.container:
-        return f"{instance.id} is not registered in the cluster any more"
-    if not instance.ready:
-        return f"{instance.id} cannot be drained, its agent is not connected"
-    return f"{instance.id} waits for its replacement: {fleet.missing}"
-
-
-def next_instances(fleet: Fleet, candidates: Sequence[Instance], size: int) -> tuple[Instance, ...]:
-    """At most `size` candidates, as many as the group has room for; none if there is no room for one more.
-
-    The room is kept so that a detached instance can be attached again, which raises the desired capacity.
-    """
-    room = int(fleet.group["MaxSize"]) - int(fleet.group["DesiredCapacity"])
-    chosen: list[Instance] = []
-    for instance in candidates:
-        needed = 0 if CAPACITY_TAG in instance.tags else instance.weight
-        if len(chosen) < size and needed <= room:
-            room -= needed
-            chosen.append(instance)
-    return tuple(chosen)
-
-
-def lowers_capacity(instances: Iterable[Instance], group: JSON) -> set[str]:
-    """The ids whose detaching takes back the capacity that attaching them again had added."""
-    capacity = int(group["DesiredCapacity"])
-    found: set[str] = set()
-    for instance in instances:
-        if int(instance.tags.get(CAPACITY_TAG) or capacity) <= capacity - instance.weight:
-            found.add(instance.id)
-            capacity -= instance.weight
-    return found
-
-
-def batch_size(count: int, percent: int, instances: int) -> int:
-    """How many instances are replaced at a time."""
-    return max(1, instances * percent // 100) if percent else count
-
-
-def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """Why a group's instance is not as the group would launch it now, or an empty string.
-
-    `versions` has the number of each (template id, `$Latest` or `$Default`).
-    """
-    configuration = str(group.get("LaunchConfigurationName") or "")
-    if configuration:
-        same = member.get("LaunchConfigurationName") == configuration
-        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
-    overrides = _overrides(group)
-    types = {str(override.get("InstanceType") or "") for override in overrides}
-    if overrides and "" not in types and member.get("InstanceType") not in types:
-        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
-    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
-    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
-    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
-    ours = {_version(template, versions) for template in wanted}
-    has = member.get("LaunchTemplate") or {}
-    same = bool(has) and _version(has, versions) in ours
-    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
-
-
-def templates_of(group: JSON) -> list[JSON]:
-    """Every launch template specification that the group launches from."""
-    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
-    return [specification for specification in specifications if specification]
-
-
-def _policy(group: JSON) -> JSON:
-    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-    return found
-
-
-def _template(group: JSON) -> JSON:
-    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
-    return found
-
-
-def _overrides(group: JSON) -> list[JSON]:
-    return [*(_policy(group).get("Overrides") or [])]
-
-
-def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
-    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
-    version = str(specification.get("Version") or "$Default")
-    return template, versions.get((template, version), version)
-
-
-def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """What an instance was launched from, in words."""
-    template = member.get("LaunchTemplate")
-    if template:
-        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
-        return f"launch template {name} version {_version(template, versions)[1]}"
-    configuration = member.get("LaunchConfigurationName")
-    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
-
-
-def unsteady_reason(service: JSON) -> str:
-    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
-    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
-    deployments = service.get("deployments") or []
-    if service.get("status") != "ACTIVE":
-        return ""
-    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
-        return "its deployment is not completed"
-    return "" if running >= desired else f"{running} of {desired} running"
-
-
 # The day after: how a service does, and what it ran before
 
 
@@ -2417,12 +2174,15 @@ _READS = ("Describe", "List", "Get")
 _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "GetLogEvents": "logs",
     "DescribeAutoScalingGroups": "autoscaling",
-    "DetachInstances": "autoscaling",
-    "AttachInstances": "autoscaling",
+    "DescribeWarmPool": "autoscaling",
+    "DescribeInstanceRefreshes": "autoscaling",
+    "StartInstanceRefresh": "autoscaling",
+    "CancelInstanceRefresh": "autoscaling",
+    "CreateOrUpdateTags": "autoscaling",
+    "DeleteTags": "autoscaling",
+    "SetDesiredCapacity": "autoscaling",
+    "TerminateInstanceInAutoScalingGroup": "autoscaling",
     "DescribeLaunchTemplates": "ec2",
-    "DescribeInstances": "ec2",
-    "CreateTags": "ec2",
-    "TerminateInstances": "ec2",
     "DescribeTargetHealth": "elbv2",
 }
 _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
@@ -2434,7 +2194,8 @@ _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over seve
     "ListServiceDeployments": "serviceDeployments",
     "DescribeAutoScalingGroups": "AutoScalingGroups",
     "DescribeLaunchTemplates": "LaunchTemplates",
-    "DescribeInstances": "Reservations",
+    "DescribeInstanceRefreshes": "InstanceRefreshes",
+    "DescribeWarmPool": "Instances",
 }
 _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once, member of the answer
     "DescribeServices": ("services", 10, "services"),
@@ -2443,7 +2204,8 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
     "DescribeServiceRevisions": ("serviceRevisionArns", 20, "serviceRevisions"),
     "DescribeContainerInstances": ("containerInstances", 100, "containerInstances"),
     "UpdateContainerInstancesState": ("containerInstances", 10, "failures"),
-    "DetachInstances": ("InstanceIds", 20, "Activities"),
+    "DescribeClusters": ("clusters", 100, "clusters"),
+    "DescribeCapacityProviders": ("capacityProviders", 100, "capacityProviders"),
 }
 
 
@@ -2477,6 +2239,8 @@ _REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the
     # a second time it makes a second revision
     "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
     "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
+    # a second time it lowers the capacity twice
+    "TerminateInstanceInAutoScalingGroup": Repeat(lost=False),
 }
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
@@ -2705,13 +2469,6 @@ class Aws:
         for failure in self.described("UpdateContainerInstancesState", arns, {"cluster": cluster, "status": status}):
             what = f"AWS refused UpdateContainerInstancesState of {failure.get('arn')} to {status}"
             raise AwsError(f"{what}: {theirs(failure.get('reason'))}", code=str(failure.get("reason")))
-
-    def tasks_on(self, cluster: str, container_instance: str) -> list[JSON]:
-        """The tasks on an instance that have not stopped, those that are stopping included."""
-        params = {"cluster": cluster, "containerInstance": container_instance}
-        statuses = ("RUNNING", "STOPPED")
-        arns = [arn for status in statuses for arn in self.pages("ListTasks", {**params, "desiredStatus": status})]
-        return [task for task in self.describe_tasks(cluster, arns) if task.get("lastStatus") != "STOPPED"]
 
     def hide_credentials(self, *, fetch: bool = True) -> None:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
@@ -3659,11 +3416,10 @@ class Rollout(Value):
         if self.stoppable and self.target.previous_definition:
             stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
             return f"{stop} {aws.place}"
-        members = {**self.undo}
-        if self.target.previous_definition:
-            members = {"taskDefinition": self.target.previous_definition, **members}
-        if not members:
+        if not self.leads_back:
             return ""
+        back = {"taskDefinition": self.target.previous_definition} if self.target.previous_definition else {}
+        members = {**back, **self.undo}
         given = [_cli_option(name, value) for name, value in members.items()]
         where = f"--cluster {self.cluster} --service {self.service}"
         return " ".join(["aws ecs update-service", where, *given, aws.place])
@@ -3916,8 +3672,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
         state = "healthy" if seen.most_running else "running"
-        was = "was" if seen.current and (seen.most_running or not seen.stopped) else "was seen"
-        reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
+        reason = f"no task of the new deployment was seen {state} within {timeout_s} seconds"
         ran = f"{seen.most_running} ran, " if seen.most_running else ""
         reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
     if not seen.current:
@@ -4052,7 +3807,7 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
         "stop": [stop_words(task) for task in seen.samples.values()],
         "hook": [str(hook.get("status")) for hook in hooks],
         "stage": [str(seen.native_state.get("lifecycleStage"))],
-        "health": ["none healthy"] if is_unhealthy(rollout) else [],
+        "health": ["none healthy"] if is_unhealthy(rollout) and not seen.reasons else [],
         "log": logged,
     }
 
@@ -4253,9 +4008,11 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     primary = primary_of(rollout.seen.last)
     if primary.get("id") != rollout.target.deployment_id:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
-        return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
+        said = f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.{left_revision(ctx, rollout)}"
+        return after(cause, said)
     states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
-    state = states.get(rollout.state, "goes on, to")
+    last = rollout_verdict(rollout.seen.last, rollout.target, since_update_s=INFINITE_S)
+    state = states.get(last.state, "goes on, to")
     return after(
         cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
     )
@@ -4287,11 +4044,9 @@ def may_go_back(ctx: Context, rollout: Rollout) -> bool:
         return False
     if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
         return False
-    if rollout.leads_back or rollout.state in BY_ECS:
+    if rollout.leads_back or rollout.changes_definition or rollout.state in BY_ECS:
         return True
-    why = "there is nothing to go back to, the definition is the same"
-    why = "the definition before it is INACTIVE" if rollout.changes_definition else why
-    ctx.report.note(f"{rollout.label}Not rolled back: {why}.")
+    ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
     return False
 
 
@@ -4312,6 +4067,9 @@ def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
 def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
     """Have `back` be the roll-out to watch: ECS's own rollback where there is one, else ours; or the code, if none."""
     if rollout.state is RolloutState.ROLLBACK_FAILED:
+        return Exit.ROLLBACK_FAILED
+    if not rollout.leads_back and rollout.state not in BY_ECS:
+        ctx.report.note(f"{rollout.label}Not rolled back: the definition before it is INACTIVE.")
         return Exit.ROLLBACK_FAILED
     try:
         if rollout.state in BY_ECS:
@@ -4423,8 +4181,8 @@ def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
     if not rollout.undo:
         return {}
-    service = refresh(ctx, rollout, retries=True)
     ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
+    service = refresh(ctx, rollout, retries=True)
     if primary_of(service).get("id") not in ours:
         ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
         return {}
@@ -4548,6 +4306,7 @@ class StartedTasks(Record):
     ended: dict[str, JSON] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     missing_s: dict[str, float] = field(default_factory=dict)
+    current: bool = False  # the last look was answered
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
     last_lines: dict[str, list[str]] = field(default_factory=dict)
 
@@ -4675,9 +4434,10 @@ def wait_for_tasks(ctx: Context, tasks: StartedTasks, timeout_s: float) -> None:
     """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
     patience = Patience(ctx.clock.now(), endless=not timeout_s)
     while True:
+        tasks.current = False
         try:
             found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
-            now_s = ctx.clock.now()
+            now_s, tasks.current = ctx.clock.now(), True
             patience.answered(now_s)
             require_seen(tasks, found, now_s, now_s - patience.begun_s)
             ctx.report.progress({"tasks": f"tasks: {note_tasks(ctx, tasks, found)}"}, now_s - patience.begun_s)
@@ -4779,8 +4539,9 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
             of = short_name(str(task.get("taskDefinitionArn")))
             ctx.report.error(f"Task {arn} of {of} failed: {undotted(verdict.reason)}.", task_advice(verdict, task))
     for arn in tasks.running():
-        hint = f"It goes on. To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
-        ctx.report.error(f"Task {arn} did not stop within {results.plan.task_timeout_s:g} seconds.", hint)
+        hint = f"{'It goes on. ' if tasks.current else ''}To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
+        did = "did not" if tasks.current else "was not seen to"
+        ctx.report.error(f"Task {arn} {did} stop within {results.plan.task_timeout_s:g} seconds.", hint)
     failed = [arn for arn in tasks.ended if not tasks.verdict(arn).ok]
     ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
     ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
@@ -4950,7 +4711,7 @@ class Subject(Record):
 def status(ctx: Context, options: StatusOptions) -> int:
     """What services run, how they do, and why not better; the exit code. Changes nothing."""
     subjects = look_at_services(ctx, options)
-    codes = follow(ctx, options, subjects) if options.follow else {}
+    codes = follow_all(ctx, options, subjects) if options.follow else {}
     if codes:
         subjects = look_at_services(ctx, options)
     for subject in subjects:
@@ -4980,7 +4741,7 @@ def look_at_services(ctx: Context, options: StatusOptions) -> list[Subject]:
     return sorted(subjects, key=lambda s: (worst.index(s.health.standing), s.name)) if options.every else subjects
 
 
-def follow(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
+def follow_all(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
     """Follow what is in progress to its end, ECS's own way back too; each service's exit code is a deployment's."""
     rollouts: list[Rollout] = []
     for subject in subjects:
@@ -5428,201 +5189,804 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     return rollout
 
 
-# Replacing instances
+# --- Instances: what the answers mean -------------------------------------------------------- pure: no I/O
 
-INSTANCE_POLL_S = 5.0
-_CHANGED_MEANWHILE = ("MISSING", "INACTIVE", "InvalidInstanceID.NotFound", "ResourceContention")
+REPLACING_TAG = "ecs-deploy:replacing"  # on a group: the capacity to return to, and the run that sees to it
+BEAT_S = 30.0  # a run renews its tag so often
+GONE_S = 120.0  # a tag that is not renewed for so long was left by a run that is gone
+_REFRESHING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
+
+
+class Claim(Value):
+    """What a group's tag says: the capacity to return to, and by which run (none: it has ended), renewed how often."""
+
+    capacity: int
+    by: str = ""
+    beats: int = 0
+
+    @property
+    def text(self) -> str:
+        """The tag's value."""
+        return f"capacity={self.capacity} by={self.by} beats={self.beats}"
+
+
+def claim_on(group: JSON) -> Claim | None:
+    """What the group's tag says; None where there is none that this program wrote."""
+    values = [str(tag.get("Value")) for tag in group.get("Tags") or [] if tag.get("Key") == REPLACING_TAG]
+    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", values[0] if values else "", re.ASCII)
+    return Claim(int(match[1]), match[2], int(match[3])) if match else None
+
+
+class Instance(Value):
+    """One EC2 instance, as its group (`member`) and the cluster (`container`, {} where it is not there) describe it.
+
+    `outdated` says why it is not current, `kept` why it is left alone even so; `tasks` counts what keeps one that
+    drains, by the group of the task; `proved`: it was empty at the look before this one, too.
+    """
+
+    id: str
+    member: JSON
+    container: JSON
+    outdated: str = ""
+    kept: str = ""
+    tasks: Mapping[str, int] = field(default_factory=dict)
+    proved: bool = False
+
+    @property
+    def arn(self) -> str:
+        """Its name in the cluster."""
+        return str(self.container.get("containerInstanceArn") or "")
+
+    @property
+    def state(self) -> str:
+        """Where it stands in its group."""
+        return str(self.member.get("LifecycleState") or "")
+
+    @property
+    def in_service(self) -> bool:
+        """True if it counts for the group's desired capacity."""
+        return self.state == "InService"
+
+    @property
+    def connected(self) -> bool:
+        """True if ECS can move tasks there and away."""
+        return bool(self.container.get("agentConnected"))
+
+    @property
+    def ready(self) -> bool:
+        """True if ECS may place tasks there."""
+        return self.container.get("status") == "ACTIVE" and self.connected
+
+    @property
+    def draining(self) -> bool:
+        """True if ECS places no more tasks there, and moves the services' tasks away."""
+        return self.container.get("status") == "DRAINING"
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing was seen there that would die with it."""
+        return self.draining and not self.tasks
+
+    @property
+    def weight(self) -> int:
+        """Its share of the group's capacity."""
+        return int(self.member.get("WeightedCapacity") or 1)
+
+    @property
+    def waits_for(self) -> str:
+        """Why it is not gone yet, as a row of the progress."""
+        if self.draining:
+            state = "DRAINING" if self.in_service else self.state
+            tasks = ", ".join(f"{count} × {group}" for group, count in self.tasks.items())
+            return f"{self.id} is {state}, tasks left: {tasks or 'none'}"
+        if not self.in_service:
+            return f"{self.id} is {self.state}"
+        if not self.container:
+            return f"{self.id} is not registered in the cluster any more"
+        return "" if self.ready else f"{self.id} cannot be drained, its agent is not connected"
+
+
+def task_count(container: JSON) -> int:
+    """How many tasks an instance has by its own count."""
+    return int(container.get("runningTasksCount") or 0) + int(container.get("pendingTasksCount") or 0)
+
+
+def remaining_tasks(container: JSON, listed: int, tasks: Sequence[JSON], services: Mapping[str, JSON]) -> Counter[str]:
+    """How many tasks of which group keep an instance: all but those of daemon services.
+
+    What is listed but not described, and what only the instance's own count knows, is a task as well.
+    """
+    there = [task for task in tasks if task.get("lastStatus") != "STOPPED"]
+    daemons = {f"service:{n}" for n, service in services.items() if service.get("schedulingStrategy") == "DAEMON"}
+    found = Counter(str(task.get("group")) for task in there if task.get("group") not in daemons)
+    unknown = max(listed - len(tasks), task_count(container) - len(there))
+    return found + Counter({"a task that was not described": unknown})
+
+
+class Fleet(Value):
+    """A group and its instances; `unsteady` are the services that must be steady before the next batch begins."""
+
+    group: JSON
+    instances: tuple[Instance, ...]
+    claim: Claim | None = None
+    unsteady: tuple[str, ...] = ()
+
+    @property
+    def desired(self) -> int:
+        """The group's desired capacity."""
+        return int(self.group["DesiredCapacity"])
+
+    @property
+    def capacity(self) -> int:
+        """The desired capacity that the group is to have in the end."""
+        return self.claim.capacity if self.claim else self.desired
+
+    @property
+    def left(self) -> list[Instance]:
+        """The instances that are to be replaced, those that are on their way out included."""
+        return [instance for instance in self.instances if instance.outdated and not instance.kept]
+
+    @property
+    def going(self) -> list[Instance]:
+        """The instances in service that are to go: those out of date; then what is above the capacity to return to."""
+        if self.left:
+            return [instance for instance in self.left if instance.in_service]
+        spare = [i for i in self.instances if i.in_service and not i.outdated and (i.ready or i.draining)]
+        surplus, chosen = self.desired - self.capacity, []
+        for instance in sorted(spare, key=lambda i: (not i.draining, task_count(i.container))):
+            if instance.weight <= surplus:
+                surplus -= instance.weight
+                chosen.append(instance)
+        return chosen
+
+    @property
+    def missing(self) -> str:
+        """What the group lacks before anything may go: capacity in service, or new instances in the cluster."""
+        in_service = [instance for instance in self.instances if instance.in_service]
+        capacity, going = weight_of(in_service), {instance.id for instance in self.going}
+        if capacity < self.desired:
+            return f"{capacity} of {self.desired} in service"
+        absent = [i.id for i in in_service if not i.outdated and not i.ready and i.id not in going]
+        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
+
+
+def weight_of(instances: Iterable[Instance]) -> int:
+    """The capacity that the instances are together."""
+    return sum(instance.weight for instance in instances)
+
+
+class Act(Enum):
+    """What to do next with a group and its instances."""
+
+    WAIT = "wait"
+    CLAIM = "write the tag"
+    GROW = "raise the desired capacity"
+    DRAIN = "drain"
+    TERMINATE = "terminate"
+    RELEASE = "remove the tag"
+    DONE = "done"
+
+
+class Step(Value):
+    """An act and the instances it is for, the capacity it raises the group to, or what is waited for, row by row."""
+
+    act: Act
+    instances: tuple[Instance, ...] = ()
+    capacity: int = 0
+    waits_for: tuple[str, ...] = ()
+
+
+def next_step(fleet: Fleet, me: str, size: int) -> Step:
+    """The one next act of the run `me` that is safe as things are: grow, drain, shrink, at most `size` at a time.
+
+    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
+    """
+    claim, going = fleet.claim, fleet.going
+    if claim and claim.by not in ("", me):
+        row = f"{theirs(claim.by)} replaces the instances of this group"
+        return Step(Act.WAIT, waits_for=(row, *_rows(fleet, fleet.left)))
+    if not fleet.left and fleet.desired <= fleet.capacity:
+        return Step(Act.RELEASE if claim else Act.DONE)
+    draining = [instance for instance in going if instance.draining]
+    if fleet.missing:
+        return Step(Act.WAIT, waits_for=_rows(fleet, draining) or (fleet.missing,))
+    if not draining and fleet.unsteady:
+        return Step(Act.WAIT, waits_for=fleet.unsteady)
+    batch = draining or next_instances(fleet, size)
+    if not batch:
+        return Step(Act.WAIT, waits_for=_rows(fleet, fleet.left) or ("the group has no capacity for one more",))
+    if not claim or claim.by != me:
+        return Step(Act.CLAIM)
+    needed = fleet.capacity + weight_of(batch)
+    if fleet.desired < needed:
+        return Step(Act.GROW, capacity=needed)
+    if not draining:
+        return Step(Act.DRAIN, tuple(batch))
+    proved = tuple(instance for instance in draining if instance.empty and instance.proved)
+    return Step(Act.TERMINATE, proved) if proved else Step(Act.WAIT, waits_for=_rows(fleet, draining))
+
+
+def _rows(fleet: Fleet, instances: Iterable[Instance]) -> tuple[str, ...]:
+    """What each of the instances waits for; those that wait for nothing have no row."""
+    lacking = f"waits for its replacement: {fleet.missing}" if fleet.missing else ""
+    rows = (i.waits_for or (lacking and f"{i.id} {lacking}") for i in instances)
+    return tuple(row for row in rows if row)
+
+
+def next_instances(fleet: Fleet, size: int) -> list[Instance]:
+    """At most `size` of those that are to go, as many as the group has room for above its capacity."""
+    room = int(fleet.group["MaxSize"]) - fleet.capacity
+    chosen: list[Instance] = []
+    for instance in fleet.going:
+        if instance.ready and len(chosen) < size and instance.weight <= room:
+            room -= instance.weight
+            chosen.append(instance)
+    return chosen
+
+
+def capacity_after(claimed: int, expected: int, desired: int) -> int:
+    """The capacity to return to when somebody else has changed the desired one: more is added, less is obeyed."""
+    return claimed + desired - expected if desired > expected else min(claimed, desired)
+
+
+def kept_because(member: JSON, protected_too: bool) -> str:
+    """Why an instance is left alone although it is out of date, or an empty string."""
+    if "Standby" in str(member.get("LifecycleState")):
+        return "it is in Standby"
+    return "it is protected from scale-in" if member.get("ProtectedFromScaleIn") and not protected_too else ""
+
+
+def refresh_preferences(fleet: Fleet, size: int) -> JSON:
+    """How an instance refresh is to go: new instances first, a batch of them, and only for those out of date."""
+    desired = max(1, fleet.desired)
+    hands_off = any(instance.member.get("ProtectedFromScaleIn") for instance in fleet.instances if instance.kept)
+    return {
+        "MinHealthyPercentage": 100,
+        "MaxHealthyPercentage": min(200, 100 + -(-100 * size // desired)),
+        "SkipMatching": True,
+        "ScaleInProtectedInstances": "Ignore" if hands_off else "Refresh",
+        "StandbyInstances": "Ignore",
+    }
+
+
+def batch_size(count: int, percent: int, instances: int) -> int:
+    """How many instances are replaced at a time."""
+    return max(1, instances * percent // 100) if percent else count
+
+
+def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """Why a group's instance is not as the group would launch it now, or an empty string.
+
+    `versions` has the number of each (template id, `$Latest` or `$Default`).
+    """
+    configuration = str(group.get("LaunchConfigurationName") or "")
+    if configuration:
+        same = member.get("LaunchConfigurationName") == configuration
+        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
+    overrides = _overrides(group)
+    types = {str(override.get("InstanceType") or "") for override in overrides}
+    if overrides and "" not in types and member.get("InstanceType") not in types:
+        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
+    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
+    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
+    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
+    ours = {_version(template, versions) for template in wanted}
+    has = member.get("LaunchTemplate") or {}
+    same = bool(has) and _version(has, versions) in ours
+    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
+
+
+def templates_of(group: JSON) -> list[JSON]:
+    """Every launch template specification that the group launches from."""
+    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
+    return [specification for specification in specifications if specification]
+
+
+def _policy(group: JSON) -> JSON:
+    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    return found
+
+
+def _template(group: JSON) -> JSON:
+    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
+    return found
+
+
+def _overrides(group: JSON) -> list[JSON]:
+    return [*(_policy(group).get("Overrides") or [])]
+
+
+def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
+    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
+    version = str(specification.get("Version") or "$Default")
+    return template, versions.get((template, version), version)
+
+
+def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """What an instance was launched from, in words."""
+    template = member.get("LaunchTemplate")
+    if template:
+        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
+        return f"launch template {name} version {_version(template, versions)[1]}"
+    configuration = member.get("LaunchConfigurationName")
+    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
+
+
+def unsteady_reason(service: JSON) -> str:
+    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
+    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
+    deployments = service.get("deployments") or []
+    if service.get("status") != "ACTIVE":
+        return ""
+    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
+        return "its deployment is not completed"
+    return "" if running >= desired else f"{running} of {desired} running"
+
+
+# --- Replacing instances --------------------------------------------------------- may not build API calls by hand
+
+INSTANCE_POLL_S = 5.0  # also how long a tag must stand before its run acts: two that begin at once see each other's
+_MEANWHILE = ("MISSING", "INACTIVE", "ResourceContention", "ScalingActivityInProgress", "InstanceRefreshInProgress")
 
 
 class Replacement(Record):
-    """What one run of `replace_instances` is to do and has begun; all else is read from AWS before every step."""
+    """What one run of `replace_instances` remembers; all that decides is read from AWS before every step."""
 
     options: ReplaceInstancesOptions
-    fleet: Fleet
-    known: frozenset[str]
-    to_replace: tuple[str, ...]
-    batch_s: float
-    begun: set[str] = field(default_factory=set)
+    me: str
+    begun_s: float
+    moved_s: float  # when an instance was last replaced
+    size: int = 1
+    provider: JSON = field(default_factory=dict)
+    fleet: Fleet = Fleet({}, ())
+    known: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
+    joined: set[str] = field(default_factory=set)
+    drained: set[str] = field(default_factory=set)
+    terminated: set[str] = field(default_factory=set)
     replaced: list[str] = field(default_factory=list)
-    unsteady: dict[str, str] | None = None
+    unsteady: Mapping[str, str] | None = None
+    claim: Claim | None = None  # ours
+    claimed_s: float = 0.0
+    expected: tuple[
+        int, ...
+    ] = ()  # the desired capacity that we asked for last, after those that a look may still show
+    taken: str = ""
+    other: Claim | None = None
+    other_s: float = 0.0
+    refresh: str = ""
+    started: bool = False
+
+    @property
+    def by_refresh(self) -> bool:
+        """True if the group's own engine does the work: ECS drains what it terminates, or it is at work already."""
+        drains = self.provider.get("managedDraining") == "ENABLED"
+        return bool(self.refresh) or (drains and not self.claim and not self.fleet.claim)
 
 
 def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
-    """Replace the out-of-date instances of a group, batch by batch; the exit code.
-
-    Raises `DeployError` before anything has changed, or when what was begun has been put back as far as possible.
-    """
+    """Replace the out-of-date instances of a group; the exit code, 0 only if a last look shows every one current."""
     ctx.report.learn(cluster=options.cluster, group=options.group)
     run = plan_replacement(ctx, options)
-    if not run.to_replace and not run.fleet.detached:
-        ctx.report.line(f"Nothing to replace in {options.group}.")
-        ctx.report.learn(verdict="nothing to do")
-        return Exit.OK
-    require_replaceable(run)
-    if options.output.dry_run:
-        ctx.report.line("Dry run: nothing was changed.")
-        ctx.report.learn(verdict="dry run")
-        return Exit.OK
-    try:
-        carry_on(ctx, run)
-    except (DeployError, Interrupted):
+    if run.fleet.left or run.fleet.claim:
+        require_replaceable(ctx, run)
+        if options.output.dry_run:
+            ctx.report.line("Dry run: nothing was changed.")
+            ctx.report.learn(verdict="dry run")
+            return Exit.OK
         ctx.report.learn(verdict="failed", replaced=run.replaced)
-        with ctx.interrupts.held():
-            put_back(ctx, run)
-        raise
-    ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
-    ctx.report.learn(verdict="completed", replaced=run.replaced)
+        carry_on(ctx, run)
+    if run.replaced:
+        ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
+    require_current(ctx, run)
+    if not run.replaced:
+        ctx.report.line(f"Nothing to replace in {options.group}.")
+    ctx.report.learn(verdict="completed" if run.replaced else "nothing to do")
     return Exit.OK
 
 
 def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacement:
     """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
-    fleet = look_at_fleet(ctx, options)
-    to_replace: list[str] = []
-    for instance in fleet.instances:
-        kept = "" if options.include_protected and instance.in_service else instance.stays_because
-        if instance.detached:
-            ctx.report.line(f"{instance.id} was detached by an earlier run")
-        elif instance.outdated and kept:
-            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {kept}")
-        elif instance.outdated and not instance.leaving:
+    now_s, group = ctx.clock.now(), require_group(ctx, options.group)
+    provider = provider_of(ctx, options.cluster, str(group.get("AutoScalingGroupARN")))
+    run = Replacement(options, new_name(), now_s, now_s, provider=provider)
+    run.fleet = look_at_fleet(ctx, run)
+    run.empty = frozenset()  # the next look is too close to this one for a second proof
+    for instance in run.fleet.instances:
+        if instance.outdated and instance.kept:
+            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {instance.kept}")
+        elif instance.outdated:
             ctx.report.line(f"{instance.id} is out of date: {instance.outdated}")
-            to_replace.append(instance.id)
-    ctx.report.learn(outdated=[{"instance": i.id, "reason": i.outdated} for i in fleet.instances if i.outdated])
-    known = frozenset(instance.id for instance in fleet.instances)
-    return Replacement(options, fleet, known, tuple(to_replace), ctx.clock.now())
+    outdated = [{"instance": i.id, "reason": i.outdated} for i in run.fleet.instances if i.outdated]
+    ctx.report.learn(outdated=outdated)
+    if claim := run.fleet.claim:
+        who = f"{theirs(claim.by)} replaces its instances" if claim.by else "an earlier run left something to do"
+        ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
+        run.taken = claim.by if options.take_over else ""
+    run.known = frozenset(instance.id for instance in run.fleet.instances)
+    run.joined = set(run.known)
+    run.size = batch_size(*options.batch, len(run.known))
+    if run.fleet.left and (under_way := refreshes_of(ctx, run)[0]):
+        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    return run
 
 
-def require_replaceable(run: Replacement) -> None:
+def new_name() -> str:
+    """A name for this run that no other has, and that says where it runs."""
+    import socket
+    import uuid
+
+    return re.sub(r"[^\w.-]", "-", f"{socket.gethostname()[:60]}-{uuid.uuid4().hex[:8]}", flags=re.ASCII)
+
+
+def require_replaceable(ctx: Context, run: Replacement) -> None:
     """Raises `DeployError` for what would leave an instance half replaced."""
-    group, name, cluster = run.fleet.group, run.options.group, run.options.cluster
-    present = [i for i in run.fleet.instances if i.detached or i.in_service]
-    if not any(instance.container for instance in run.fleet.instances):
+    fleet, name, cluster = run.fleet, run.options.group, run.options.cluster
+    going = [instance for instance in fleet.left if instance.in_service]
+    if not any(instance.container for instance in fleet.instances):
         hint = "Name the cluster that the group's instances join."
         raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
-    absent = [i.id for i in present if not i.container and (i.detached or i.id in run.to_replace)]
-    if absent:
+    if absent := [instance.id for instance in going if not instance.container]:
         hint = "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance."
         raise DeployError(f"Not registered in the cluster {cluster}: {', '.join(absent)}", hint=hint)
-    if "Launch" in {process.get("ProcessName") for process in group.get("SuspendedProcesses") or []}:
-        hint = f"aws autoscaling resume-processes --auto-scaling-group-name {name} --scaling-processes Launch"
+    if lost := [instance.id for instance in going if not instance.connected]:
+        hint = "Its tasks cannot be moved. Restart its ECS agent, or terminate the instance."
+        raise DeployError(f"Cannot be drained, the agent is not connected: {', '.join(lost)}", hint=hint)
+    if "Launch" in {process.get("ProcessName") for process in fleet.group.get("SuspendedProcesses") or []}:
+        hint = scaling_command(ctx, run, "resume-processes", "--scaling-processes Launch")
         raise DeployError(f"{name} launches no instances, its process Launch is suspended", hint=hint)
-    if group.get("DesiredCapacityType") not in (None, "units"):
-        raise DeployError(f"{name} counts its capacity in {group['DesiredCapacityType']}, which is not supported")
-    candidates = [i for i in present if i.id in run.to_replace]
-    if candidates and not next_instances(run.fleet, candidates, 1):
-        desired = f"{group['DesiredCapacity']} are desired, {group['MaxSize']} allowed"
-        hint = "An instance that was detached must be able to come back: raise the group's maximum by one."
-        raise DeployError(f"{name} has no capacity for one more instance: {desired}", hint=hint)
+    if run.by_refresh:
+        return
+    if fleet.group.get("DesiredCapacityType") not in (None, "units"):
+        raise DeployError(f"{name} counts its capacity in {fleet.group['DesiredCapacityType']}, which is not supported")
+    if fleet.going and not any(i.draining for i in fleet.going) and not next_instances(fleet, 1):
+        room = f"{fleet.capacity} are desired, {fleet.group['MaxSize']} allowed"
+        hint = "New instances come before the old ones go: raise the group's maximum by one."
+        raise DeployError(f"{name} has no capacity for one more instance: {room}", hint=hint)
+    if old := outdated_warm(ctx, run):
+        hint = scaling_command(ctx, run, "delete-warm-pool", "--force-delete")
+        message = f"The warm pool of {name} would replace old instances by old ones: {', '.join(old)}"
+        raise DeployError(message, hint=f"Delete it, and make it again afterwards:\n{hint}")
+
+
+def require_current(ctx: Context, run: Replacement) -> None:
+    """Raises `DeployError` unless the last look showed every instance current; it names those that are not."""
+    name, kept = run.options.group, [instance for instance in run.fleet.instances if instance.outdated]
+    commands = {"Standby": "exit-standby", "InService": "set-instance-protection --no-protected-from-scale-in"}
+    hints = [scaling_command(ctx, run, commands.get(i.state, "exit-standby"), f"--instance-ids {i.id}") for i in kept]
+    old = outdated_warm(ctx, run)
+    if kept or old:
+        ctx.report.learn(verdict="failed", replaced=run.replaced)
+    if kept:
+        why = "; ".join(f"{instance.id}: {instance.kept}" for instance in kept)
+        hint = "Run it again after this, or with --include-protected for those that are protected:"
+        raise DeployError(f"Out of date and left alone in {name}: {why}", hint="\n".join([hint, *hints]))
+    if old:
+        hint = "They were launched from what the group had before. An instance refresh replaces them, too."
+        raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
+
+
+def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -> str:
+    """A command about the group, ready to be pasted."""
+    words = ["  aws autoscaling", verb, "--auto-scaling-group-name", shell_word(run.options.group), more, ctx.aws.place]
+    return " ".join(word for word in words if word)
 
 
 def carry_on(ctx: Context, run: Replacement) -> None:
-    """Take one safe step after the other until nothing is left; raises `DeployError` 22 if a batch takes too long."""
-    begun_s = answered_s = ctx.clock.now()
+    """Take one safe step after the other until nothing is left; raises `DeployError` 22 where one takes too long."""
+    patience = Patience(run.begun_s, endless=not run.options.timeout_s)
     while True:
         try:
             step = take_step(ctx, run)
-            answered_s = ctx.clock.now()
+            patience.answered(ctx.clock.now())
         except AwsError as error:
-            changed = error.code in _CHANGED_MEANWHILE or "not part of" in error.message
-            if not (error.transient or changed) or ctx.clock.now() - answered_s > UNREACHABLE_S:
-                raise
-            ctx.report.note(f"{error.message}; looking again.")
+            error.transient |= error.code in _MEANWHILE or "No managed instance" in error.message
+            patience.excuse(error, ctx.clock.now(), ctx.report)
             step = Step(Act.WAIT, waits_for=(error.message,))
         if step.act is Act.DONE:
             return
-        left_s = run.batch_s + (run.options.timeout_s or FOREVER_S) - ctx.clock.now()
+        now_s = ctx.clock.now()
+        left_s = run.moved_s + (run.options.timeout_s or FOREVER_S) - now_s
         if step.act is Act.WAIT:
-            ctx.report.progress({row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - begun_s)
-            if left_s <= 0:
-                waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for)}"
-                raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, "Run it again to go on.")
-        ctx.sleep(max(0.0, min(INSTANCE_POLL_S, left_s)))
+            show_progress(ctx, run, step)
+        if left_s <= 0:
+            followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
+            waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for or (step.act.value,))}"
+            raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
+        ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, patience.backoff_s), left_s)))
+
+
+def show_progress(ctx: Context, run: Replacement, step: Step) -> None:
+    """How far it is, and what is waited for."""
+    count = len(run.replaced) + len(run.fleet.left)
+    rows = {"": f"{run.options.group}: {len(run.replaced)} of {count} replaced"}
+    ctx.report.progress(rows | {row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - run.begun_s)
 
 
 def take_step(ctx: Context, run: Replacement) -> Step:
     """Look, decide, and act once; the step."""
-    options = run.options
-    fleet = look_at_fleet(ctx, options, run.begun)
-    for gone in sorted(run.begun - {instance.id for instance in fleet.instances}):
-        ctx.report.note(f"{gone} was terminated by somebody else.")
-        run.begun.remove(gone)
-    run.begun |= {instance.id for instance in fleet.detached}
-    run.fleet = fleet if fleet.detached else replace(fleet, unsteady=look_at_steadiness(ctx, run))
-    size = batch_size(*options.batch, len(fleet.group.get("Instances") or []))
-    step = next_step(run.fleet, run.to_replace, size)
-    if step.act in (Act.DETACH, Act.DONE):
+    fleet = look_at_fleet(ctx, run)
+    tell(ctx, run, fleet)
+    run.fleet = fleet
+    if run.by_refresh:
+        return follow_refresh(ctx, run)
+    heed_claim(ctx, run)
+    if run.fleet.going and not any(instance.draining for instance in run.fleet.going):
+        run.fleet = replace(run.fleet, unsteady=look_at_steadiness(ctx, run))
+    step = next_step(run.fleet, run.me, run.size)
+    if step.act not in (Act.WAIT, Act.TERMINATE):
         require_current_replacements(run)
-    if step.act is Act.DETACH:
-        detach_batch(ctx, run, step.instances)
-    elif step.act is Act.DRAIN:
-        ctx.aws.set_container_instances(options.cluster, [i.arn for i in step.instances], "DRAINING")
-        ctx.report.line(f"DRAINING: {', '.join(instance.id for instance in step.instances)}")
-    elif step.act is Act.TERMINATE:
-        terminate_batch(ctx, run, [instance.id for instance in step.instances])
+    act(ctx, run, step)
     return step
 
 
 def require_current_replacements(run: Replacement) -> None:
     """Raises `DeployError` if the group launched an instance that is out of date as well; it would never end."""
     for instance in run.fleet.instances:
-        if instance.outdated and instance.in_service and instance.id not in run.known:
+        if instance.outdated and instance.id not in run.known:
             raise DeployError(
                 f"The new instance {instance.id} is out of date as well: {instance.outdated}",
                 hint="If the group's template changed in the meantime, run it again.",
             )
 
 
-def detach_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> None:
-    """Mark the instances, and take them out of the group, which launches new ones; a new batch begins."""
-    group, ids = run.options.group, [instance.id for instance in batch]
-    tag_instances(ctx, ids, {REPLACING_TAG: group})
-    run.begun |= set(ids)
-    lowering = lowers_capacity(batch, run.fleet.group)
-    run.batch_s, run.unsteady = ctx.clock.now(), None
-    for lower_capacity in (True, False):
-        chosen = [instance_id for instance_id in ids if (instance_id in lowering) is lower_capacity]
-        if chosen:
-            params = {"AutoScalingGroupName": group, "ShouldDecrementDesiredCapacity": lower_capacity}
-            ctx.aws.described("DetachInstances", chosen, params)
-            ctx.report.line(f"Detached from {group}: {', '.join(chosen)}")
+def act(ctx: Context, run: Replacement, step: Step) -> None:
+    """Carry the step out; what is about to be sent is remembered first, since its answer may be lost."""
+    group, fleet = run.options.group, run.fleet
+    if step.act is Act.CLAIM and claim_on(require_group(ctx, group)) == claim_on(fleet.group):
+        run.expected = (fleet.desired,)
+        run.drained = {i.id for i in fleet.going if i.draining and fleet.claim}
+        ctx.begun.enter(group, lambda cause: left_over(ctx, run), lambda cause: put_back(ctx, run))
+        write_claim(ctx, run, Claim(fleet.capacity, run.me))
+    elif step.act is Act.GROW:
+        run.expected = (fleet.desired, step.capacity)
+        ctx.aws.call("SetDesiredCapacity", {"AutoScalingGroupName": group, "DesiredCapacity": step.capacity})
+        ctx.report.line(f"Desired capacity of {group}: {fleet.desired} -> {step.capacity}")
+    elif step.act is Act.DRAIN:
+        run.drained |= {instance.id for instance in step.instances}
+        run.unsteady = None
+        ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
+    elif step.act is Act.TERMINATE:
+        for instance in step.instances:
+            run.terminated.add(instance.id)
+            lowered = run.expected[-1] - instance.weight
+            run.expected = (lowered, *run.expected)
+            params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
+            ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
+            run.expected = (*run.expected, lowered)
+    elif step.act is Act.RELEASE:
+        remove_claim(ctx, run)
 
 
-def terminate_batch(ctx: Context, run: Replacement, ids: Sequence[str]) -> None:
-    """Terminate instances that were just seen to be drained."""
-    ctx.aws.call("TerminateInstances", {"InstanceIds": list(ids)})
-    ctx.report.line(f"Terminated: {', '.join(ids)}")
-    run.replaced += ids
-    run.begun -= set(ids)
+# The tag of the group
 
 
-def look_at_fleet(ctx: Context, options: ReplaceInstancesOptions, begun: Iterable[str] = ()) -> Fleet:
-    """The group's instances, and those that this run (`begun`) or an earlier one has detached from it."""
-    group = require_group(ctx, options.group)
-    with explained(ctx, options.cluster):
-        containers = {str(c.get("ec2InstanceId")): c for c in container_instances(ctx, options.cluster)}
-    members = {str(member["InstanceId"]): member for member in group.get("Instances") or []}
-    marked = marked_instances(ctx, options.group, begun)
-    versions = template_versions(ctx, group)
-    found: list[Instance] = []
-    for instance_id in dict.fromkeys([*marked, *members]):
-        member, container = members.get(instance_id, {}), containers.get(instance_id, {})
-        tags = marked.get(instance_id, {})
-        instance = Instance(instance_id, member, container, tags)
-        if instance_id in marked and (not member or instance.state.startswith("Detach")):
-            tasks = remaining_tasks(ctx, options.cluster, instance.arn) if instance.draining else {}
-            instance = replace(instance, detached=True, tasks=tasks)
+def write_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Set the group's tag."""
+    run.claim, run.claimed_s = claim, ctx.clock.now()
+    ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**_group_tag(run), "Value": claim.text, "PropagateAtLaunch": False}]})
+
+
+def remove_claim(ctx: Context, run: Replacement) -> None:
+    """Remove the group's tag: nothing is left to be remembered."""
+    ctx.aws.call("DeleteTags", {"Tags": [_group_tag(run)]})
+    run.claim = None
+    ctx.begun.settle(run.options.group)
+
+
+def _group_tag(run: Replacement) -> JSON:
+    return {"ResourceId": run.options.group, "ResourceType": "auto-scaling-group", "Key": REPLACING_TAG}
+
+
+def heed_claim(ctx: Context, run: Replacement) -> None:
+    """Renew our tag, or follow the run whose it is; one that its run has left counts as nobody's."""
+    found = run.fleet.claim
+    if found and found.by == run.me:
+        renew_claim(ctx, run, found)
+        found = run.claim
+    elif found and found.by:
+        found = followed_claim(ctx, run, found)
+    elif run.claim:
+        found = replace(run.claim, by="")  # somebody has removed it
+    run.fleet = replace(run.fleet, claim=found)
+
+
+def renew_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Write our tag again where it is old, or where somebody else has changed the desired capacity."""
+    capacity, desired = claim.capacity, run.fleet.desired
+    if desired not in run.expected:
+        capacity = capacity_after(claim.capacity, run.expected[-1], desired)
+        run.expected = (desired,)
+        ctx.report.note(f"Somebody else changed the desired capacity to {desired}; it is to be {capacity} in the end.")
+    if capacity != claim.capacity or ctx.clock.now() - run.claimed_s >= BEAT_S:
+        write_claim(ctx, run, Claim(capacity, run.me, claim.beats + 1))
+
+
+def followed_claim(ctx: Context, run: Replacement, claim: Claim) -> Claim:
+    """Another run's claim, as nobody's if that run is gone or is not to be waited for."""
+    now_s = ctx.clock.now()
+    if run.claim:
+        ctx.report.note(f"{theirs(claim.by)} has taken over.")
+        run.claim = None
+        ctx.begun.settle(run.options.group)
+    if claim != run.other:
+        run.other, run.other_s = claim, now_s
+    gone = claim.by == run.taken or now_s - run.other_s >= GONE_S
+    return replace(claim, by="") if gone else claim
+
+
+def put_back(ctx: Context, run: Replacement) -> bool:
+    """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells it the next run.
+
+    The desired capacity is never lowered: the group would choose itself what to terminate, and it knows no tasks.
+    """
+    try:
+        run.fleet = fleet = look_at_fleet(ctx, run)
+        run.expected = (fleet.desired,)
+        if not fleet.claim or fleet.claim.by != run.me:
+            return True
+        if back := unfinished(run):
+            ctx.aws.set_container_instances(run.options.cluster, [instance.arn for instance in back], "ACTIVE")
+            ctx.report.line(f"ACTIVE again: {', '.join(instance.id for instance in back)}")
+            run.drained = set()
+        if fleet.desired <= fleet.capacity:
+            remove_claim(ctx, run)
         else:
-            begun_before = "an earlier run began to replace it" if REPLACING_TAG in tags else ""
-            instance = replace(instance, outdated=outdated_reason(member, group, versions) or begun_before)
+            write_claim(ctx, run, Claim(fleet.capacity))
+        return fleet.desired <= fleet.capacity
+    except AwsError as error:
+        ctx.report.note(f"Not put back: {error.message}")
+        return False
+
+
+def unfinished(run: Replacement) -> list[Instance]:
+    """The instances that this run has set DRAINING, or taken over so, and that cannot be spared: they are not empty."""
+    spare = run.expected[-1] > run.fleet.capacity
+    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not (i.empty and spare)]
+
+
+def left_over(ctx: Context, run: Replacement) -> str:
+    """How the group stands as last seen, or as it was last told to be; and the commands that mend it."""
+    fleet, options, said = run.fleet, run.options, list[str]()
+    cluster, group = shell_word(options.cluster), shell_word(options.group)
+    if back := unfinished(run):
+        active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
+        said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
+        said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
+    desired = run.expected[-1]
+    if desired > fleet.capacity:
+        said.append(
+            f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
+            " it by hand: the group would choose itself which instance to terminate, with the tasks on it."
+        )
+    again = f"  ecs-deploy replace-instances --cluster {cluster} --asg {group} {ctx.aws.place}"
+    return "\n".join([*said, "To go on, which takes back what is left:", again])
+
+
+# An instance refresh
+
+
+def refreshes_of(ctx: Context, run: Replacement) -> tuple[JSON, JSON]:
+    """The group's instance refresh that is under way, and the one that this run follows; {} where there is none."""
+    found = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
+    under_way: JSON = next((refresh for refresh in found if refresh["Status"] in _REFRESHING), {})
+    return under_way, next((refresh for refresh in found if refresh["InstanceRefreshId"] == run.refresh), {})
+
+
+def follow_refresh(ctx: Context, run: Replacement) -> Step:
+    """Start an instance refresh if none is under way, and wait for its end; raises `DeployError` for a bad one."""
+    under_way, followed = refreshes_of(ctx, run)
+    if under_way and under_way["InstanceRefreshId"] != run.refresh:
+        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    if under_way or (run.refresh and not followed):
+        return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
+    ctx.begun.settle(run.refresh)
+    status = str(followed.get("Status") or "Successful")
+    if status != "Successful":
+        reason = theirs(followed.get("StatusReason") or "no reason given")
+        raise DeployError(f"Instance refresh {run.refresh} of {run.options.group} is {status}: {reason}")
+    left = run.fleet.left
+    if not any(instance.in_service for instance in left):
+        rows = tuple(instance.waits_for for instance in left)
+        return Step(Act.WAIT if left else Act.DONE, waits_for=rows)
+    if run.started:
+        names = ", ".join(instance.id for instance in left)
+        hint = "If the group's template changed in the meantime, run it again."
+        raise DeployError(f"Instance refresh {run.refresh} has ended, but these are out of date: {names}", hint=hint)
+    run.refresh = ""
+    return start_refresh(ctx, run) if run.by_refresh else take_step(ctx, run)
+
+
+def start_refresh(ctx: Context, run: Replacement) -> Step:
+    """Have the group replace its instances by itself."""
+    preferences = refresh_preferences(run.fleet, run.size)
+    params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
+    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
+
+
+def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
+    """From now on wait for this instance refresh; it goes on without us, too."""
+    run.refresh, run.started, name = refresh, started, run.options.group
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
+    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
+    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+
+
+def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
+    """After a time-out: cancel the instance refresh that this run has started; true if that was taken."""
+    if not (isinstance(cause, DeployError) and cause.exit_code == Exit.TIMED_OUT):
+        return False
+    try:
+        ctx.aws.call("CancelInstanceRefresh", {"AutoScalingGroupName": run.options.group})
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return False
+    ctx.report.note(f"Instance refresh {run.refresh} is being cancelled; what it has replaced stays.")
+    return True
+
+
+def refresh_rows(run: Replacement, refresh: JSON) -> tuple[str, ...]:
+    """How far the refresh is, and what the instances wait for that are on their way out."""
+    reason = f": {theirs(refresh['StatusReason'])}" if refresh.get("StatusReason") else ""
+    state = f"{refresh.get('Status') or 'about to begin'}, {refresh.get('PercentageComplete') or 0} %{reason}"
+    leaving = [instance.waits_for for instance in run.fleet.left if not instance.in_service]
+    return (f"refresh {run.refresh} is {state}", *leaving)
+
+
+# Looking
+
+
+def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
+    """The group's instances as the group and the cluster describe them now, and what runs on those that drain."""
+    group, cluster, found = require_group(ctx, run.options.group), run.options.cluster, list[Instance]()
+    versions = template_versions(ctx, group)
+    with explained(ctx, cluster):
+        names = lambda: ctx.aws.pages("ListContainerInstances", {"cluster": cluster})  # noqa: E731
+        described = complete(ctx, "DescribeContainerInstances", names, {"cluster": cluster})
+    containers = {str(container.get("ec2InstanceId")): container for container in described}
+    ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
+    for member in group.get("Instances") or []:
+        container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
+        instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
+        if instance.draining:
+            tasks = tasks_left(ctx, cluster, instance)
+            instance = replace(instance, tasks=tasks, proved=instance.id in run.empty)
         found.append(instance)
-    return Fleet(group, tuple(found))
+    run.empty = frozenset(instance.id for instance in found if instance.empty)
+    return Fleet(group, tuple(found), claim_on(group))
 
 
-def container_instances(ctx: Context, cluster: str) -> list[JSON]:
-    """The instances that are registered in the cluster."""
-    arns = ctx.aws.pages("ListContainerInstances", {"cluster": cluster})
-    return ctx.aws.described("DescribeContainerInstances", arns, {"cluster": cluster})
+def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], params: JSON) -> list[JSON]:
+    """What these names stand for, all of it: asked again if some are missing, and an `AwsError` if they stay so."""
+    for _ in range(3):
+        wanted = names()
+        found = ctx.aws.described(operation, wanted, params)
+        if len(found) >= len(wanted):
+            return found
+        ctx.sleep(1.0)
+    raise AwsError(f"{operation} described {len(found)} of {len(wanted)}", code="MISSING", transient=True)
+
+
+def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
+    """Print what has changed since the look before: what serves now, what drains, and what is gone."""
+    before = {instance.id: instance for instance in run.fleet.instances}
+    now = {instance.id for instance in fleet.instances}
+    ready = [i for i in fleet.instances if i.in_service and i.ready and not i.outdated]
+    joined = [instance.id for instance in ready if instance.id not in run.joined]
+    drains = [i.id for i in fleet.instances if i.draining and not (i.id in before and before[i.id].draining)]
+    gone = [i.id for i in before.values() if i.id not in now and (i.outdated or i.id in run.terminated)]
+    for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
+        if ids:
+            ctx.report.line(f"{what}: {', '.join(ids)}")
+    for other in gone if run.claim else []:
+        if other not in run.terminated:
+            ctx.report.note(f"{other} was terminated by somebody else.")
+    run.joined |= set(joined)
+    run.moved_s = ctx.clock.now() if gone else run.moved_s
+    run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
 
 
 def require_group(ctx: Context, name: str) -> JSON:
@@ -5639,29 +6003,16 @@ def require_group(ctx: Context, name: str) -> JSON:
     return found
 
 
-def marked_instances(ctx: Context, group: str, begun: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The tags of the instances whose replacement has begun, by id; a tag may not be found right after it was set."""
-    described = instances_with(ctx, f"tag:{REPLACING_TAG}", [group])
-    described += instances_with(ctx, "instance-id", sorted(begun))
-    found = {str(i["InstanceId"]): {t["Key"]: t["Value"] for t in i.get("Tags") or []} for i in described}
-    return {i: tags for i, tags in found.items() if tags.get("aws:autoscaling:groupName", group) == group}
-
-
-def instances_with(ctx: Context, attribute: str, values: Sequence[str]) -> list[JSON]:
-    """The EC2 instances that have one of the values there (`instance-id`, `tag:…`) and are not terminated."""
-    there = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
-    found: list[JSON] = []
-    for start in range(0, len(values), 200):
-        wanted = {"Name": attribute, "Values": list(values[start : start + 200])}
-        for reservation in ctx.aws.pages("DescribeInstances", {"Filters": [there, wanted]}):
-            found += reservation.get("Instances") or []
-    return found
-
-
-def tag_instances(ctx: Context, ids: Sequence[str], tags: Mapping[str, str]) -> None:
-    """Set tags on EC2 instances."""
-    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-    ctx.aws.call("CreateTags", {"Resources": list(ids), "Tags": pairs})
+def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
+    """What the cluster's capacity provider says of that group; {} if it has none."""
+    with explained(ctx, cluster):
+        described = ctx.aws.described("DescribeClusters", [cluster], {})
+        if not described:
+            raise AwsError(f"{cluster} was not described", code="ClusterNotFoundException")
+    names = described[0].get("capacityProviders") or []
+    providers = complete(ctx, "DescribeCapacityProviders", lambda: names, {})
+    groups: list[JSON] = [provider.get("autoScalingGroupProvider") or {} for provider in providers]
+    return next((group for group in groups if group.get("autoScalingGroupArn") == group_arn), {})
 
 
 def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
@@ -5674,77 +6025,36 @@ def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
     return found
 
 
-def remaining_tasks(ctx: Context, cluster: str, container_instance: str) -> Counter[str]:
-    """How many tasks of which group are still on an instance; those of daemon services do not count."""
-    groups = Counter(str(task.get("group")) for task in ctx.aws.tasks_on(cluster, container_instance))
-    names = [group.removeprefix("service:") for group in groups if group.startswith("service:")]
-    for name, service in ctx.aws.describe_services(cluster, names).items():
-        if service.get("schedulingStrategy") == "DAEMON":
-            del groups[f"service:{name}"]
-    return groups
+def outdated_warm(ctx: Context, run: Replacement) -> list[str]:
+    """The ids of the warm pool's instances that are out of date."""
+    group = run.fleet.group
+    if not group.get("WarmPoolConfiguration"):
+        return []
+    versions, params = template_versions(ctx, group), {"AutoScalingGroupName": run.options.group}
+    warm = ctx.aws.pages("DescribeWarmPool", params)
+    return [str(member["InstanceId"]) for member in warm if outdated_reason(member, group, versions)]
+
+
+def tasks_left(ctx: Context, cluster: str, instance: Instance) -> Counter[str]:
+    """How many tasks of which group are still on an instance that drains."""
+    params = {"cluster": cluster, "containerInstance": instance.arn}
+    statuses = ("RUNNING", "STOPPED")
+    arns = [arn for status in statuses for arn in ctx.aws.pages("ListTasks", {**params, "desiredStatus": status})]
+    tasks = ctx.aws.describe_tasks(cluster, arns)
+    groups = {str(task.get("group")) for task in tasks if task.get("lastStatus") != "STOPPED"}
+    names = sorted(group.removeprefix("service:") for group in groups if group.startswith("service:"))
+    return remaining_tasks(instance.container, len(arns), tasks, ctx.aws.describe_services(cluster, names))
 
 
 def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
-    """The cluster's services that have not been seen steady since the last batch was detached, with the reason."""
+    """The cluster's services that have not been seen steady since the last batch began, with the reason."""
     cluster = run.options.cluster
     names = list(run.unsteady) if run.unsteady is not None else ctx.aws.service_names(cluster)
-    reasons = {name: unsteady_reason(s) for name, s in ctx.aws.describe_services(cluster, names).items()}
-    run.unsteady = {name: reason for name, reason in reasons.items() if reason}
-    return tuple(f"{name} is not steady: {reason}" for name, reason in run.unsteady.items())
-
-
-def put_back(ctx: Context, run: Replacement) -> None:
-    """Attach again and set ACTIVE what is detached but not drained; name what is left, and how to mend it."""
-    try:
-        fleet = settled_fleet(ctx, run)
-    except (AwsError, Interrupted):
-        fleet = Fleet(run.fleet.group, tuple(replace(i, detached=i.id in run.begun) for i in run.fleet.instances))
-    if fleet.detached:
-        ctx.report.note("Putting back what was begun.")
-    for instance in fleet.detached:
-        try:
-            if not instance.drained:
-                attach_again(ctx, run, instance, int(fleet.group["DesiredCapacity"]))
-                continue
-            problem = "it is drained"
-        except (AwsError, Interrupted) as error:
-            problem = error.message if isinstance(error, AwsError) else "interrupted"
-        ctx.report.note(left_over(run.options, instance, problem))
-
-
-def settled_fleet(ctx: Context, run: Replacement) -> Fleet:
-    """The fleet once no instance is Detaching any more, which refuses to be attached; or after 30 seconds."""
-    for _ in range(6):
-        fleet = look_at_fleet(ctx, run.options, run.begun)
-        if not any(instance.member for instance in fleet.detached):
-            break
-        ctx.sleep(INSTANCE_POLL_S)
-    return fleet
-
-
-def attach_again(ctx: Context, run: Replacement, instance: Instance, capacity: int) -> None:
-    """Bring an instance back into its group and cluster; a tag tells the next run that this raised the capacity."""
-    tag_instances(ctx, [instance.id], {CAPACITY_TAG: str(capacity)})
-    ctx.aws.call("AttachInstances", {"AutoScalingGroupName": run.options.group, "InstanceIds": [instance.id]})
-    if instance.draining:
-        ctx.aws.set_container_instances(run.options.cluster, [instance.arn], "ACTIVE")
-    ctx.report.line(f"Attached to {run.options.group} again: {instance.id}")
-
-
-def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str) -> str:
-    """In which state an instance is left, why, and the commands that mend it."""
-    status = instance.container.get("status", "unregistered")
-    said = f"{instance.id} is left detached from {options.group} and {status}: {problem}."
-    again = f"ecs-deploy replace-instances --cluster {options.cluster} --asg {options.group}"
-    if instance.drained:
-        terminate = f"aws ec2 terminate-instances --instance-ids {instance.id}"
-        return f"{said} Terminate it with one of:\n  {again}\n  {terminate}"
-    return (
-        f"{said} Go on with the first, or attach it again with the others:\n  {again}\n"
-        f"  aws autoscaling attach-instances --auto-scaling-group-name {options.group} --instance-ids {instance.id}\n"
-        f"  aws ecs update-container-instances-state --cluster {options.cluster} --status ACTIVE"
-        f" --container-instances {instance.arn}"
-    )
+    services = ctx.aws.describe_services(cluster, names)
+    reasons = {n: unsteady_reason(services[n]) if n in services else "it was not described" for n in names}
+    unsteady = {name: reason for name, reason in reasons.items() if reason}
+    run.unsteady = unsteady if len(services) == len(names) else None  # one that is not there any more is not waited for
+    return tuple(f"{name} is not steady: {reason}" for name, reason in unsteady.items())
 
 
 # --- Command line ---------------------------------------------------------------------------- may not act
@@ -6195,6 +6505,7 @@ OPTIONS = (
                "timeout_s", _number(0)),
         Option("--include-protected", "", "replace instances that are protected from scale-in as well",
                "include_protected"),
+        Option("--take-over", "", "do not wait for the run that the group's tag names: it is gone", "take_over"),
     )),
     Group("credentials (what is not given comes from boto3's usual chain)", _EVERYWHERE, (
         Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
@@ -6392,19 +6703,8 @@ _MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to s
 
 def _classic_rules(given: Given) -> Iterator[UsageError]:
     """What is wrong between the options, in the order of the shell script's own checks."""
-    service, definition, run = (name in given for name in ("--service-name", "--task-definition", "--run-task"))
-    if not service and not definition:
-        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
-        yield UsageError(required, Exit.NO_TARGET)
-    if service and definition:
-        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
-    if service and run:
-        hint = "To run a task, name its definition with -d instead of a service."
-        yield UsageError("-n and --run-task exclude each other", hint=hint)
-    if (service or run) and "--cluster" not in given:
-        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    asked = [option.name for option in _present("", given) if option.suffices and (service or not option.service_only)]
-    if not asked or (asked == ["--desired-count"] and _last(given, "--desired-count").startswith("-")):
+    yield from _target_rules("--service-name" in given, "--task-definition" in given, "--run-task" in given, given)
+    if not any(_asks(option, given) for option in _present("", given)):
         nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
         others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
         yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
@@ -6417,6 +6717,26 @@ def _classic_rules(given: Given) -> Iterator[UsageError]:
         yield UsageError(f"Only one of {_listed(starts)}")
     if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
         yield UsageError("-e/--tag-env-var needs -i/--image")
+
+
+def _target_rules(service: bool, definition: bool, run: bool, given: Given) -> Iterator[UsageError]:
+    if not service and not definition:
+        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
+        yield UsageError(required, Exit.NO_TARGET)
+    if service and definition:
+        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
+    if service and run:
+        hint = "To run a task, name its definition with -d instead of a service."
+        yield UsageError("-n and --run-task exclude each other", hint=hint)
+    if (service or run) and "--cluster" not in given:
+        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+
+
+def _asks(option: Option, given: Given) -> bool:
+    """True if the option alone is something to do; a negative count says that it stays."""
+    if option.name == "--desired-count" and _last(given, option.name).startswith("-"):
+        return False
+    return option.suffices and not (option.service_only and "--service-name" not in given)
 
 
 def _table_rules(word: str, given: Given) -> Iterator[UsageError]:

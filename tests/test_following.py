@@ -36,7 +36,7 @@ def test_the_first_wait_ends_undecided_when_no_task_runs_in_time(sim: Simulator,
     assert result.code == 22
     assert clock.now() == 40
     assert result.lines[-1] == "ERROR: New task definition not running within 40 seconds"
-    assert "timed out: no task of the new deployment was running within 40 seconds." in last_paragraph(result)[0]
+    assert "timed out: no task of the new deployment was seen running within 40 seconds." in last_paragraph(result)[0]
     assert f"The service still points at {PREFIX}/web:2. To go back:" in result.err
     assert f"aws ecs update-service --cluster prod --service web --task-definition {PREFIX}/web:1" in result.err
 
@@ -157,7 +157,7 @@ def test_tasks_that_run_but_are_not_healthy_are_told_apart_from_none_running(sim
     result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-t", "8")
 
     assert result.code == 22
-    assert "no task of the new deployment was healthy within 8 seconds" in result.err
+    assert "no task of the new deployment was seen healthy within 8 seconds" in result.err
 
 
 def test_where_the_health_may_not_be_read_the_deployment_decides(sim: Simulator, cli: Cli) -> None:

@@ -222,10 +222,11 @@ def test_any_path_and_any_value_is_an_edit_or_refused(path: str, text: str) -> N
         (DEFINITION, "tags", "key=password,value=hunter2 key=a,value=b", {"hunter2"}),
         (TASK, "overrides.containerOverrides[job]", "environment=[{name=A,value=hunter2}],memory=1", {"hunter2"}),
         (DEFINITION, "cpu", "256", set()),
+        (DEFINITION, "taskRoleArn", None, set()),
         (SERVICE, "loadBalancers", "containerName=web,containerPort=80", set()),
     ],
 )
-def test_what_may_be_secret_is_known(shape: Any, path: str, text: str, hidden: set[str]) -> None:
+def test_what_may_be_secret_is_known(shape: Any, path: str, text: str | None, hidden: set[str]) -> None:
     assert member_secrets([member_edit(shape, path, text)]) == hidden
 
 
