@@ -46,6 +46,7 @@ class Call:
     error_code: str | None = None
     actions: tuple[str, ...] = ()
     """The IAM actions it needs."""
+    region: str = ""
 
     @property
     def status(self) -> str:
@@ -53,7 +54,7 @@ class Call:
 
     @property
     def mutates(self) -> bool:
-        return not self.operation.startswith(("Describe", "List", "Get", "Filter", "AssumeRole"))
+        return not self.operation.startswith(("Describe", "List", "Get", "BatchGet", "Filter", "AssumeRole"))
 
 
 def invalid(message: str) -> AwsError:

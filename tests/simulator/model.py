@@ -16,6 +16,7 @@ from tests.simulator.errors import AwsError, Call, Dropped, Fault, Json, invalid
 from tests.simulator.instances import AutoScalingApi, Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
 from tests.simulator.other_apis import LogsApi, StsApi, iso_time
+from tests.simulator.registries import EcrApi, Registries, SecretsManagerApi, SsmApi
 from tests.simulator.releases import Release
 from tests.simulator.services import Service
 from tests.simulator.tasks import RETENTION_S, Task
@@ -72,9 +73,12 @@ class World:
         self._random = Random(seed)
         self._buckets = Throttles()
         self.instances = Instances(self)
+        self.registries = Registries(self.account, self.region)
         self._apis: dict[str, object] = {
             "ecs": EcsApi(self), "sts": StsApi(self), "logs": LogsApi(self),
             "autoscaling": AutoScalingApi(self.instances), "ec2": Ec2Api(self.instances),
+            "ecr": EcrApi(self.registries, self.stamp), "ssm": SsmApi(self.registries),
+            "secretsmanager": SecretsManagerApi(self.registries, self.stamp),
         }  # fmt: skip
 
     # --- Time
@@ -217,10 +221,10 @@ class World:
 
     # --- The door for API calls
 
-    def handle(self, service: str, operation: str, params: Json, access_key: str = "") -> Json:
+    def handle(self, service: str, operation: str, params: Json, access_key: str = "", region: str = "") -> Json:
         """Carry out a call and return its answer; raises AwsError, or Dropped where no answer is to be given."""
         index = len(self.calls)
-        call = Call(operation, params, self.now_s, service, access_key)
+        call = Call(operation, params, self.now_s, service, access_key, region=region)
         self.calls.append(call)
         try:
             if service not in self._apis:
@@ -275,6 +279,7 @@ class World:
         )
 
     def _carry_out(self, call: Call) -> Json:
+        self.registries.called_in = call.region
         method = getattr(self._apis[call.service], _snake_case(call.operation), None)
         if method is None:
             raise AwsError("UnknownOperationException", f"The simulator does not know {call.service}:{call.operation}.")

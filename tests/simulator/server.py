@@ -21,7 +21,12 @@ from tests.simulator.errors import AwsError, Dropped, Json
 from tests.simulator.model import VIRTUAL_EPOCH_S, World
 from tests.simulator.other_apis import as_xml, error_as_xml, metadata
 
-TARGETS = {"AmazonEC2ContainerServiceV20141113": "ecs", "Logs_20140328": "logs"}
+TARGETS = {
+    "AmazonEC2ContainerServiceV20141113": "ecs",
+    "Logs_20140328": "logs",
+    "AmazonEC2ContainerRegistry_V20150921": "ecr",
+    "AmazonSSM": "ssm",
+}  # the others are called as they are
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
 
 
@@ -97,14 +102,14 @@ class Simulator:
         with self.lock:
             self.world.advance(seconds)
 
-    def handle(self, service: str, operation: str, params: Json, access_key: str = "") -> Json:
+    def handle(self, service: str, operation: str, params: Json, access_key: str = "", region: str = "") -> Json:
         """One call, with the world to itself."""
         if self.latency_s:
             time.sleep(self.latency_s)
         with self.lock:
             if self.real_time:
                 self.world.advance_to((time.monotonic() - self._started_s) * self.rate)
-            return self.world.handle(service, operation, params, access_key)
+            return self.world.handle(service, operation, params, access_key, region)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -154,11 +159,13 @@ class _Connection(socketserver.StreamRequestHandler):
         try:
             if operation:
                 params = json.loads(body or b"{}")
-                answer = simulator.handle(TARGETS.get(prefix, prefix), operation, params, access_key)
+                answer = simulator.handle(
+                    TARGETS.get(prefix, prefix), operation, params, access_key, _scope(headers)[2]
+                )
                 self._send(200, json.dumps(answer), "application/x-amz-json-1.1", request_id)
             else:
                 form = dict(parse_qsl(body.decode(), keep_blank_values=True))
-                service, action = _signed_for(headers), form.get("Action", "")
+                service, action = _scope(headers)[3], form.get("Action", "")
                 typed = service in query.SERVICES
                 params = query.params_of(service, action, form) if typed else form
                 answer = simulator.handle(service, action, params, access_key)
@@ -201,10 +208,10 @@ class _Connection(socketserver.StreamRequestHandler):
         self.wfile.flush()
 
 
-def _signed_for(headers: dict[str, str]) -> str:
-    """The service in an AWS4-HMAC-SHA256 Credential=KEY/date/region/SERVICE/aws4_request; unsigned is STS."""
+def _scope(headers: dict[str, str]) -> list[str]:
+    """The parts of an AWS4-HMAC-SHA256 Credential=KEY/date/region/service/aws4_request; unsigned is for STS."""
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
-    return scope[3] if len(scope) > 3 else "sts"
+    return scope if len(scope) > 3 else ["", "", "", "sts"]
 
 
 def _access_key(headers: dict[str, str]) -> str:
