@@ -46,7 +46,6 @@ class Call:
     error_code: str | None = None
     actions: tuple[str, ...] = ()
     """The IAM actions it needs."""
-    region: str = ""
 
     @property
     def status(self) -> str:

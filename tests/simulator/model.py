@@ -221,10 +221,10 @@ class World:
 
     # --- The door for API calls
 
-    def handle(self, service: str, operation: str, params: Json, access_key: str = "", region: str = "") -> Json:
+    def handle(self, service: str, operation: str, params: Json, access_key: str = "") -> Json:
         """Carry out a call and return its answer; raises AwsError, or Dropped where no answer is to be given."""
         index = len(self.calls)
-        call = Call(operation, params, self.now_s, service, access_key, region=region)
+        call = Call(operation, params, self.now_s, service, access_key)
         self.calls.append(call)
         try:
             if service not in self._apis:
@@ -279,7 +279,6 @@ class World:
         )
 
     def _carry_out(self, call: Call) -> Json:
-        self.registries.called_in = call.region
         method = getattr(self._apis[call.service], _snake_case(call.operation), None)
         if method is None:
             raise AwsError("UnknownOperationException", f"The simulator does not know {call.service}:{call.operation}.")

@@ -109,7 +109,8 @@ class Simulator:
         with self.lock:
             if self.real_time:
                 self.world.advance_to((time.monotonic() - self._started_s) * self.rate)
-            return self.world.handle(service, operation, params, access_key, region)
+            self.world.registries.called_in = region
+            return self.world.handle(service, operation, params, access_key)
 
 
 class _Server(socketserver.ThreadingTCPServer):
