@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -265,18 +264,18 @@ def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, clock: SimC
     assert clock.now() > 60
 
 
-def first_fail(sim: Simulator, times: int, reason: str, seen: Callable[[], Any] = lambda: None) -> None:
+def first_fail(sim: Simulator, times: int, reason: str) -> None:
     """The first tasks of app:2 stop for that reason, the others run."""
-    behaviour = sim.image("app:2")
+    behaviour: Any = sim.image("app:2")
     left = [reason] * times
     next_run = behaviour.next_run
 
     def run(*, standalone: bool) -> ContainerRun:
-        seen()
         behaviour.pull_error = left.pop() if left else ""
-        return next_run(standalone=standalone)
+        made: ContainerRun = next_run(standalone=standalone)
+        return made
 
-    behaviour.next_run = run  # type: ignore[method-assign]
+    behaviour.next_run = run
 
 
 def test_as_long_as_one_task_runs_it_is_not_hopeless(sim: Simulator, cli: Cli) -> None:
