@@ -19,6 +19,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Exit codes and errors   `Exit`, `DeployError` and its kinds
     Options                 what the user asked for, as frozen values
     Images                  `ImageReference`: parse, print, compare
+    Members                 `member_edit`, `with_member`: any member, typed as botocore's model says; `shorthand`
     Task definitions        `registrable`, `edited`, `changes`: pure copies and edits
     Application file        `parse_application`: YAML, JSON or TOML, checked, errors with their path
     Verdicts                `rollout_verdict`, `task_verdict`, `likely_cause`, …: what an answer of ECS means
@@ -26,9 +27,11 @@ The map of this file, top to bottom; each section uses only those above it:
     Clock                   the only place that reads or spends time; signals; patience
     Ledger                  `Begun`: what this run leaves behind if it ends now
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
-    Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
+    Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
-                            (`run_tasks`), Applications (`deploy_app`), Replacing instances (`replace_instances`)
+                            (`run_tasks`), Applications (`deploy_app`)
+    Instances               `next_step`: what a group and its cluster say, and what is safe to do next
+    Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
@@ -274,6 +277,11 @@ class Source(Value):
     taskdef: str = ""
     latest: bool = False
 
+    @property
+    def given(self) -> bool:
+        """True if any was named."""
+        return bool(self.file or self.taskdef or self.latest)
+
 
 class VariableEdit(Value):
     """One environment variable or secret of one container; an empty value unsets it."""
@@ -284,6 +292,14 @@ class VariableEdit(Value):
     secret: bool = False
 
 
+class LogEdit(Value):
+    """One option of a container's log driver, a member of `logConfiguration`; without a member the driver goes."""
+
+    container: str
+    driver: str
+    member: MemberEdit | None = None
+
+
 class Edits(Value):
     """What changes in the definition, applied in the order of these fields."""
 
@@ -292,10 +308,12 @@ class Edits(Value):
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
     variables: tuple[VariableEdit, ...] = ()
+    logs: tuple[LogEdit, ...] = ()
+    members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables)
+        return bool(self.tag or self.image or self.images or self.variables or self.logs or self.members)
 
 
 class ServiceOptions(Value):
@@ -305,6 +323,19 @@ class ServiceOptions(Value):
     minimum_healthy_percent: int | None = None
     maximum_percent: int | None = None
     force_new_deployment: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
+
+    @property
+    def edits(self) -> tuple[MemberEdit, ...]:
+        """All of it as edits of UpdateService's request; `Changes:`, the undo command and a rollback follow."""
+        configuration = "deploymentConfiguration"
+        given = {
+            ("desiredCount",): self.desired_count,
+            (configuration, "minimumHealthyPercent"): self.minimum_healthy_percent,
+            (configuration, "maximumPercent"): self.maximum_percent,
+        }
+        named = [MemberEdit(steps, value) for steps, value in given.items() if value is not None]
+        return (*named, *self.members)
 
 
 class WaitOptions(Value):
@@ -312,6 +343,8 @@ class WaitOptions(Value):
 
     timeout_s: float = 90.0
     skip_deployments_check: bool = False
+    no_wait: bool = False
+    until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
     fail_fast: float = INFINITE_S  # so many stopped tasks end the wait; with 0 nothing ends it early
     rollback: bool = False
     keep_failed_revision: bool = False
@@ -333,6 +366,7 @@ class RunOptions(Value):
     watch_container: str = ""
     propagate_exit_code: bool = False
     stop_on_interrupt: bool = False
+    members: tuple[MemberEdit, ...] = ()  # of RunTask's request
 
 
 class OutputOptions(Value):
@@ -349,7 +383,7 @@ class DeployOptions(Value):
     aws: AwsOptions
     output: OutputOptions
     cluster: str = ""
-    service: str = ""
+    services: tuple[str, ...] = ()
     task_definition: str = ""
     source: Source = Source()
     edits: Edits = Edits()
@@ -360,6 +394,11 @@ class DeployOptions(Value):
     run: RunOptions | None = None
     no_preflight: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The first service; empty without one."""
+        return self.services[0] if self.services else ""
 
 
 class AppOptions(Value):
@@ -385,6 +424,7 @@ class ReplaceInstancesOptions(Value):
     batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
+    take_over: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -444,6 +484,241 @@ class ImageReference(Value):
         return registry, path
 
 
+# --- Members --------------------------------------------------------------------------- pure: no I/O
+
+
+class MemberEdit(Value):
+    """One member of a definition or a request and its new value; None takes it away.
+
+    A step is a member or a key, or in a list a pair: what names the things of the list, and the name.
+    """
+
+    steps: tuple[str | tuple[str, str], ...]
+    value: Any = None
+
+
+_NAMING = ("name", "key", "containerName", "capacityProvider", "sourceVolume", "namespace", "hostname", "portName")
+_TYPES = {"string": "text", "boolean": "true or false", "list": "a list", "map": "a table", "structure": "a table"}
+_TYPES |= {"integer": "a whole number", "long": "a whole number", "float": "a number", "double": "a number"}
+_DECIDED = {"cluster": "-c", "service": "-n", "taskDefinition": "--taskdef or -d", "family": "-d", "count": "--count"}
+_DECIDED |= {"clientToken": ""}
+
+
+def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
+    """The edit that gives the member at `path` what `text` says, in the type that it has; None takes it away.
+
+    path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
+    `ArgumentTypeError` that says what there is at that place.
+    """
+    steps: list[str | tuple[str, str]] = []
+    rest = f".{path}"
+    while rest:
+        done = f".{path}"[: -len(rest)].lstrip(".")
+        step, rest, shape = _first_step(shape, rest, done)
+        steps.append(step)
+    if steps[0] in _DECIDED:
+        option = _DECIDED[str(steps[0])]
+        instead = f"; use {option}" if option else ""
+        raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
+    return MemberEdit(tuple(steps), None if text is None else _typed(shape, text, path))
+
+
+def _first_step(shape: Any, rest: str, done: str) -> tuple[str | tuple[str, str], str, Any]:
+    """The first step of the rest of a path, what then is left of it, and the shape at that place."""
+    match: re.Match[str] | None
+    if shape.type_name == "structure":
+        match = re.match(r"\.(\w+)", rest, re.ASCII)
+        if match is None or match[1] not in shape.members:
+            raise _no_member(shape, match[1] if match else rest, done)
+        return match[1], rest[match.end() :], shape.members[match[1]]
+    match = re.fullmatch(r"\.(.+)|\[(.+)\]", rest, re.DOTALL)
+    if match and shape.type_name == "map":  # its keys may have dots
+        return match[1] or match[2], "", shape.value
+    match = re.match(r"\[([^\]]+)\]", rest)
+    naming = _naming(shape)
+    if match and naming:
+        return (naming, match[1]), rest[match.end() :], shape.member
+    further = {"list": f", {done}[{naming.upper()}]" if naming else ", to be given as a whole", "map": f", {done}.KEY"}
+    said = f"{done} is {_TYPES[shape.type_name]}{further.get(shape.type_name, ' and has no members')}"
+    raise argparse.ArgumentTypeError(said)
+
+
+def _naming(shape: Any) -> str:
+    """The member that names the things of a list; empty if they have no names."""
+    members = getattr(shape.member, "members", {}) if shape.type_name == "list" else {}
+    return next((name for name in _NAMING if name in members), "")
+
+
+def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
+    import difflib
+
+    near = difflib.get_close_matches(name, list(shape.members), 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    said = f"{done} has no member {name}" if done else f"there is no member {name}"
+    return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
+
+
+def _typed(shape: Any, text: str, path: str) -> Any:
+    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text."""
+    item = shape.member.type_name if shape.type_name == "list" else ""
+    if shape.type_name not in ("list", "map", "structure"):
+        return _converted(shape, text, path)
+    if text.lstrip()[:1] in ("{", "["):
+        return _converted(shape, _parsed_json(text, path), path)
+    if item in ("map", "structure"):
+        items = re.findall(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')+""", text)
+        return _converted(shape, [shorthand(each) for each in items], path)
+    return _converted(shape, text.split(",") if item else shorthand(text), path)
+
+
+def _converted(shape: Any, value: Any, path: str) -> Any:
+    """The value in the type of the shape; the error does not show it, since it may be secret."""
+    if shape.type_name == "list":
+        items = value if isinstance(value, list) else [value]
+        return [_converted(shape.member, item, path) for item in items]
+    if shape.type_name in ("map", "structure") and isinstance(value, dict):
+        if shape.type_name == "map":
+            return {name: _converted(shape.value, inner, f"{path}.{name}") for name, inner in value.items()}
+        for name in value:
+            if name not in shape.members:
+                raise _no_member(shape, name, path)
+        return {name: _converted(shape.members[name], inner, f"{path}.{name}") for name, inner in value.items()}
+    scalar = _scalar(shape.type_name, value)
+    if scalar is None:
+        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[shape.type_name]}")
+    return scalar
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """Text, number or truth value; None if the value is none of that kind."""
+    text = "" if isinstance(value, (dict, list)) else str(value)
+    if kind == "string":
+        return text if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower())
+    whole = re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII)
+    if kind in ("integer", "long"):
+        return int(text) if whole else None
+    return float(text) if whole or re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text.strip(), re.ASCII) else None
+
+
+def with_member(document: JSON, edit: MemberEdit) -> JSON:
+    """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
+    changed: JSON = _with(document, edit.steps, edit.value)
+    return changed
+
+
+def member_at(document: JSON, edit: MemberEdit) -> Any:
+    """What the document has where the edit changes it; None if it has nothing there."""
+    place: Any = document
+    for step in edit.steps:
+        if isinstance(step, tuple):
+            place = next((thing for thing in place or [] if thing.get(step[0]) == step[1]), None)
+        else:
+            place = (place or {}).get(step)
+    return place
+
+
+def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
+    """The place with another value at the end of the steps."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, tuple):
+        return _with_thing(place or [], step, rest, value)
+    members = dict(place or {})
+    if value is None and (not rest or members.get(step) is None):
+        members.pop(step, None)
+        return members
+    return {**members, step: _with(members.get(step), rest, value)}
+
+
+def _with_thing(things: list[JSON], named: tuple[str, str], rest: Sequence[Any], value: Any) -> list[JSON]:
+    """The list with another value in the thing of that name; without the thing, if nothing is left of it."""
+    naming, name = named
+    if value is None and not rest:
+        return [thing for thing in things if thing.get(naming) != name]
+    known = any(thing.get(naming) == name for thing in things)
+    things = things if known or value is None else [*things, {naming: name}]
+    return [{**_with(t, rest, value), naming: name} if t.get(naming) == name else t for t in things]
+
+
+def _parsed_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
+        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+
+
+_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+
+
+def shorthand(text: str) -> Any:
+    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
+
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    """
+    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
+    try:
+        value = _shorthand_pairs(tokens)
+    except (IndexError, RecursionError):
+        tokens = [text]
+    if tokens:
+        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+    return value
+
+
+def _shorthand_pairs(tokens: list[str]) -> JSON:
+    found: JSON = {}
+    while not found or _next_is(tokens, ","):
+        name = _shorthand_word(tokens)
+        _require(tokens, "=")
+        found[name] = _shorthand_value(tokens)
+    return found
+
+
+def _shorthand_value(tokens: list[str]) -> Any:
+    if _next_is(tokens, "{"):
+        found = _shorthand_pairs(tokens)
+        _require(tokens, "}")
+        return found
+    if _next_is(tokens, "["):
+        return _shorthand_items(tokens)
+    words = [_shorthand_word(tokens)]
+    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
+        tokens.pop()
+        words.append(_shorthand_word(tokens))
+    return words if len(words) > 1 else words[0]
+
+
+def _shorthand_items(tokens: list[str]) -> list[Any]:
+    items: list[Any] = []
+    while not _next_is(tokens, "]"):
+        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
+        if tokens[-1] != "]":
+            _require(tokens, ",")
+    return items
+
+
+def _shorthand_word(tokens: list[str]) -> str:
+    word = tokens.pop()
+    if word in tuple("{}[],=\"'"):
+        raise IndexError
+    quote = word[0]
+    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
+
+
+def _next_is(tokens: list[str], token: str) -> bool:
+    """True, and it is taken, if that is the next one."""
+    return tokens[-1:] == [token] and bool(tokens.pop())
+
+
+def _require(tokens: list[str], token: str) -> None:
+    if tokens.pop() != token:
+        raise IndexError
+
+
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
 
 
@@ -481,12 +756,17 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     """
     known = [str(container.get("name")) for container in containers_of(definition)]
     named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    require_containers(known, named)
+    named += [edit.container for edit in edits.logs]
+    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
+    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
         _require_agreement(container, edits)
-    return {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    new = {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
+    for edit in edits.members:
+        new = with_member(new, edit)
+    return {name: value for name, value in new.items() if name != "tags" or value}
 
 
 def _require_agreement(container: JSON, edits: Edits) -> None:
@@ -544,7 +824,7 @@ def _edited(container: JSON, edits: Edits) -> JSON:
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
-    return result
+    return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
@@ -563,6 +843,25 @@ def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
     elif target in container:
         result[target] = kept
     return result
+
+
+def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
+    """The container with these options of its log driver; a driver goes before another comes.
+
+    Raises `DeployError` 14 if the container logs with another driver.
+    """
+    logs = container.get("logConfiguration")
+    for edit in sorted(edits, key=lambda edit: edit.member is not None):
+        driver = (logs or {}).get("logDriver") or edit.driver
+        if driver != edit.driver:
+            name = container.get("name")
+            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
+            raise DeployError(f"Container {name} logs with {driver}, not {edit.driver}", Exit.NO_CONTAINER, hint)
+        if edit.member is None:
+            logs = None
+        elif logs or edit.member.value is not None:
+            logs = with_member(logs or {"logDriver": driver}, edit.member)
+    return with_member(container, MemberEdit(("logConfiguration",), logs))
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -1435,252 +1734,6 @@ def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
             yield f"a load balancer sends to port {port} of container {name}, and {has}"
 
 
-# Instances of an Auto Scaling group
-
-REPLACING_TAG = "ecs-deploy:replacing"  # the group's name, on an instance whose replacement has begun
-CAPACITY_TAG = "ecs-deploy:return-to-capacity"  # the group's desired capacity before the instance was attached again
-
-
-class Instance(Value):
-    """One EC2 instance, as its group (`member`) and the cluster (`container`) describe it; {} where it is in neither.
-
-    `tasks` counts what keeps a detached one from being terminated, by the group of the task; daemons do not.
-    """
-
-    id: str
-    member: JSON
-    container: JSON
-    tags: Mapping[str, str]
-    outdated: str = ""
-    detached: bool = False
-    tasks: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def arn(self) -> str:
-        """Its name in the cluster."""
-        return str(self.container.get("containerInstanceArn") or "")
-
-    @property
-    def state(self) -> str:
-        """Where it stands in its group, or an empty string."""
-        return str(self.member.get("LifecycleState") or "")
-
-    @property
-    def in_service(self) -> bool:
-        """True if it counts for the group's desired capacity."""
-        return not self.detached and self.state == "InService"
-
-    @property
-    def leaving(self) -> bool:
-        """True if it is on its way out of the group, by whatever cause."""
-        return self.detached or self.state.startswith(("Terminat", "Detach"))
-
-    @property
-    def ready(self) -> bool:
-        """True if ECS may place tasks there."""
-        return self.container.get("status") == "ACTIVE" and bool(self.container.get("agentConnected"))
-
-    @property
-    def draining(self) -> bool:
-        """True if ECS places no more tasks there, and moves the services' tasks away."""
-        return self.container.get("status") == "DRAINING"
-
-    @property
-    def drained(self) -> bool:
-        """True if it may be terminated."""
-        return self.draining and not self.tasks
-
-    @property
-    def weight(self) -> int:
-        """Its share of the group's capacity."""
-        return int(self.member.get("WeightedCapacity") or 1)
-
-    @property
-    def stays_because(self) -> str:
-        """Why it is left alone although it is out of date, or an empty string."""
-        if "Standby" in self.state:
-            return "it is in Standby"
-        return "it is protected from scale-in" if self.member.get("ProtectedFromScaleIn") else ""
-
-
-class Fleet(Value):
-    """A group's instances, and those detached from it that are not terminated yet."""
-
-    group: JSON
-    instances: tuple[Instance, ...]
-    unsteady: tuple[str, ...] = ()
-
-    @property
-    def detached(self) -> list[Instance]:
-        """The instances whose replacement is under way."""
-        return [instance for instance in self.instances if instance.detached]
-
-    @property
-    def missing(self) -> str:
-        """What the group lacks before tasks may move: capacity in service, or new instances in the cluster."""
-        desired = int(self.group["DesiredCapacity"])
-        in_service = [instance for instance in self.instances if instance.in_service]
-        capacity = sum(instance.weight for instance in in_service)
-        if capacity < desired:
-            return f"{capacity} of {desired} in service"
-        absent = [i.id for i in in_service if not i.outdated and not i.ready]
-        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
-
-
-class Act(Enum):
-    """What to do next with a group's instances."""
-
-    WAIT = "wait"
-    DETACH = "detach"
-    DRAIN = "drain"
-    TERMINATE = "terminate"
-    DONE = "done"
-
-
-class Step(Value):
-    """An act and the instances it is for; or what is waited for, one row for each instance or for the group."""
-
-    act: Act
-    instances: tuple[Instance, ...] = ()
-    waits_for: tuple[str, ...] = ()
-
-
-def next_step(fleet: Fleet, to_replace: Iterable[str], size: int) -> Step:
-    """The one next act that is safe as things are: `to_replace` are the ids that this run may detach.
-
-    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
-    """
-    waiting = fleet.detached
-    drained = tuple(instance for instance in waiting if instance.drained)
-    if drained:
-        return Step(Act.TERMINATE, drained)
-    idle = tuple(instance for instance in waiting if instance.ready)
-    if idle and not fleet.missing:
-        return Step(Act.DRAIN, idle)
-    if waiting:
-        return Step(Act.WAIT, waits_for=tuple(_waits_for(instance, fleet) for instance in waiting))
-    if fleet.missing or fleet.unsteady:
-        return Step(Act.WAIT, waits_for=(fleet.missing,) if fleet.missing else fleet.unsteady)
-    wanted = set(to_replace)
-    left = [i for i in fleet.instances if i.id in wanted and i.outdated and not i.leaving]
-    batch = next_instances(fleet, [instance for instance in left if instance.in_service], size)
-    if batch or not left:
-        return Step(Act.DETACH if batch else Act.DONE, batch)
-    pending = tuple(f"{i.id} is {i.state}" for i in left if not i.in_service)
-    return Step(Act.WAIT, waits_for=pending or ("the group has no capacity for one more",))
-
-
-def _waits_for(instance: Instance, fleet: Fleet) -> str:
-    if instance.draining:
-        tasks = ", ".join(f"{count} × {group}" for group, count in instance.tasks.items())
-        return f"{instance.id} is DRAINING, tasks left: {tasks}"
-    if not instance.container:
-        return f"{instance.id} is not registered in the cluster any more"
-    if not instance.ready:
-        return f"{instance.id} cannot be drained, its agent is not connected"
-    return f"{instance.id} waits for its replacement: {fleet.missing}"
-
-
-def next_instances(fleet: Fleet, candidates: Sequence[Instance], size: int) -> tuple[Instance, ...]:
-    """At most `size` candidates, as many as the group has room for; none if there is no room for one more.
-
-    The room is kept so that a detached instance can be attached again, which raises the desired capacity.
-    """
-    room = int(fleet.group["MaxSize"]) - int(fleet.group["DesiredCapacity"])
-    chosen: list[Instance] = []
-    for instance in candidates:
-        needed = 0 if CAPACITY_TAG in instance.tags else instance.weight
-        if len(chosen) < size and needed <= room:
-            room -= needed
-            chosen.append(instance)
-    return tuple(chosen)
-
-
-def lowers_capacity(instances: Iterable[Instance], group: JSON) -> set[str]:
-    """The ids whose detaching takes back the capacity that attaching them again had added."""
-    capacity = int(group["DesiredCapacity"])
-    found: set[str] = set()
-    for instance in instances:
-        if int(instance.tags.get(CAPACITY_TAG) or capacity) <= capacity - instance.weight:
-            found.add(instance.id)
-            capacity -= instance.weight
-    return found
-
-
-def batch_size(count: int, percent: int, instances: int) -> int:
-    """How many instances are replaced at a time."""
-    return max(1, instances * percent // 100) if percent else count
-
-
-def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """Why a group's instance is not as the group would launch it now, or an empty string.
-
-    `versions` has the number of each (template id, `$Latest` or `$Default`).
-    """
-    configuration = str(group.get("LaunchConfigurationName") or "")
-    if configuration:
-        same = member.get("LaunchConfigurationName") == configuration
-        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
-    overrides = _overrides(group)
-    types = {str(override.get("InstanceType") or "") for override in overrides}
-    if overrides and "" not in types and member.get("InstanceType") not in types:
-        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
-    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
-    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
-    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
-    ours = {_version(template, versions) for template in wanted}
-    has = member.get("LaunchTemplate") or {}
-    same = bool(has) and _version(has, versions) in ours
-    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
-
-
-def templates_of(group: JSON) -> list[JSON]:
-    """Every launch template specification that the group launches from."""
-    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
-    return [specification for specification in specifications if specification]
-
-
-def _policy(group: JSON) -> JSON:
-    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-    return found
-
-
-def _template(group: JSON) -> JSON:
-    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
-    return found
-
-
-def _overrides(group: JSON) -> list[JSON]:
-    return [*(_policy(group).get("Overrides") or [])]
-
-
-def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
-    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
-    version = str(specification.get("Version") or "$Default")
-    return template, versions.get((template, version), version)
-
-
-def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """What an instance was launched from, in words."""
-    template = member.get("LaunchTemplate")
-    if template:
-        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
-        return f"launch template {name} version {_version(template, versions)[1]}"
-    configuration = member.get("LaunchConfigurationName")
-    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
-
-
-def unsteady_reason(service: JSON) -> str:
-    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
-    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
-    deployments = service.get("deployments") or []
-    if service.get("status") != "ACTIVE":
-        return ""
-    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
-        return "its deployment is not completed"
-    return "" if running >= desired else f"{running} of {desired} running"
-
-
 # --- Reporting --------------------------------------------------------------------- may not decide anything
 
 _HARMLESS = re.compile(r".{1,3}|\d{1,5}|true|false|none|null", re.IGNORECASE)  # masked, a log would say nothing
@@ -1755,6 +1808,27 @@ def secret_values(definition: JSON) -> set[str]:
         words += (container.get("dockerLabels") or {}).values()
         found |= {str(word) for word in words if len(str(word)) > 8}
     return found
+
+
+def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
+    """The values of such edits that must not be printed: environments, secrets, and what is named like a secret."""
+    leaves = [leaf for edit in edits for leaf in _leaves(edit.value, [str(step) for step in edit.steps])]
+    hidden = re.compile(rf"environment|{_SECRET_NAME.pattern}", re.IGNORECASE)
+    return {text for path, text in leaves if hidden.search(path)}
+
+
+def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
+    """Every text and number in a value, after the names that lead to it; a name itself is none."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, dict):
+        own = [str(value[naming]) for naming in ("name", "key") if naming in value]
+        for name, inner in value.items():
+            if name not in ("name", "key"):
+                yield from _leaves(inner, [*path, *own, name])
+    elif value is not None:
+        yield ".".join(path), str(value)
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -2043,12 +2117,16 @@ _READS = ("Describe", "List", "Get", "BatchGet")
 _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "GetLogEvents": "logs",
     "DescribeAutoScalingGroups": "autoscaling",
-    "DetachInstances": "autoscaling",
-    "AttachInstances": "autoscaling",
+    "DescribeWarmPool": "autoscaling",
+    "DescribeInstanceRefreshes": "autoscaling",
+    "StartInstanceRefresh": "autoscaling",
+    "CancelInstanceRefresh": "autoscaling",
+    "CreateOrUpdateTags": "autoscaling",
+    "DeleteTags": "autoscaling",
+    "SetDesiredCapacity": "autoscaling",
+    "TerminateInstanceInAutoScalingGroup": "autoscaling",
     "DescribeLaunchTemplates": "ec2",
-    "DescribeInstances": "ec2",
-    "CreateTags": "ec2",
-    "TerminateInstances": "ec2",
+    "DescribeTargetHealth": "elbv2",
     "BatchGetImage": "ecr",
     "DescribeImages": "ecr",
     "DescribePullThroughCacheRules": "ecr",
@@ -2065,7 +2143,8 @@ _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over seve
     "ListServiceDeployments": "serviceDeployments",
     "DescribeAutoScalingGroups": "AutoScalingGroups",
     "DescribeLaunchTemplates": "LaunchTemplates",
-    "DescribeInstances": "Reservations",
+    "DescribeInstanceRefreshes": "InstanceRefreshes",
+    "DescribeWarmPool": "Instances",
 }
 _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once, member of the answer
     "DescribeServices": ("services", 10, "services"),
@@ -2073,7 +2152,8 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
     "DescribeServiceDeployments": ("serviceDeploymentArns", 20, "serviceDeployments"),
     "DescribeContainerInstances": ("containerInstances", 100, "containerInstances"),
     "UpdateContainerInstancesState": ("containerInstances", 10, "failures"),
-    "DetachInstances": ("InstanceIds", 20, "Activities"),
+    "DescribeClusters": ("clusters", 100, "clusters"),
+    "DescribeCapacityProviders": ("capacityProviders", 100, "capacityProviders"),
 }
 
 
@@ -2107,6 +2187,8 @@ _REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the
     # a second time it makes a second revision
     "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
     "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
+    # a second time it lowers the capacity twice
+    "TerminateInstanceInAutoScalingGroup": Repeat(lost=False),
 }
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
@@ -2129,8 +2211,7 @@ def connect(
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        message = "Some of the required software is not installed: please install boto3"
-        raise DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})") from error
+        raise not_installed(error) from error
     try:
         no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
         session = botocore.session.Session(no_profile, profile=options.profile or None)
@@ -2144,6 +2225,22 @@ def connect(
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
         raise translated(error, "") from error
+
+
+def not_installed(error: ImportError) -> DeployError:
+    """What to say without boto3."""
+    message = "Some of the required software is not installed: please install boto3"
+    return DeployError(message, Exit.REQUIREMENT, f"pip install boto3   ({error})")
+
+
+def input_shape(operation: str) -> Any:
+    """botocore's model of what an operation of ECS takes; raises `DeployError` 4 without botocore."""
+    try:
+        import botocore.model
+    except ImportError as error:
+        raise not_installed(error) from error
+    model = botocore.model.ServiceModel(_model_loader().load_service_model("ecs", "service-2"), "ecs")
+    return model.operation_model(operation).input_shape
 
 
 def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service models are files that never change
@@ -2320,13 +2417,6 @@ class Aws:
         for failure in self.described("UpdateContainerInstancesState", arns, {"cluster": cluster, "status": status}):
             what = f"AWS refused UpdateContainerInstancesState of {failure.get('arn')} to {status}"
             raise AwsError(f"{what}: {theirs(failure.get('reason'))}", code=str(failure.get("reason")))
-
-    def tasks_on(self, cluster: str, container_instance: str) -> list[JSON]:
-        """The tasks on an instance that have not stopped, those that are stopping included."""
-        params = {"cluster": cluster, "containerInstance": container_instance}
-        statuses = ("RUNNING", "STOPPED")
-        arns = [arn for status in statuses for arn in self.pages("ListTasks", {**params, "desiredStatus": status})]
-        return [task for task in self.describe_tasks(cluster, arns) if task.get("lastStatus") != "STOPPED"]
 
     def hide_credentials(self, *, fetch: bool = True) -> None:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
@@ -2540,11 +2630,6 @@ class Draft(Value):
     ready: str = ""
     deregistered: bool = False  # the one in use is INACTIVE: a service cannot go back to it
 
-    @property
-    def changed(self) -> bool:
-        """True if there is something to register."""
-        return not self.ready and self.old != self.new
-
 
 class Planned(Value):
     """A definition to register; with `always` even if nothing changes in it."""
@@ -2552,6 +2637,11 @@ class Planned(Value):
     name: str
     draft: Draft
     always: bool = True
+
+    @property
+    def registers(self) -> bool:
+        """True if there is something to register."""
+        return not self.draft.ready and (self.always or self.draft.old != self.draft.new)
 
 
 class PlannedTask(Planned):
@@ -2571,7 +2661,7 @@ class PlannedService(Planned):
     @property
     def points_elsewhere(self) -> bool:
         """True if the update names a definition."""
-        return bool(self.draft.ready) or self.draft.changed or self.always
+        return self.registers or self.draft.ready not in ("", self.draft.current)
 
     @property
     def touched(self) -> bool:
@@ -2582,8 +2672,8 @@ class PlannedService(Planned):
 class Plan(Value):
     """All that is to be done, in this order, and how long to wait for tasks.
 
-    With `several` the parts are named in what is printed; `all_back` takes every service back if one fails;
-    `keep` is how many revisions of a family are to stay ACTIVE, 0 for all.
+    With `several` the parts are named in what is printed; `keep` is how many revisions of a family are to stay
+    ACTIVE, 0 for all.
     """
 
     cluster: str
@@ -2593,7 +2683,6 @@ class Plan(Value):
     after: tuple[PlannedTask, ...] = ()
     task_timeout_s: float = 0.0
     several: bool = False
-    all_back: bool = False
     keep: int = 0
 
     def parts(self) -> tuple[Planned, ...]:
@@ -2607,47 +2696,72 @@ class Plan(Value):
 
 def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
-    ctx.report.learn(cluster=options.cluster or None, service=options.service or None)
-    plan = plan_service(ctx, options) if options.service else plan_definition(ctx, options)
+    run, change = options.run, options.change
+    ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
+    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
+    members = [*options.edits.members, *change.edits, *(run.members if run else ())]
+    ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
+    plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
         preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
-    if options.output.dry_run:
-        return show_dry_run(ctx, plan)
-    results = carry_out(ctx, plan)
-    return results.code
+    return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
 
-def plan_service(ctx: Context, options: DeployOptions) -> Plan:
-    """One service, and the definition that it is to run."""
-    service = require_service(ctx, options.cluster, options.service)
-    update = service_update(options.cluster, options.service, options.change, service)
-    current, source = str(service.get("taskDefinition")), options.source
-    wanted = bool(options.edits or source.file or source.taskdef or source.latest)
-    unread = options.output.dry_run and not wanted
-    draft = Draft(current, {}, {}) if unread else drafted(ctx, options, current, service)
+def plan_services(ctx: Context, options: DeployOptions) -> Plan:
+    """The named services, and the definition that each is to run."""
+    several = len(options.services) > 1
+    wanted = options.edits or options.source.given or options.change != ServiceOptions(force_new_deployment=True)
+    if options.wait.skip_deployments_check and not wanted:
+        ctx.report.line("Force a new deployment of the service")
+        return Plan(options.cluster, services=tuple(blind_redeploy(options, name) for name in options.services))
+    with explained(ctx, options.cluster, options.service):
+        found = ctx.aws.describe_services(options.cluster, options.services)
+    for name in options.services:
+        usable_service(ctx, options.cluster, name, found.get(name))
+    show_images(ctx, options.edits)
+    parts = tuple(plan_service(ctx, options, found[name], f"{name}: " if several else "") for name in options.services)
+    return Plan(options.cluster, services=parts, several=several, keep=options.max_definitions)
+
+
+def blind_redeploy(options: DeployOptions, name: str) -> PlannedService:
+    """A redeployment that is not followed, so that nothing needs to be read: one call, which old policies allow."""
+    update = service_update(options.cluster, name, options.change, {})
+    return PlannedService(name, Draft("", {}, {}), False, {}, update, replace(options.wait, no_wait=True))
+
+
+def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str) -> PlannedService:
+    """One service, and the definition that it is to run; says what changes."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition"))
+    update = service_update(options.cluster, name, options.change, service)
+    wanted = bool(options.edits or options.source.given)
+    draft = Draft(current, {}, {})
+    if wanted or not options.output.dry_run:
+        draft = drafted(ctx, options, current, as_it_is=wanted)
     if wanted:
-        show_draft(ctx, options, draft, service_changes(service, update))
-    elif not options.output.dry_run:
-        announce_redeploy(ctx, draft, update)
-    warn_at_start(ctx, options.wait, service, draft)
-    part = PlannedService(options.service, draft, wanted and not draft.ready, service, update, options.wait)
-    return Plan(options.cluster, services=(part,), keep=options.max_definitions)
+        show_draft(ctx, draft, service_changes(service, options.change), label)
+    elif update.get("forceNewDeployment") and not options.output.dry_run:
+        ctx.report.line(f"{label}Force a new deployment of the service")
+        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
+        ctx.report.note(f"{label}Redeploying {short_name(current)}: {images}")
+    else:
+        ctx.report.block(f"{label}Changes:", service_changes(service, options.change) or ["nothing changes"])
+    warn_at_start(ctx, options.wait, service, label)
+    if options.wait.until_draining and not target_group_of(service):
+        raise DeployError(f"The service {name} has no target group whose draining --wait-until could wait for")
+    return PlannedService(name, draft, wanted, service, update, options.wait)
 
 
 def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     """One definition, and perhaps tasks that run it."""
-    run = options.run
-    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
-    draft = drafted(ctx, options, options.task_definition)
-    show_draft(ctx, options, draft, [])
+    name, run = options.task_definition, options.run
+    show_images(ctx, options.edits)
+    draft = drafted(ctx, options, name, as_it_is=run is not None)
+    show_draft(ctx, draft, [], "")
     if run is None:
-        return Plan(
-            options.cluster, definitions=(Planned(options.task_definition, draft),), keep=options.max_definitions
-        )
+        return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
         run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
-    request = run_request(options.cluster, draft.new, run)
-    task = PlannedTask(options.task_definition, draft, not draft.ready, run, request)
+    task = PlannedTask(name, draft, True, run, run_request(options.cluster, draft.new, run))
     return Plan(options.cluster, before=(task,), task_timeout_s=options.wait.timeout_s, keep=options.max_definitions)
 
 
@@ -2666,12 +2780,10 @@ def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) 
         raise AwsError(said, code="ServiceNotFoundException", hint=hint)
     controller = (service.get("deploymentController") or {}).get("type", "ECS")
     if controller != "ECS":
-        raise DeployError(
-            f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it",
-            hint="Deploy it with CodeDeploy (aws deploy create-deployment)."
-            if controller == "CODE_DEPLOY"
-            else "Deploy it with the controller that owns its task sets.",
-        )
+        said = f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it"
+        with_codedeploy = "Deploy it with CodeDeploy (aws deploy create-deployment)."
+        elsewhere = "Deploy it with the controller that owns its task sets."
+        raise DeployError(said, hint=with_codedeploy if controller == "CODE_DEPLOY" else elsewhere)
     return service
 
 
@@ -2710,33 +2822,34 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
-def drafted(ctx: Context, options: DeployOptions, current: str, service: JSON | None = None) -> Draft:
-    """The definition to start from, copied and edited, beside the one in use. Registers nothing."""
+def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
+    """The definition to start from, copied and edited, beside the one in use. Registers nothing.
+
+    `as_it_is`: without an edit the revision itself is used.
+    """
     source, edits = options.source, options.edits
-    wanted = family_of(current) if source.latest else source.taskdef or current
-    if source.file is not None:
-        base, tags = source.file.get("taskDefinition", source.file), source.file.get("tags") or []
-    else:
+    wanted = "" if source.file else family_of(current) if source.latest else source.taskdef or current
+    file = source.file or {}
+    base, tags = file.get("taskDefinition", file), file.get("tags") or []
+    if wanted:
         base, tags = describe_definition(ctx, wanted, options.tags_required)
-    read = source.file is None and current in (wanted, base.get("taskDefinitionArn"))
-    live = base if read or (source.latest and not service) else live_definition(ctx, options, current)
-    hide = secret_values(base) | secret_values(live) | {variable.value for variable in edits.variables}
-    ctx.report.mask.hide(hide)
+    arn = str(base.get("taskDefinitionArn") or "")
+    same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
+    live = base if same else live_definition(ctx, options, current)
+    ctx.report.mask.hide(secret_values(base) | secret_values(live) | {edit.value for edit in edits.variables})
     output_only = ctx.aws.output_only_members()
     start = registrable(base, output_only, tags)
     if source.taskdef and options.task_definition:
         start["family"] = family_of(options.task_definition)
-    as_it_is = not edits and source.file is None and (service is not None or options.run is not None)
-    chosen = bool(source.taskdef or source.latest or service is None)
     in_use = str(live.get("taskDefinitionArn", "none"))
     return Draft(
-        in_use,
-        registrable(live, output_only, tags),
-        edited(start, edits),
-        options.tags_required,
-        str(base.get("taskDefinitionArn")) if source.latest else in_use,
-        str(base.get("taskDefinitionArn", "")) if as_it_is and chosen else "",
-        live.get("status") == "INACTIVE",
+        current=in_use,
+        old=registrable(live, output_only, tags),
+        new=edited(start, edits),
+        tags_required=options.tags_required,
+        start=arn if source.latest else in_use,
+        ready=arn if as_it_is and wanted and not edits else "",
+        deregistered=live.get("status") == "INACTIVE",
     )
 
 
@@ -2745,7 +2858,7 @@ def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
     try:
         return ctx.aws.describe_task_definition(current, tags=False)[0]
     except AwsError as error:
-        if options.service or not error.definition_missing:
+        if options.services or not error.definition_missing:
             raise
         return {}
 
@@ -2764,99 +2877,81 @@ def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[J
         raise
 
 
-def show_draft(ctx: Context, options: DeployOptions, draft: Draft, more: Sequence[str]) -> None:
-    """Print the images that were given, the definition in use and what changes."""
-    edits = options.edits
+def show_images(ctx: Context, edits: Edits) -> None:
+    """Print the images and tags that were given, in the shell script's words."""
     for image in [edits.tag or str(edits.image or ""), *(image for _, image in edits.images)]:
         if image:
             ctx.report.line(f"Using image name: {image}")
-    ctx.report.line(f"Current task definition: {draft.start}")
+
+
+def show_draft(ctx: Context, draft: Draft, more: Sequence[str], label: str) -> None:
+    """Print the definition in use and what changes."""
+    ctx.report.line(f"{label}Current task definition: {draft.start}")
     ctx.report.learn(previous_task_definition=draft.current, images=image_changes(draft.old, draft.new))
     unchanged = "nothing changes; the same definition is registered again"
     if draft.ready:
-        unchanged = f"nothing changes but the revision: {short_name(draft.ready)} is used as it is"
-    ctx.report.block("Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
+        unchanged = f"nothing changes in the definition; {short_name(draft.ready)} is used as it is"
+    ctx.report.block(f"{label}Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
 
 
-def announce_redeploy(ctx: Context, draft: Draft, update: JSON) -> None:
-    """Say what is redeployed, or only scaled."""
-    if update.get("forceNewDeployment"):
-        ctx.report.line("Force a new deployment of the service")
-        images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
-        ctx.report.note(f"Redeploying {short_name(draft.current)}: {images}")
-
-
-def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, draft: Draft) -> None:
+def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, label: str) -> None:
     """Say at the start what can't end in time, and where a way back does not lead to what is in use now."""
     baking_s = bake_time_s(service.get("deploymentConfiguration") or {})
     if wait.timeout_s and baking_s > wait.timeout_s and not wait.skip_deployments_check:
         ctx.report.warning(
-            f"The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
+            f"{label}The bake times of this service alone take {baking_s:.0f} s, longer than the time-out of"
             f" {wait.timeout_s:.0f} s (-t); the wait may end undecided."
         )
-    worked = last_completed(service)
-    if wait.rollback and worked != draft.current:
-        back_to = (
-            f"a rollback goes to {short_name(worked)}, which did" if worked else "a rollback goes to it all the same"
+    current, worked = str(service.get("taskDefinition")), last_completed(service)
+    if wait.rollback and worked != current:
+        leads = f"to {short_name(worked)}, which did" if worked else "to it all the same"
+        ctx.report.warning(
+            f"{label}The deployment of {short_name(current)} has not completed; a rollback goes {leads}."
         )
-        ctx.report.warning(f"The deployment of {short_name(draft.current)} has not completed; {back_to}.")
 
 
 def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
     """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
     update: JSON = {"cluster": cluster, "service": name}
-    for member, place in _SERVICE_MEMBERS.items():
-        value = getattr(change, place.field)
-        if value is not None and place.within:
-            update[place.within] = {**(service.get(place.within) or {}), **update.get(place.within, {}), member: value}
-        elif value is not None:
-            update[member] = value
-    if change.force_new_deployment:
-        update["forceNewDeployment"] = True
-    return update
+    for edit in change.edits:
+        top = edit.steps[0]
+        live = {str(top): service.get(str(top))} if len(edit.steps) > 1 and top not in update else {}
+        update = with_member({**update, **live}, edit)
+    return {**update, "forceNewDeployment": True} if change.force_new_deployment else update
 
 
-class ServiceMember(Value):
-    """A member of the service that can be changed: the option's field, the structure it is in, the CLI's parameter."""
-
-    field: str
-    within: str = ""
-
-
-_SERVICE_MEMBERS: Mapping[str, ServiceMember] = {  # request, `Changes:`, the undo command and the rollback follow
-    "desiredCount": ServiceMember("desired_count"),
-    "minimumHealthyPercent": ServiceMember("minimum_healthy_percent", within="deploymentConfiguration"),
-    "maximumPercent": ServiceMember("maximum_percent", within="deploymentConfiguration"),
-}
-
-
-def service_changes(service: JSON, update: JSON) -> list[str]:
-    """One line per member of the service that the update changes."""
+def service_changes(service: JSON, change: ServiceOptions) -> list[str]:
+    """One line per member of the service that is to be changed, without values that may be secret."""
     lines: list[str] = []
-    for member, place in _SERVICE_MEMBERS.items():
-        before = (service.get(place.within) or {} if place.within else service).get(member)
-        after = (update.get(place.within) or {} if place.within else update).get(member)
-        if after is not None and before != after:
-            lines.append(f"~ service: {member} {before} -> {after}")
+    for edit in change.edits:
+        path, before = (
+            ".".join(step if isinstance(step, str) else step[1] for step in edit.steps),
+            member_at(service, edit),
+        )
+        if before != edit.value:
+            plain = not isinstance(edit.value, (dict, list)) and not _SECRET_NAME.search(path)
+            path = path.removeprefix("deploymentConfiguration.")
+            lines.append(f"~ service: {path}" + (f" {before} -> {edit.value}" if plain else ""))
     return lines
 
 
 def undo_of(service: JSON, update: JSON) -> JSON:
-    """UpdateService's members that bring back what the update changes, as they were."""
-    members = dict.fromkeys(place.within or member for member, place in _SERVICE_MEMBERS.items())
-    return {member: service[member] for member in members if member in update and service.get(member) is not None}
+    """UpdateService's members that bring back what the update changes, as the service or its deployment has them."""
+    live = {**primary_of(service), **service}
+    given = update.keys() - {"cluster", "service", "forceNewDeployment"}
+    return {member: live[member] for member in sorted(given) if live.get(member) is not None}
 
 
 def show_dry_run(ctx: Context, plan: Plan) -> int:
     """The plan, printed; nothing was changed."""
     for part in plan.parts():
-        (show_part if plan.several else show_requests)(ctx, plan, part)
+        (show_part if plan.several else show_requests)(ctx, part)
     ctx.report.line("Dry run: nothing was changed.")
     ctx.report.learn(verdict="dry run")
     return Exit.OK
 
 
-def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
+def show_part(ctx: Context, part: Planned) -> None:
     """What would be done to one of several parts."""
     verb = "run" if isinstance(part, PlannedTask) else "update" if getattr(part, "touched", True) else "leave"
     ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
@@ -2864,24 +2959,21 @@ def show_part(ctx: Context, plan: Plan, part: Planned) -> None:
         ctx.report.line(f"  {line}")
 
 
-def show_requests(ctx: Context, plan: Plan, part: Planned) -> None:
+def show_requests(ctx: Context, part: Planned) -> None:
     """What would be sent for the only part, with the values masked."""
-    operation, request = "", {}
+    operation, request = "RunTask", {}
     if isinstance(part, PlannedTask):
-        operation, request = "RunTask", part.request
+        request = {**part.request, "count": part.run.count}
     elif isinstance(part, PlannedService):
         operation, request = "UpdateService", part.update
-    registers = part.draft.changed or part.always
-    if registers:
+    if part.registers:
         ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
-    if registers or part.draft.ready:
-        definition = part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"
-        request = {**request, "taskDefinition": definition} if request else {}
+    if request and (part.registers or part.draft.ready):
+        request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
-    ctx.report.learn(
-        would_register=masked(part.draft.new) if registers else None, would_send={operation: masked(request)}
-    )
+    registered = masked(part.draft.new) if part.registers else None
+    ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
 
 
 # Preflight: what is known to fail is said before anything is changed
@@ -3129,7 +3221,7 @@ def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> No
         key = _as_key(part.draft.new)
         if part.draft.ready or key in results.revisions:
             continue
-        if not (part.draft.changed or part.always):
+        if not part.registers:
             results.revisions[key] = part.draft.current
             continue
         if results.plan.several:
@@ -3275,8 +3367,15 @@ def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) ->
     for part in parts:
         if part.name in refused:
             give_up_update(ctx, results, part, refused[part.name], used)
-    watch_updates(ctx, list(rollouts.values()))
-    conclude(ctx, results, rollouts)
+    if rollouts and not parts[0].wait.no_wait:
+        watch_updates(ctx, list(rollouts.values()))
+        conclude(ctx, results, rollouts)
+        return
+    for part in parts:
+        if rollout := rollouts.get(part.name):
+            ctx.report.line(f"{rollout.label}Accepted: {rollout.target.definition}, {rollout.target.deployment_id}")
+            results.end(part, "accepted", Exit.OK, verdict="accepted")
+            ctx.begun.settle(rollout.key)
 
 
 def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollout:
@@ -3359,6 +3458,7 @@ class Seen(Record):
     native_state: JSON = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
     hooks: set[str] = field(default_factory=set)
+    old_targets: set[str] = field(default_factory=set)
     verdict: Verdict | None = None
     running_after_s: float | None = None
     back: Rollout | None = None
@@ -3380,6 +3480,7 @@ class Rollout(Value):
     touched: bool = True
     undo: JSON = field(default_factory=dict)
     native_before: str = ""
+    target_group: str = ""  # with --wait-until draining-started
     changes_definition: bool = False
     redeploys: bool = False
     discards: bool = False  # the definition is a revision that this run registered
@@ -3438,18 +3539,19 @@ class Rollout(Value):
         if self.stoppable and self.target.previous_definition:
             stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
             return f"{stop} {aws.place}"
-        members = {**self.undo}
-        if self.target.previous_definition:
-            members = {"taskDefinition": self.target.previous_definition, **members}
-        if not members:
+        if not self.leads_back:
             return ""
-        given = [f"--{_kebab(name)} {shell_word(value)}" for name, value in members.items()]
+        back = {"taskDefinition": self.target.previous_definition} if self.target.previous_definition else {}
+        members = {**back, **self.undo}
+        given = [_cli_option(name, value) for name, value in members.items()]
         where = f"--cluster {self.cluster} --service {self.service}"
         return " ".join(["aws ecs update-service", where, *given, aws.place])
 
 
-def _kebab(member: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+def _cli_option(member: str, value: Any) -> str:
+    """A member of a request as the AWS CLI takes it."""
+    name = re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {shell_word(value)}"
 
 
 def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Rollout:
@@ -3475,9 +3577,35 @@ def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Roll
         redeploys=bool(part.update.get("forceNewDeployment")),
         discards=bool(arn) and not part.draft.ready,
         native_before=str(service.get("currentServiceDeployment") or ""),
+        target_group=target_group_of(service) if part.wait.until_draining else "",
     )
     rollout.seen.known_events |= {str(event.get("id")) for event in service.get("events") or []}
+    rollout.seen.old_targets = set(target_states(ctx, rollout))
     return rollout
+
+
+def target_group_of(service: JSON) -> str:
+    """The ARN of the service's first target group; empty without one."""
+    groups = [balancer.get("targetGroupArn") for balancer in service.get("loadBalancers") or []]
+    return str(next(filter(None, groups), ""))
+
+
+def target_states(ctx: Context, rollout: Rollout, *, retries: bool = True) -> dict[str, str]:
+    """The state of each target of the roll-out's target group, if its draining is waited for."""
+    if not rollout.target_group:
+        return {}
+    answer = ctx.aws.call("DescribeTargetHealth", {"TargetGroupArn": rollout.target_group}, retries=retries)
+    described = answer.get("TargetHealthDescriptions") or []
+    return {f"{t['Target']['Id']}:{t['Target'].get('Port')}": str(t["TargetHealth"].get("State")) for t in described}
+
+
+def draining_started(ctx: Context, rollout: Rollout) -> bool:
+    """True once the load balancer drains a target that was there before, or all of those are gone: the new serve."""
+    if not rollout.target_group or not rollout.seen.running:
+        return False
+    states = target_states(ctx, rollout, retries=False)
+    old = [states[target] for target in rollout.seen.old_targets if target in states]
+    return "draining" in old or not old
 
 
 def way_back(part: PlannedService) -> str:
@@ -3571,6 +3699,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not RolloutState.WAITING and seen.verdict is None:
         seen.verdict = verdict
+    if seen.verdict is None and draining_started(ctx, rollout):
+        seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
     if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
         seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
     if seen.verdict is None and (why := hopeless(ctx, rollout)):
@@ -3668,8 +3798,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     else:
         rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
         state = "healthy" if seen.most_running else "running"
-        was = "was" if seen.current and (seen.most_running or not seen.stopped) else "was seen"
-        reason = f"no task of the new deployment {was} {state} within {timeout_s} seconds"
+        reason = f"no task of the new deployment was seen {state} within {timeout_s} seconds"
         ran = f"{seen.most_running} ran, " if seen.most_running else ""
         reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
     if not seen.current:
@@ -3810,7 +3939,7 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
         "stop": [stop_words(task) for task in seen.samples.values()],
         "hook": [str(hook.get("status")) for hook in hooks],
         "stage": [str(seen.native_state.get("lifecycleStage"))],
-        "health": ["none healthy"] if is_unhealthy(rollout) else [],
+        "health": ["none healthy"] if is_unhealthy(rollout) and not seen.reasons else [],
         "log": logged,
     }
 
@@ -3906,7 +4035,7 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
     """
     failed = [rollout for rollout in rollouts.values() if not rollout.succeeded]
     evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
-    all_back = results.plan.all_back and bool(failed or results.codes)
+    all_back = bool(failed or results.codes)
     backs = roll_back(ctx, [r for r in (rollouts.values() if all_back else failed) if may_go_back(ctx, r)])
     for part in results.plan.services:
         if rollout := rollouts.get(part.name):
@@ -4065,9 +4194,11 @@ def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     primary = primary_of(rollout.seen.last)
     if primary.get("id") != rollout.target.deployment_id:
         by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
-        return after(cause, f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.")
+        said = f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.{left_revision(ctx, rollout)}"
+        return after(cause, said)
     states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
-    state = states.get(rollout.state, "goes on, to")
+    last = rollout_verdict(rollout.seen.last, rollout.target, since_update_s=INFINITE_S)
+    state = states.get(last.state, "goes on, to")
     return after(
         cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
     )
@@ -4099,11 +4230,9 @@ def may_go_back(ctx: Context, rollout: Rollout) -> bool:
         return False
     if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
         return False
-    if rollout.leads_back or rollout.state in BY_ECS:
+    if rollout.leads_back or rollout.changes_definition or rollout.state in BY_ECS:
         return True
-    why = "there is nothing to go back to, the definition is the same"
-    why = "the definition before it is INACTIVE" if rollout.changes_definition else why
-    ctx.report.note(f"{rollout.label}Not rolled back: {why}.")
+    ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
     return False
 
 
@@ -4124,6 +4253,9 @@ def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
 def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
     """Have `back` be the roll-out to watch: ECS's own rollback where there is one, else ours; or the code, if none."""
     if rollout.state is RolloutState.ROLLBACK_FAILED:
+        return Exit.ROLLBACK_FAILED
+    if not rollout.leads_back and rollout.state not in BY_ECS:
+        ctx.report.note(f"{rollout.label}Not rolled back: the definition before it is INACTIVE.")
         return Exit.ROLLBACK_FAILED
     try:
         if rollout.state in BY_ECS:
@@ -4235,8 +4367,8 @@ def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
     if not rollout.undo:
         return {}
-    service = refresh(ctx, rollout, retries=True)
     ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
+    service = refresh(ctx, rollout, retries=True)
     if primary_of(service).get("id") not in ours:
         ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
         return {}
@@ -4345,7 +4477,10 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
         "capacityProviderStrategy": run.capacity_provider_strategy,
         "overrides": overrides,
     }
-    return {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    request = {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    for edit in run.members:
+        request = with_member(request, edit)
+    return request
 
 
 class StartedTasks(Record):
@@ -4357,6 +4492,7 @@ class StartedTasks(Record):
     ended: dict[str, JSON] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     missing_s: dict[str, float] = field(default_factory=dict)
+    current: bool = False  # the last look was answered
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
     last_lines: dict[str, list[str]] = field(default_factory=dict)
 
@@ -4484,9 +4620,10 @@ def wait_for_tasks(ctx: Context, tasks: StartedTasks, timeout_s: float) -> None:
     """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
     patience = Patience(ctx.clock.now(), endless=not timeout_s)
     while True:
+        tasks.current = False
         try:
             found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
-            now_s = ctx.clock.now()
+            now_s, tasks.current = ctx.clock.now(), True
             patience.answered(now_s)
             require_seen(tasks, found, now_s, now_s - patience.begun_s)
             ctx.report.progress({"tasks": f"tasks: {note_tasks(ctx, tasks, found)}"}, now_s - patience.begun_s)
@@ -4588,8 +4725,9 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
             of = short_name(str(task.get("taskDefinitionArn")))
             ctx.report.error(f"Task {arn} of {of} failed: {undotted(verdict.reason)}.", task_advice(verdict, task))
     for arn in tasks.running():
-        hint = f"It goes on. To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
-        ctx.report.error(f"Task {arn} did not stop within {results.plan.task_timeout_s:g} seconds.", hint)
+        hint = f"{'It goes on. ' if tasks.current else ''}To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
+        did = "did not" if tasks.current else "was not seen to"
+        ctx.report.error(f"Task {arn} {did} stop within {results.plan.task_timeout_s:g} seconds.", hint)
     failed = [arn for arn in tasks.ended if not tasks.verdict(arn).ok]
     ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
     ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
@@ -4631,7 +4769,8 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     def planned_task(name: str, task: AppTask) -> PlannedTask:
         draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
         run = RunOptions(count=task.count, wait_for_success=True)
-        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **task.request})
+        tagged = {"enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}  # as ecs-toolkit sends
+        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **tagged, **task.request})
 
     def planned_service(entry: AppService) -> PlannedService:
         service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
@@ -4653,7 +4792,6 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         services=problems.collect(planned_service, application.services),
         after=tasks("post", application.post),
         several=True,
-        all_back=True,
     )
     if not options.no_preflight:
         problems.found += preflight(ctx, plan).found
@@ -4728,201 +4866,804 @@ def report_app(ctx: Context, results: Results) -> int:
     return results.code
 
 
-# Replacing instances
+# --- Instances: what the answers mean -------------------------------------------------------- pure: no I/O
 
-INSTANCE_POLL_S = 5.0
-_CHANGED_MEANWHILE = ("MISSING", "INACTIVE", "InvalidInstanceID.NotFound", "ResourceContention")
+REPLACING_TAG = "ecs-deploy:replacing"  # on a group: the capacity to return to, and the run that sees to it
+BEAT_S = 30.0  # a run renews its tag so often
+GONE_S = 120.0  # a tag that is not renewed for so long was left by a run that is gone
+_REFRESHING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
+
+
+class Claim(Value):
+    """What a group's tag says: the capacity to return to, and by which run (none: it has ended), renewed how often."""
+
+    capacity: int
+    by: str = ""
+    beats: int = 0
+
+    @property
+    def text(self) -> str:
+        """The tag's value."""
+        return f"capacity={self.capacity} by={self.by} beats={self.beats}"
+
+
+def claim_on(group: JSON) -> Claim | None:
+    """What the group's tag says; None where there is none that this program wrote."""
+    values = [str(tag.get("Value")) for tag in group.get("Tags") or [] if tag.get("Key") == REPLACING_TAG]
+    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", values[0] if values else "", re.ASCII)
+    return Claim(int(match[1]), match[2], int(match[3])) if match else None
+
+
+class Instance(Value):
+    """One EC2 instance, as its group (`member`) and the cluster (`container`, {} where it is not there) describe it.
+
+    `outdated` says why it is not current, `kept` why it is left alone even so; `tasks` counts what keeps one that
+    drains, by the group of the task; `proved`: it was empty at the look before this one, too.
+    """
+
+    id: str
+    member: JSON
+    container: JSON
+    outdated: str = ""
+    kept: str = ""
+    tasks: Mapping[str, int] = field(default_factory=dict)
+    proved: bool = False
+
+    @property
+    def arn(self) -> str:
+        """Its name in the cluster."""
+        return str(self.container.get("containerInstanceArn") or "")
+
+    @property
+    def state(self) -> str:
+        """Where it stands in its group."""
+        return str(self.member.get("LifecycleState") or "")
+
+    @property
+    def in_service(self) -> bool:
+        """True if it counts for the group's desired capacity."""
+        return self.state == "InService"
+
+    @property
+    def connected(self) -> bool:
+        """True if ECS can move tasks there and away."""
+        return bool(self.container.get("agentConnected"))
+
+    @property
+    def ready(self) -> bool:
+        """True if ECS may place tasks there."""
+        return self.container.get("status") == "ACTIVE" and self.connected
+
+    @property
+    def draining(self) -> bool:
+        """True if ECS places no more tasks there, and moves the services' tasks away."""
+        return self.container.get("status") == "DRAINING"
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing was seen there that would die with it."""
+        return self.draining and not self.tasks
+
+    @property
+    def weight(self) -> int:
+        """Its share of the group's capacity."""
+        return int(self.member.get("WeightedCapacity") or 1)
+
+    @property
+    def waits_for(self) -> str:
+        """Why it is not gone yet, as a row of the progress."""
+        if self.draining:
+            state = "DRAINING" if self.in_service else self.state
+            tasks = ", ".join(f"{count} × {group}" for group, count in self.tasks.items())
+            return f"{self.id} is {state}, tasks left: {tasks or 'none'}"
+        if not self.in_service:
+            return f"{self.id} is {self.state}"
+        if not self.container:
+            return f"{self.id} is not registered in the cluster any more"
+        return "" if self.ready else f"{self.id} cannot be drained, its agent is not connected"
+
+
+def task_count(container: JSON) -> int:
+    """How many tasks an instance has by its own count."""
+    return int(container.get("runningTasksCount") or 0) + int(container.get("pendingTasksCount") or 0)
+
+
+def remaining_tasks(container: JSON, listed: int, tasks: Sequence[JSON], services: Mapping[str, JSON]) -> Counter[str]:
+    """How many tasks of which group keep an instance: all but those of daemon services.
+
+    What is listed but not described, and what only the instance's own count knows, is a task as well.
+    """
+    there = [task for task in tasks if task.get("lastStatus") != "STOPPED"]
+    daemons = {f"service:{n}" for n, service in services.items() if service.get("schedulingStrategy") == "DAEMON"}
+    found = Counter(str(task.get("group")) for task in there if task.get("group") not in daemons)
+    unknown = max(listed - len(tasks), task_count(container) - len(there))
+    return found + Counter({"a task that was not described": unknown})
+
+
+class Fleet(Value):
+    """A group and its instances; `unsteady` are the services that must be steady before the next batch begins."""
+
+    group: JSON
+    instances: tuple[Instance, ...]
+    claim: Claim | None = None
+    unsteady: tuple[str, ...] = ()
+
+    @property
+    def desired(self) -> int:
+        """The group's desired capacity."""
+        return int(self.group["DesiredCapacity"])
+
+    @property
+    def capacity(self) -> int:
+        """The desired capacity that the group is to have in the end."""
+        return self.claim.capacity if self.claim else self.desired
+
+    @property
+    def left(self) -> list[Instance]:
+        """The instances that are to be replaced, those that are on their way out included."""
+        return [instance for instance in self.instances if instance.outdated and not instance.kept]
+
+    @property
+    def going(self) -> list[Instance]:
+        """The instances in service that are to go: those out of date; then what is above the capacity to return to."""
+        if self.left:
+            return [instance for instance in self.left if instance.in_service]
+        spare = [i for i in self.instances if i.in_service and not i.outdated and (i.ready or i.draining)]
+        surplus, chosen = self.desired - self.capacity, []
+        for instance in sorted(spare, key=lambda i: (not i.draining, task_count(i.container))):
+            if instance.weight <= surplus:
+                surplus -= instance.weight
+                chosen.append(instance)
+        return chosen
+
+    @property
+    def missing(self) -> str:
+        """What the group lacks before anything may go: capacity in service, or new instances in the cluster."""
+        in_service = [instance for instance in self.instances if instance.in_service]
+        capacity, going = weight_of(in_service), {instance.id for instance in self.going}
+        if capacity < self.desired:
+            return f"{capacity} of {self.desired} in service"
+        absent = [i.id for i in in_service if not i.outdated and not i.ready and i.id not in going]
+        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
+
+
+def weight_of(instances: Iterable[Instance]) -> int:
+    """The capacity that the instances are together."""
+    return sum(instance.weight for instance in instances)
+
+
+class Act(Enum):
+    """What to do next with a group and its instances."""
+
+    WAIT = "wait"
+    CLAIM = "write the tag"
+    GROW = "raise the desired capacity"
+    DRAIN = "drain"
+    TERMINATE = "terminate"
+    RELEASE = "remove the tag"
+    DONE = "done"
+
+
+class Step(Value):
+    """An act and the instances it is for, the capacity it raises the group to, or what is waited for, row by row."""
+
+    act: Act
+    instances: tuple[Instance, ...] = ()
+    capacity: int = 0
+    waits_for: tuple[str, ...] = ()
+
+
+def next_step(fleet: Fleet, me: str, size: int) -> Step:
+    """The one next act of the run `me` that is safe as things are: grow, drain, shrink, at most `size` at a time.
+
+    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
+    """
+    claim, going = fleet.claim, fleet.going
+    if claim and claim.by not in ("", me):
+        row = f"{theirs(claim.by)} replaces the instances of this group"
+        return Step(Act.WAIT, waits_for=(row, *_rows(fleet, fleet.left)))
+    if not fleet.left and fleet.desired <= fleet.capacity:
+        return Step(Act.RELEASE if claim else Act.DONE)
+    draining = [instance for instance in going if instance.draining]
+    if fleet.missing:
+        return Step(Act.WAIT, waits_for=_rows(fleet, draining) or (fleet.missing,))
+    if not draining and fleet.unsteady:
+        return Step(Act.WAIT, waits_for=fleet.unsteady)
+    batch = draining or next_instances(fleet, size)
+    if not batch:
+        return Step(Act.WAIT, waits_for=_rows(fleet, fleet.left) or ("the group has no capacity for one more",))
+    if not claim or claim.by != me:
+        return Step(Act.CLAIM)
+    needed = fleet.capacity + weight_of(batch)
+    if fleet.desired < needed:
+        return Step(Act.GROW, capacity=needed)
+    if not draining:
+        return Step(Act.DRAIN, tuple(batch))
+    proved = tuple(instance for instance in draining if instance.empty and instance.proved)
+    return Step(Act.TERMINATE, proved) if proved else Step(Act.WAIT, waits_for=_rows(fleet, draining))
+
+
+def _rows(fleet: Fleet, instances: Iterable[Instance]) -> tuple[str, ...]:
+    """What each of the instances waits for; those that wait for nothing have no row."""
+    lacking = f"waits for its replacement: {fleet.missing}" if fleet.missing else ""
+    rows = (i.waits_for or (lacking and f"{i.id} {lacking}") for i in instances)
+    return tuple(row for row in rows if row)
+
+
+def next_instances(fleet: Fleet, size: int) -> list[Instance]:
+    """At most `size` of those that are to go, as many as the group has room for above its capacity."""
+    room = int(fleet.group["MaxSize"]) - fleet.capacity
+    chosen: list[Instance] = []
+    for instance in fleet.going:
+        if instance.ready and len(chosen) < size and instance.weight <= room:
+            room -= instance.weight
+            chosen.append(instance)
+    return chosen
+
+
+def capacity_after(claimed: int, expected: int, desired: int) -> int:
+    """The capacity to return to when somebody else has changed the desired one: more is added, less is obeyed."""
+    return claimed + desired - expected if desired > expected else min(claimed, desired)
+
+
+def kept_because(member: JSON, protected_too: bool) -> str:
+    """Why an instance is left alone although it is out of date, or an empty string."""
+    if "Standby" in str(member.get("LifecycleState")):
+        return "it is in Standby"
+    return "it is protected from scale-in" if member.get("ProtectedFromScaleIn") and not protected_too else ""
+
+
+def refresh_preferences(fleet: Fleet, size: int) -> JSON:
+    """How an instance refresh is to go: new instances first, a batch of them, and only for those out of date."""
+    desired = max(1, fleet.desired)
+    hands_off = any(instance.member.get("ProtectedFromScaleIn") for instance in fleet.instances if instance.kept)
+    return {
+        "MinHealthyPercentage": 100,
+        "MaxHealthyPercentage": min(200, 100 + -(-100 * size // desired)),
+        "SkipMatching": True,
+        "ScaleInProtectedInstances": "Ignore" if hands_off else "Refresh",
+        "StandbyInstances": "Ignore",
+    }
+
+
+def batch_size(count: int, percent: int, instances: int) -> int:
+    """How many instances are replaced at a time."""
+    return max(1, instances * percent // 100) if percent else count
+
+
+def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """Why a group's instance is not as the group would launch it now, or an empty string.
+
+    `versions` has the number of each (template id, `$Latest` or `$Default`).
+    """
+    configuration = str(group.get("LaunchConfigurationName") or "")
+    if configuration:
+        same = member.get("LaunchConfigurationName") == configuration
+        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
+    overrides = _overrides(group)
+    types = {str(override.get("InstanceType") or "") for override in overrides}
+    if overrides and "" not in types and member.get("InstanceType") not in types:
+        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
+    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
+    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
+    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
+    ours = {_version(template, versions) for template in wanted}
+    has = member.get("LaunchTemplate") or {}
+    same = bool(has) and _version(has, versions) in ours
+    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
+
+
+def templates_of(group: JSON) -> list[JSON]:
+    """Every launch template specification that the group launches from."""
+    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
+    return [specification for specification in specifications if specification]
+
+
+def _policy(group: JSON) -> JSON:
+    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    return found
+
+
+def _template(group: JSON) -> JSON:
+    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
+    return found
+
+
+def _overrides(group: JSON) -> list[JSON]:
+    return [*(_policy(group).get("Overrides") or [])]
+
+
+def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
+    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
+    version = str(specification.get("Version") or "$Default")
+    return template, versions.get((template, version), version)
+
+
+def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """What an instance was launched from, in words."""
+    template = member.get("LaunchTemplate")
+    if template:
+        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
+        return f"launch template {name} version {_version(template, versions)[1]}"
+    configuration = member.get("LaunchConfigurationName")
+    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
+
+
+def unsteady_reason(service: JSON) -> str:
+    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
+    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
+    deployments = service.get("deployments") or []
+    if service.get("status") != "ACTIVE":
+        return ""
+    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
+        return "its deployment is not completed"
+    return "" if running >= desired else f"{running} of {desired} running"
+
+
+# --- Replacing instances --------------------------------------------------------- may not build API calls by hand
+
+INSTANCE_POLL_S = 5.0  # also how long a tag must stand before its run acts: two that begin at once see each other's
+_MEANWHILE = ("MISSING", "INACTIVE", "ResourceContention", "ScalingActivityInProgress", "InstanceRefreshInProgress")
 
 
 class Replacement(Record):
-    """What one run of `replace_instances` is to do and has begun; all else is read from AWS before every step."""
+    """What one run of `replace_instances` remembers; all that decides is read from AWS before every step."""
 
     options: ReplaceInstancesOptions
-    fleet: Fleet
-    known: frozenset[str]
-    to_replace: tuple[str, ...]
-    batch_s: float
-    begun: set[str] = field(default_factory=set)
+    me: str
+    begun_s: float
+    moved_s: float  # when an instance was last replaced
+    size: int = 1
+    provider: JSON = field(default_factory=dict)
+    fleet: Fleet = Fleet({}, ())
+    known: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
+    joined: set[str] = field(default_factory=set)
+    drained: set[str] = field(default_factory=set)
+    terminated: set[str] = field(default_factory=set)
     replaced: list[str] = field(default_factory=list)
-    unsteady: dict[str, str] | None = None
+    unsteady: Mapping[str, str] | None = None
+    claim: Claim | None = None  # ours
+    claimed_s: float = 0.0
+    expected: tuple[
+        int, ...
+    ] = ()  # the desired capacity that we asked for last, after those that a look may still show
+    taken: str = ""
+    other: Claim | None = None
+    other_s: float = 0.0
+    refresh: str = ""
+    started: bool = False
+
+    @property
+    def by_refresh(self) -> bool:
+        """True if the group's own engine does the work: ECS drains what it terminates, or it is at work already."""
+        drains = self.provider.get("managedDraining") == "ENABLED"
+        return bool(self.refresh) or (drains and not self.claim and not self.fleet.claim)
 
 
 def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
-    """Replace the out-of-date instances of a group, batch by batch; the exit code.
-
-    Raises `DeployError` before anything has changed, or when what was begun has been put back as far as possible.
-    """
+    """Replace the out-of-date instances of a group; the exit code, 0 only if a last look shows every one current."""
     ctx.report.learn(cluster=options.cluster, group=options.group)
     run = plan_replacement(ctx, options)
-    if not run.to_replace and not run.fleet.detached:
-        ctx.report.line(f"Nothing to replace in {options.group}.")
-        ctx.report.learn(verdict="nothing to do")
-        return Exit.OK
-    require_replaceable(run)
-    if options.output.dry_run:
-        ctx.report.line("Dry run: nothing was changed.")
-        ctx.report.learn(verdict="dry run")
-        return Exit.OK
-    try:
-        carry_on(ctx, run)
-    except (DeployError, Interrupted):
+    if run.fleet.left or run.fleet.claim:
+        require_replaceable(ctx, run)
+        if options.output.dry_run:
+            ctx.report.line("Dry run: nothing was changed.")
+            ctx.report.learn(verdict="dry run")
+            return Exit.OK
         ctx.report.learn(verdict="failed", replaced=run.replaced)
-        with ctx.interrupts.held():
-            put_back(ctx, run)
-        raise
-    ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
-    ctx.report.learn(verdict="completed", replaced=run.replaced)
+        carry_on(ctx, run)
+    if run.replaced:
+        ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
+    require_current(ctx, run)
+    if not run.replaced:
+        ctx.report.line(f"Nothing to replace in {options.group}.")
+    ctx.report.learn(verdict="completed" if run.replaced else "nothing to do")
     return Exit.OK
 
 
 def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacement:
     """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
-    fleet = look_at_fleet(ctx, options)
-    to_replace: list[str] = []
-    for instance in fleet.instances:
-        kept = "" if options.include_protected and instance.in_service else instance.stays_because
-        if instance.detached:
-            ctx.report.line(f"{instance.id} was detached by an earlier run")
-        elif instance.outdated and kept:
-            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {kept}")
-        elif instance.outdated and not instance.leaving:
+    now_s, group = ctx.clock.now(), require_group(ctx, options.group)
+    provider = provider_of(ctx, options.cluster, str(group.get("AutoScalingGroupARN")))
+    run = Replacement(options, new_name(), now_s, now_s, provider=provider)
+    run.fleet = look_at_fleet(ctx, run)
+    run.empty = frozenset()  # the next look is too close to this one for a second proof
+    for instance in run.fleet.instances:
+        if instance.outdated and instance.kept:
+            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {instance.kept}")
+        elif instance.outdated:
             ctx.report.line(f"{instance.id} is out of date: {instance.outdated}")
-            to_replace.append(instance.id)
-    ctx.report.learn(outdated=[{"instance": i.id, "reason": i.outdated} for i in fleet.instances if i.outdated])
-    known = frozenset(instance.id for instance in fleet.instances)
-    return Replacement(options, fleet, known, tuple(to_replace), ctx.clock.now())
+    outdated = [{"instance": i.id, "reason": i.outdated} for i in run.fleet.instances if i.outdated]
+    ctx.report.learn(outdated=outdated)
+    if claim := run.fleet.claim:
+        who = f"{theirs(claim.by)} replaces its instances" if claim.by else "an earlier run left something to do"
+        ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
+        run.taken = claim.by if options.take_over else ""
+    run.known = frozenset(instance.id for instance in run.fleet.instances)
+    run.joined = set(run.known)
+    run.size = batch_size(*options.batch, len(run.known))
+    if run.fleet.left and (under_way := refreshes_of(ctx, run)[0]):
+        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    return run
 
 
-def require_replaceable(run: Replacement) -> None:
+def new_name() -> str:
+    """A name for this run that no other has, and that says where it runs."""
+    import socket
+    import uuid
+
+    return re.sub(r"[^\w.-]", "-", f"{socket.gethostname()[:60]}-{uuid.uuid4().hex[:8]}", flags=re.ASCII)
+
+
+def require_replaceable(ctx: Context, run: Replacement) -> None:
     """Raises `DeployError` for what would leave an instance half replaced."""
-    group, name, cluster = run.fleet.group, run.options.group, run.options.cluster
-    present = [i for i in run.fleet.instances if i.detached or i.in_service]
-    if not any(instance.container for instance in run.fleet.instances):
+    fleet, name, cluster = run.fleet, run.options.group, run.options.cluster
+    going = [instance for instance in fleet.left if instance.in_service]
+    if not any(instance.container for instance in fleet.instances):
         hint = "Name the cluster that the group's instances join."
         raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
-    absent = [i.id for i in present if not i.container and (i.detached or i.id in run.to_replace)]
-    if absent:
+    if absent := [instance.id for instance in going if not instance.container]:
         hint = "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance."
         raise DeployError(f"Not registered in the cluster {cluster}: {', '.join(absent)}", hint=hint)
-    if "Launch" in {process.get("ProcessName") for process in group.get("SuspendedProcesses") or []}:
-        hint = f"aws autoscaling resume-processes --auto-scaling-group-name {name} --scaling-processes Launch"
+    if lost := [instance.id for instance in going if not instance.connected]:
+        hint = "Its tasks cannot be moved. Restart its ECS agent, or terminate the instance."
+        raise DeployError(f"Cannot be drained, the agent is not connected: {', '.join(lost)}", hint=hint)
+    if "Launch" in {process.get("ProcessName") for process in fleet.group.get("SuspendedProcesses") or []}:
+        hint = scaling_command(ctx, run, "resume-processes", "--scaling-processes Launch")
         raise DeployError(f"{name} launches no instances, its process Launch is suspended", hint=hint)
-    if group.get("DesiredCapacityType") not in (None, "units"):
-        raise DeployError(f"{name} counts its capacity in {group['DesiredCapacityType']}, which is not supported")
-    candidates = [i for i in present if i.id in run.to_replace]
-    if candidates and not next_instances(run.fleet, candidates, 1):
-        desired = f"{group['DesiredCapacity']} are desired, {group['MaxSize']} allowed"
-        hint = "An instance that was detached must be able to come back: raise the group's maximum by one."
-        raise DeployError(f"{name} has no capacity for one more instance: {desired}", hint=hint)
+    if run.by_refresh:
+        return
+    if fleet.group.get("DesiredCapacityType") not in (None, "units"):
+        raise DeployError(f"{name} counts its capacity in {fleet.group['DesiredCapacityType']}, which is not supported")
+    if fleet.going and not any(i.draining for i in fleet.going) and not next_instances(fleet, 1):
+        room = f"{fleet.capacity} are desired, {fleet.group['MaxSize']} allowed"
+        hint = "New instances come before the old ones go: raise the group's maximum by one."
+        raise DeployError(f"{name} has no capacity for one more instance: {room}", hint=hint)
+    if old := outdated_warm(ctx, run):
+        hint = scaling_command(ctx, run, "delete-warm-pool", "--force-delete")
+        message = f"The warm pool of {name} would replace old instances by old ones: {', '.join(old)}"
+        raise DeployError(message, hint=f"Delete it, and make it again afterwards:\n{hint}")
+
+
+def require_current(ctx: Context, run: Replacement) -> None:
+    """Raises `DeployError` unless the last look showed every instance current; it names those that are not."""
+    name, kept = run.options.group, [instance for instance in run.fleet.instances if instance.outdated]
+    commands = {"Standby": "exit-standby", "InService": "set-instance-protection --no-protected-from-scale-in"}
+    hints = [scaling_command(ctx, run, commands.get(i.state, "exit-standby"), f"--instance-ids {i.id}") for i in kept]
+    old = outdated_warm(ctx, run)
+    if kept or old:
+        ctx.report.learn(verdict="failed", replaced=run.replaced)
+    if kept:
+        why = "; ".join(f"{instance.id}: {instance.kept}" for instance in kept)
+        hint = "Run it again after this, or with --include-protected for those that are protected:"
+        raise DeployError(f"Out of date and left alone in {name}: {why}", hint="\n".join([hint, *hints]))
+    if old:
+        hint = "They were launched from what the group had before. An instance refresh replaces them, too."
+        raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
+
+
+def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -> str:
+    """A command about the group, ready to be pasted."""
+    words = ["  aws autoscaling", verb, "--auto-scaling-group-name", shell_word(run.options.group), more, ctx.aws.place]
+    return " ".join(word for word in words if word)
 
 
 def carry_on(ctx: Context, run: Replacement) -> None:
-    """Take one safe step after the other until nothing is left; raises `DeployError` 22 if a batch takes too long."""
-    begun_s = answered_s = ctx.clock.now()
+    """Take one safe step after the other until nothing is left; raises `DeployError` 22 where one takes too long."""
+    patience = Patience(run.begun_s, endless=not run.options.timeout_s)
     while True:
         try:
             step = take_step(ctx, run)
-            answered_s = ctx.clock.now()
+            patience.answered(ctx.clock.now())
         except AwsError as error:
-            changed = error.code in _CHANGED_MEANWHILE or "not part of" in error.message
-            if not (error.transient or changed) or ctx.clock.now() - answered_s > UNREACHABLE_S:
-                raise
-            ctx.report.note(f"{error.message}; looking again.")
+            error.transient |= error.code in _MEANWHILE or "No managed instance" in error.message
+            patience.excuse(error, ctx.clock.now(), ctx.report)
             step = Step(Act.WAIT, waits_for=(error.message,))
         if step.act is Act.DONE:
             return
-        left_s = run.batch_s + (run.options.timeout_s or FOREVER_S) - ctx.clock.now()
+        now_s = ctx.clock.now()
+        left_s = run.moved_s + (run.options.timeout_s or FOREVER_S) - now_s
         if step.act is Act.WAIT:
-            ctx.report.progress({row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - begun_s)
-            if left_s <= 0:
-                waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for)}"
-                raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, "Run it again to go on.")
-        ctx.sleep(max(0.0, min(INSTANCE_POLL_S, left_s)))
+            show_progress(ctx, run, step)
+        if left_s <= 0:
+            followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
+            waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for or (step.act.value,))}"
+            raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
+        ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, patience.backoff_s), left_s)))
+
+
+def show_progress(ctx: Context, run: Replacement, step: Step) -> None:
+    """How far it is, and what is waited for."""
+    count = len(run.replaced) + len(run.fleet.left)
+    rows = {"": f"{run.options.group}: {len(run.replaced)} of {count} replaced"}
+    ctx.report.progress(rows | {row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - run.begun_s)
 
 
 def take_step(ctx: Context, run: Replacement) -> Step:
     """Look, decide, and act once; the step."""
-    options = run.options
-    fleet = look_at_fleet(ctx, options, run.begun)
-    for gone in sorted(run.begun - {instance.id for instance in fleet.instances}):
-        ctx.report.note(f"{gone} was terminated by somebody else.")
-        run.begun.remove(gone)
-    run.begun |= {instance.id for instance in fleet.detached}
-    run.fleet = fleet if fleet.detached else replace(fleet, unsteady=look_at_steadiness(ctx, run))
-    size = batch_size(*options.batch, len(fleet.group.get("Instances") or []))
-    step = next_step(run.fleet, run.to_replace, size)
-    if step.act in (Act.DETACH, Act.DONE):
+    fleet = look_at_fleet(ctx, run)
+    tell(ctx, run, fleet)
+    run.fleet = fleet
+    if run.by_refresh:
+        return follow_refresh(ctx, run)
+    heed_claim(ctx, run)
+    if run.fleet.going and not any(instance.draining for instance in run.fleet.going):
+        run.fleet = replace(run.fleet, unsteady=look_at_steadiness(ctx, run))
+    step = next_step(run.fleet, run.me, run.size)
+    if step.act not in (Act.WAIT, Act.TERMINATE):
         require_current_replacements(run)
-    if step.act is Act.DETACH:
-        detach_batch(ctx, run, step.instances)
-    elif step.act is Act.DRAIN:
-        ctx.aws.set_container_instances(options.cluster, [i.arn for i in step.instances], "DRAINING")
-        ctx.report.line(f"DRAINING: {', '.join(instance.id for instance in step.instances)}")
-    elif step.act is Act.TERMINATE:
-        terminate_batch(ctx, run, [instance.id for instance in step.instances])
+    act(ctx, run, step)
     return step
 
 
 def require_current_replacements(run: Replacement) -> None:
     """Raises `DeployError` if the group launched an instance that is out of date as well; it would never end."""
     for instance in run.fleet.instances:
-        if instance.outdated and instance.in_service and instance.id not in run.known:
+        if instance.outdated and instance.id not in run.known:
             raise DeployError(
                 f"The new instance {instance.id} is out of date as well: {instance.outdated}",
                 hint="If the group's template changed in the meantime, run it again.",
             )
 
 
-def detach_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> None:
-    """Mark the instances, and take them out of the group, which launches new ones; a new batch begins."""
-    group, ids = run.options.group, [instance.id for instance in batch]
-    tag_instances(ctx, ids, {REPLACING_TAG: group})
-    run.begun |= set(ids)
-    lowering = lowers_capacity(batch, run.fleet.group)
-    run.batch_s, run.unsteady = ctx.clock.now(), None
-    for lower_capacity in (True, False):
-        chosen = [instance_id for instance_id in ids if (instance_id in lowering) is lower_capacity]
-        if chosen:
-            params = {"AutoScalingGroupName": group, "ShouldDecrementDesiredCapacity": lower_capacity}
-            ctx.aws.described("DetachInstances", chosen, params)
-            ctx.report.line(f"Detached from {group}: {', '.join(chosen)}")
+def act(ctx: Context, run: Replacement, step: Step) -> None:
+    """Carry the step out; what is about to be sent is remembered first, since its answer may be lost."""
+    group, fleet = run.options.group, run.fleet
+    if step.act is Act.CLAIM and claim_on(require_group(ctx, group)) == claim_on(fleet.group):
+        run.expected = (fleet.desired,)
+        run.drained = {i.id for i in fleet.going if i.draining and fleet.claim}
+        ctx.begun.enter(group, lambda cause: left_over(ctx, run), lambda cause: put_back(ctx, run))
+        write_claim(ctx, run, Claim(fleet.capacity, run.me))
+    elif step.act is Act.GROW:
+        run.expected = (fleet.desired, step.capacity)
+        ctx.aws.call("SetDesiredCapacity", {"AutoScalingGroupName": group, "DesiredCapacity": step.capacity})
+        ctx.report.line(f"Desired capacity of {group}: {fleet.desired} -> {step.capacity}")
+    elif step.act is Act.DRAIN:
+        run.drained |= {instance.id for instance in step.instances}
+        run.unsteady = None
+        ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
+    elif step.act is Act.TERMINATE:
+        for instance in step.instances:
+            run.terminated.add(instance.id)
+            lowered = run.expected[-1] - instance.weight
+            run.expected = (lowered, *run.expected)
+            params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
+            ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
+            run.expected = (*run.expected, lowered)
+    elif step.act is Act.RELEASE:
+        remove_claim(ctx, run)
 
 
-def terminate_batch(ctx: Context, run: Replacement, ids: Sequence[str]) -> None:
-    """Terminate instances that were just seen to be drained."""
-    ctx.aws.call("TerminateInstances", {"InstanceIds": list(ids)})
-    ctx.report.line(f"Terminated: {', '.join(ids)}")
-    run.replaced += ids
-    run.begun -= set(ids)
+# The tag of the group
 
 
-def look_at_fleet(ctx: Context, options: ReplaceInstancesOptions, begun: Iterable[str] = ()) -> Fleet:
-    """The group's instances, and those that this run (`begun`) or an earlier one has detached from it."""
-    group = require_group(ctx, options.group)
-    with explained(ctx, options.cluster):
-        containers = {str(c.get("ec2InstanceId")): c for c in container_instances(ctx, options.cluster)}
-    members = {str(member["InstanceId"]): member for member in group.get("Instances") or []}
-    marked = marked_instances(ctx, options.group, begun)
-    versions = template_versions(ctx, group)
-    found: list[Instance] = []
-    for instance_id in dict.fromkeys([*marked, *members]):
-        member, container = members.get(instance_id, {}), containers.get(instance_id, {})
-        tags = marked.get(instance_id, {})
-        instance = Instance(instance_id, member, container, tags)
-        if instance_id in marked and (not member or instance.state.startswith("Detach")):
-            tasks = remaining_tasks(ctx, options.cluster, instance.arn) if instance.draining else {}
-            instance = replace(instance, detached=True, tasks=tasks)
+def write_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Set the group's tag."""
+    run.claim, run.claimed_s = claim, ctx.clock.now()
+    ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**_group_tag(run), "Value": claim.text, "PropagateAtLaunch": False}]})
+
+
+def remove_claim(ctx: Context, run: Replacement) -> None:
+    """Remove the group's tag: nothing is left to be remembered."""
+    ctx.aws.call("DeleteTags", {"Tags": [_group_tag(run)]})
+    run.claim = None
+    ctx.begun.settle(run.options.group)
+
+
+def _group_tag(run: Replacement) -> JSON:
+    return {"ResourceId": run.options.group, "ResourceType": "auto-scaling-group", "Key": REPLACING_TAG}
+
+
+def heed_claim(ctx: Context, run: Replacement) -> None:
+    """Renew our tag, or follow the run whose it is; one that its run has left counts as nobody's."""
+    found = run.fleet.claim
+    if found and found.by == run.me:
+        renew_claim(ctx, run, found)
+        found = run.claim
+    elif found and found.by:
+        found = followed_claim(ctx, run, found)
+    elif run.claim:
+        found = replace(run.claim, by="")  # somebody has removed it
+    run.fleet = replace(run.fleet, claim=found)
+
+
+def renew_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Write our tag again where it is old, or where somebody else has changed the desired capacity."""
+    capacity, desired = claim.capacity, run.fleet.desired
+    if desired not in run.expected:
+        capacity = capacity_after(claim.capacity, run.expected[-1], desired)
+        run.expected = (desired,)
+        ctx.report.note(f"Somebody else changed the desired capacity to {desired}; it is to be {capacity} in the end.")
+    if capacity != claim.capacity or ctx.clock.now() - run.claimed_s >= BEAT_S:
+        write_claim(ctx, run, Claim(capacity, run.me, claim.beats + 1))
+
+
+def followed_claim(ctx: Context, run: Replacement, claim: Claim) -> Claim:
+    """Another run's claim, as nobody's if that run is gone or is not to be waited for."""
+    now_s = ctx.clock.now()
+    if run.claim:
+        ctx.report.note(f"{theirs(claim.by)} has taken over.")
+        run.claim = None
+        ctx.begun.settle(run.options.group)
+    if claim != run.other:
+        run.other, run.other_s = claim, now_s
+    gone = claim.by == run.taken or now_s - run.other_s >= GONE_S
+    return replace(claim, by="") if gone else claim
+
+
+def put_back(ctx: Context, run: Replacement) -> bool:
+    """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells it the next run.
+
+    The desired capacity is never lowered: the group would choose itself what to terminate, and it knows no tasks.
+    """
+    try:
+        run.fleet = fleet = look_at_fleet(ctx, run)
+        run.expected = (fleet.desired,)
+        if not fleet.claim or fleet.claim.by != run.me:
+            return True
+        if back := unfinished(run):
+            ctx.aws.set_container_instances(run.options.cluster, [instance.arn for instance in back], "ACTIVE")
+            ctx.report.line(f"ACTIVE again: {', '.join(instance.id for instance in back)}")
+            run.drained = set()
+        if fleet.desired <= fleet.capacity:
+            remove_claim(ctx, run)
         else:
-            begun_before = "an earlier run began to replace it" if REPLACING_TAG in tags else ""
-            instance = replace(instance, outdated=outdated_reason(member, group, versions) or begun_before)
+            write_claim(ctx, run, Claim(fleet.capacity))
+        return fleet.desired <= fleet.capacity
+    except AwsError as error:
+        ctx.report.note(f"Not put back: {error.message}")
+        return False
+
+
+def unfinished(run: Replacement) -> list[Instance]:
+    """The instances that this run has set DRAINING, or taken over so, and that cannot be spared: they are not empty."""
+    spare = run.expected[-1] > run.fleet.capacity
+    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not (i.empty and spare)]
+
+
+def left_over(ctx: Context, run: Replacement) -> str:
+    """How the group stands as last seen, or as it was last told to be; and the commands that mend it."""
+    fleet, options, said = run.fleet, run.options, list[str]()
+    cluster, group = shell_word(options.cluster), shell_word(options.group)
+    if back := unfinished(run):
+        active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
+        said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
+        said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
+    desired = run.expected[-1]
+    if desired > fleet.capacity:
+        said.append(
+            f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
+            " it by hand: the group would choose itself which instance to terminate, with the tasks on it."
+        )
+    again = f"  ecs-deploy replace-instances --cluster {cluster} --asg {group} {ctx.aws.place}"
+    return "\n".join([*said, "To go on, which takes back what is left:", again])
+
+
+# An instance refresh
+
+
+def refreshes_of(ctx: Context, run: Replacement) -> tuple[JSON, JSON]:
+    """The group's instance refresh that is under way, and the one that this run follows; {} where there is none."""
+    found = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
+    under_way: JSON = next((refresh for refresh in found if refresh["Status"] in _REFRESHING), {})
+    return under_way, next((refresh for refresh in found if refresh["InstanceRefreshId"] == run.refresh), {})
+
+
+def follow_refresh(ctx: Context, run: Replacement) -> Step:
+    """Start an instance refresh if none is under way, and wait for its end; raises `DeployError` for a bad one."""
+    under_way, followed = refreshes_of(ctx, run)
+    if under_way and under_way["InstanceRefreshId"] != run.refresh:
+        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    if under_way or (run.refresh and not followed):
+        return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
+    ctx.begun.settle(run.refresh)
+    status = str(followed.get("Status") or "Successful")
+    if status != "Successful":
+        reason = theirs(followed.get("StatusReason") or "no reason given")
+        raise DeployError(f"Instance refresh {run.refresh} of {run.options.group} is {status}: {reason}")
+    left = run.fleet.left
+    if not any(instance.in_service for instance in left):
+        rows = tuple(instance.waits_for for instance in left)
+        return Step(Act.WAIT if left else Act.DONE, waits_for=rows)
+    if run.started:
+        names = ", ".join(instance.id for instance in left)
+        hint = "If the group's template changed in the meantime, run it again."
+        raise DeployError(f"Instance refresh {run.refresh} has ended, but these are out of date: {names}", hint=hint)
+    run.refresh = ""
+    return start_refresh(ctx, run) if run.by_refresh else take_step(ctx, run)
+
+
+def start_refresh(ctx: Context, run: Replacement) -> Step:
+    """Have the group replace its instances by itself."""
+    preferences = refresh_preferences(run.fleet, run.size)
+    params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
+    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
+
+
+def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
+    """From now on wait for this instance refresh; it goes on without us, too."""
+    run.refresh, run.started, name = refresh, started, run.options.group
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
+    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
+    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+
+
+def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
+    """After a time-out: cancel the instance refresh that this run has started; true if that was taken."""
+    if not (isinstance(cause, DeployError) and cause.exit_code == Exit.TIMED_OUT):
+        return False
+    try:
+        ctx.aws.call("CancelInstanceRefresh", {"AutoScalingGroupName": run.options.group})
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return False
+    ctx.report.note(f"Instance refresh {run.refresh} is being cancelled; what it has replaced stays.")
+    return True
+
+
+def refresh_rows(run: Replacement, refresh: JSON) -> tuple[str, ...]:
+    """How far the refresh is, and what the instances wait for that are on their way out."""
+    reason = f": {theirs(refresh['StatusReason'])}" if refresh.get("StatusReason") else ""
+    state = f"{refresh.get('Status') or 'about to begin'}, {refresh.get('PercentageComplete') or 0} %{reason}"
+    leaving = [instance.waits_for for instance in run.fleet.left if not instance.in_service]
+    return (f"refresh {run.refresh} is {state}", *leaving)
+
+
+# Looking
+
+
+def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
+    """The group's instances as the group and the cluster describe them now, and what runs on those that drain."""
+    group, cluster, found = require_group(ctx, run.options.group), run.options.cluster, list[Instance]()
+    versions = template_versions(ctx, group)
+    with explained(ctx, cluster):
+        names = lambda: ctx.aws.pages("ListContainerInstances", {"cluster": cluster})  # noqa: E731
+        described = complete(ctx, "DescribeContainerInstances", names, {"cluster": cluster})
+    containers = {str(container.get("ec2InstanceId")): container for container in described}
+    ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
+    for member in group.get("Instances") or []:
+        container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
+        instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
+        if instance.draining:
+            tasks = tasks_left(ctx, cluster, instance)
+            instance = replace(instance, tasks=tasks, proved=instance.id in run.empty)
         found.append(instance)
-    return Fleet(group, tuple(found))
+    run.empty = frozenset(instance.id for instance in found if instance.empty)
+    return Fleet(group, tuple(found), claim_on(group))
 
 
-def container_instances(ctx: Context, cluster: str) -> list[JSON]:
-    """The instances that are registered in the cluster."""
-    arns = ctx.aws.pages("ListContainerInstances", {"cluster": cluster})
-    return ctx.aws.described("DescribeContainerInstances", arns, {"cluster": cluster})
+def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], params: JSON) -> list[JSON]:
+    """What these names stand for, all of it: asked again if some are missing, and an `AwsError` if they stay so."""
+    for _ in range(3):
+        wanted = names()
+        found = ctx.aws.described(operation, wanted, params)
+        if len(found) >= len(wanted):
+            return found
+        ctx.sleep(1.0)
+    raise AwsError(f"{operation} described {len(found)} of {len(wanted)}", code="MISSING", transient=True)
+
+
+def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
+    """Print what has changed since the look before: what serves now, what drains, and what is gone."""
+    before = {instance.id: instance for instance in run.fleet.instances}
+    now = {instance.id for instance in fleet.instances}
+    ready = [i for i in fleet.instances if i.in_service and i.ready and not i.outdated]
+    joined = [instance.id for instance in ready if instance.id not in run.joined]
+    drains = [i.id for i in fleet.instances if i.draining and not (i.id in before and before[i.id].draining)]
+    gone = [i.id for i in before.values() if i.id not in now and (i.outdated or i.id in run.terminated)]
+    for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
+        if ids:
+            ctx.report.line(f"{what}: {', '.join(ids)}")
+    for other in gone if run.claim else []:
+        if other not in run.terminated:
+            ctx.report.note(f"{other} was terminated by somebody else.")
+    run.joined |= set(joined)
+    run.moved_s = ctx.clock.now() if gone else run.moved_s
+    run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
 
 
 def require_group(ctx: Context, name: str) -> JSON:
@@ -4939,29 +5680,16 @@ def require_group(ctx: Context, name: str) -> JSON:
     return found
 
 
-def marked_instances(ctx: Context, group: str, begun: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The tags of the instances whose replacement has begun, by id; a tag may not be found right after it was set."""
-    described = instances_with(ctx, f"tag:{REPLACING_TAG}", [group])
-    described += instances_with(ctx, "instance-id", sorted(begun))
-    found = {str(i["InstanceId"]): {t["Key"]: t["Value"] for t in i.get("Tags") or []} for i in described}
-    return {i: tags for i, tags in found.items() if tags.get("aws:autoscaling:groupName", group) == group}
-
-
-def instances_with(ctx: Context, attribute: str, values: Sequence[str]) -> list[JSON]:
-    """The EC2 instances that have one of the values there (`instance-id`, `tag:…`) and are not terminated."""
-    there = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
-    found: list[JSON] = []
-    for start in range(0, len(values), 200):
-        wanted = {"Name": attribute, "Values": list(values[start : start + 200])}
-        for reservation in ctx.aws.pages("DescribeInstances", {"Filters": [there, wanted]}):
-            found += reservation.get("Instances") or []
-    return found
-
-
-def tag_instances(ctx: Context, ids: Sequence[str], tags: Mapping[str, str]) -> None:
-    """Set tags on EC2 instances."""
-    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-    ctx.aws.call("CreateTags", {"Resources": list(ids), "Tags": pairs})
+def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
+    """What the cluster's capacity provider says of that group; {} if it has none."""
+    with explained(ctx, cluster):
+        described = ctx.aws.described("DescribeClusters", [cluster], {})
+        if not described:
+            raise AwsError(f"{cluster} was not described", code="ClusterNotFoundException")
+    names = described[0].get("capacityProviders") or []
+    providers = complete(ctx, "DescribeCapacityProviders", lambda: names, {})
+    groups: list[JSON] = [provider.get("autoScalingGroupProvider") or {} for provider in providers]
+    return next((group for group in groups if group.get("autoScalingGroupArn") == group_arn), {})
 
 
 def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
@@ -4974,77 +5702,36 @@ def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
     return found
 
 
-def remaining_tasks(ctx: Context, cluster: str, container_instance: str) -> Counter[str]:
-    """How many tasks of which group are still on an instance; those of daemon services do not count."""
-    groups = Counter(str(task.get("group")) for task in ctx.aws.tasks_on(cluster, container_instance))
-    names = [group.removeprefix("service:") for group in groups if group.startswith("service:")]
-    for name, service in ctx.aws.describe_services(cluster, names).items():
-        if service.get("schedulingStrategy") == "DAEMON":
-            del groups[f"service:{name}"]
-    return groups
+def outdated_warm(ctx: Context, run: Replacement) -> list[str]:
+    """The ids of the warm pool's instances that are out of date."""
+    group = run.fleet.group
+    if not group.get("WarmPoolConfiguration"):
+        return []
+    versions, params = template_versions(ctx, group), {"AutoScalingGroupName": run.options.group}
+    warm = ctx.aws.pages("DescribeWarmPool", params)
+    return [str(member["InstanceId"]) for member in warm if outdated_reason(member, group, versions)]
+
+
+def tasks_left(ctx: Context, cluster: str, instance: Instance) -> Counter[str]:
+    """How many tasks of which group are still on an instance that drains."""
+    params = {"cluster": cluster, "containerInstance": instance.arn}
+    statuses = ("RUNNING", "STOPPED")
+    arns = [arn for status in statuses for arn in ctx.aws.pages("ListTasks", {**params, "desiredStatus": status})]
+    tasks = ctx.aws.describe_tasks(cluster, arns)
+    groups = {str(task.get("group")) for task in tasks if task.get("lastStatus") != "STOPPED"}
+    names = sorted(group.removeprefix("service:") for group in groups if group.startswith("service:"))
+    return remaining_tasks(instance.container, len(arns), tasks, ctx.aws.describe_services(cluster, names))
 
 
 def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
-    """The cluster's services that have not been seen steady since the last batch was detached, with the reason."""
+    """The cluster's services that have not been seen steady since the last batch began, with the reason."""
     cluster = run.options.cluster
     names = list(run.unsteady) if run.unsteady is not None else ctx.aws.service_names(cluster)
-    reasons = {name: unsteady_reason(s) for name, s in ctx.aws.describe_services(cluster, names).items()}
-    run.unsteady = {name: reason for name, reason in reasons.items() if reason}
-    return tuple(f"{name} is not steady: {reason}" for name, reason in run.unsteady.items())
-
-
-def put_back(ctx: Context, run: Replacement) -> None:
-    """Attach again and set ACTIVE what is detached but not drained; name what is left, and how to mend it."""
-    try:
-        fleet = settled_fleet(ctx, run)
-    except (AwsError, Interrupted):
-        fleet = Fleet(run.fleet.group, tuple(replace(i, detached=i.id in run.begun) for i in run.fleet.instances))
-    if fleet.detached:
-        ctx.report.note("Putting back what was begun.")
-    for instance in fleet.detached:
-        try:
-            if not instance.drained:
-                attach_again(ctx, run, instance, int(fleet.group["DesiredCapacity"]))
-                continue
-            problem = "it is drained"
-        except (AwsError, Interrupted) as error:
-            problem = error.message if isinstance(error, AwsError) else "interrupted"
-        ctx.report.note(left_over(run.options, instance, problem))
-
-
-def settled_fleet(ctx: Context, run: Replacement) -> Fleet:
-    """The fleet once no instance is Detaching any more, which refuses to be attached; or after 30 seconds."""
-    for _ in range(6):
-        fleet = look_at_fleet(ctx, run.options, run.begun)
-        if not any(instance.member for instance in fleet.detached):
-            break
-        ctx.sleep(INSTANCE_POLL_S)
-    return fleet
-
-
-def attach_again(ctx: Context, run: Replacement, instance: Instance, capacity: int) -> None:
-    """Bring an instance back into its group and cluster; a tag tells the next run that this raised the capacity."""
-    tag_instances(ctx, [instance.id], {CAPACITY_TAG: str(capacity)})
-    ctx.aws.call("AttachInstances", {"AutoScalingGroupName": run.options.group, "InstanceIds": [instance.id]})
-    if instance.draining:
-        ctx.aws.set_container_instances(run.options.cluster, [instance.arn], "ACTIVE")
-    ctx.report.line(f"Attached to {run.options.group} again: {instance.id}")
-
-
-def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str) -> str:
-    """In which state an instance is left, why, and the commands that mend it."""
-    status = instance.container.get("status", "unregistered")
-    said = f"{instance.id} is left detached from {options.group} and {status}: {problem}."
-    again = f"ecs-deploy replace-instances --cluster {options.cluster} --asg {options.group}"
-    if instance.drained:
-        terminate = f"aws ec2 terminate-instances --instance-ids {instance.id}"
-        return f"{said} Terminate it with one of:\n  {again}\n  {terminate}"
-    return (
-        f"{said} Go on with the first, or attach it again with the others:\n  {again}\n"
-        f"  aws autoscaling attach-instances --auto-scaling-group-name {options.group} --instance-ids {instance.id}\n"
-        f"  aws ecs update-container-instances-state --cluster {options.cluster} --status ACTIVE"
-        f" --container-instances {instance.arn}"
-    )
+    services = ctx.aws.describe_services(cluster, names)
+    reasons = {n: unsteady_reason(services[n]) if n in services else "it was not described" for n in names}
+    unsteady = {name: reason for name, reason in reasons.items() if reason}
+    run.unsteady = unsteady if len(services) == len(names) else None  # one that is not there any more is not waited for
+    return tuple(f"{name} is not steady: {reason}" for name, reason in unsteady.items())
 
 
 # --- Command line ---------------------------------------------------------------------------- may not act
@@ -5076,6 +5763,12 @@ def _output(text: str) -> bool:
     if text not in ("text", "json"):
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from 'text', 'json')")
     return text == "json"
+
+
+def _until_draining(text: str) -> bool:
+    if text not in ("primary-rolled", "draining-started"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither primary-rolled nor draining-started")
+    return text == "draining-started"
 
 
 def _launch_type(text: str) -> str:
@@ -5111,14 +5804,6 @@ def _read_file(path: str) -> str:
 def _lines(text: str) -> list[str]:
     """The lines of what may hold any value: only a newline ends one, not what else Unicode takes for an end."""
     return re.split(r"\r?\n", text)
-
-
-def _parsed_json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
-        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
 
 
 def _definition_file(path: str) -> JSON:
@@ -5192,74 +5877,6 @@ def _task_overrides(text: str) -> JSON:
     return value
 
 
-_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
-
-
-def shorthand(text: str) -> Any:
-    """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
-
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
-    """
-    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
-    try:
-        value = _shorthand_pairs(tokens)
-    except (IndexError, RecursionError):
-        tokens = [text]
-    if tokens:
-        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
-    return value
-
-
-def _shorthand_pairs(tokens: list[str]) -> JSON:
-    found: JSON = {}
-    while not found or _next_is(tokens, ","):
-        name = _shorthand_word(tokens)
-        _require(tokens, "=")
-        found[name] = _shorthand_value(tokens)
-    return found
-
-
-def _shorthand_value(tokens: list[str]) -> Any:
-    if _next_is(tokens, "{"):
-        found = _shorthand_pairs(tokens)
-        _require(tokens, "}")
-        return found
-    if _next_is(tokens, "["):
-        return _shorthand_items(tokens)
-    words = [_shorthand_word(tokens)]
-    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
-        tokens.pop()
-        words.append(_shorthand_word(tokens))
-    return words if len(words) > 1 else words[0]
-
-
-def _shorthand_items(tokens: list[str]) -> list[Any]:
-    items: list[Any] = []
-    while not _next_is(tokens, "]"):
-        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
-        if tokens[-1] != "]":
-            _require(tokens, ",")
-    return items
-
-
-def _shorthand_word(tokens: list[str]) -> str:
-    word = tokens.pop()
-    if word in tuple("{}[],=\"'"):
-        raise IndexError
-    quote = word[0]
-    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
-
-
-def _next_is(tokens: list[str], token: str) -> bool:
-    """True, and it is taken, if that is the next one."""
-    return tokens[-1:] == [token] and bool(tokens.pop())
-
-
-def _require(tokens: list[str], token: str) -> None:
-    if tokens.pop() != token:
-        raise IndexError
-
-
 # Values that add to a list: pairs of what an item is about, and the item
 
 
@@ -5269,6 +5886,10 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
     if match is None:
         raise argparse.ArgumentTypeError
     return match[1], match[2]
+
+
+def _service_name(text: str) -> Iterator[tuple[str, str]]:
+    yield f"-n {text.strip()}", text.strip()
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -5301,6 +5922,47 @@ def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, Variabl
 
 def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
     return _variable(text, secret=True)
+
+
+def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]:
+    """Reads PATH=VALUE, a member of what the operation takes."""
+
+    def read(text: str) -> Iterator[tuple[str, MemberEdit]]:
+        match = re.fullmatch(r"((?:[^=\[]|\[[^\]]*\])+)=(.*)", text, re.DOTALL)
+        if match is None:
+            raise argparse.ArgumentTypeError
+        yield match[1], member_edit(input_shape(operation), match[1], match[2])
+
+    return read
+
+
+def _no_more(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield text, member_edit(input_shape("RegisterTaskDefinition"), text, None)
+
+
+def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
+    yield "taskRoleArn", MemberEdit(("taskRoleArn",), None if text == "None" else text)
+
+
+def _log_option(text: str) -> Iterator[tuple[str, LogEdit]]:
+    return _log_edit(text, lambda name, value: MemberEdit(("options", name), value or None))
+
+
+def _log_secret(text: str) -> Iterator[tuple[str, LogEdit]]:
+    def member(name: str, value: str) -> MemberEdit:
+        steps = ("secretOptions", ("name", name))
+        return MemberEdit((*steps, "valueFrom"), value) if value else MemberEdit(steps)
+
+    return _log_edit(text, member)
+
+
+def _log_edit(text: str, member: Callable[[str, str], MemberEdit]) -> Iterator[tuple[str, LogEdit]]:
+    container, rest = _named(text)
+    driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
+    if not driver:
+        raise argparse.ArgumentTypeError
+    about = f"Log option {name} of container {container}" if name else f"Log driver {driver} of container {container}"
+    yield about, LogEdit(container, driver, member(name, value) if name else None)
 
 
 def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
@@ -5359,14 +6021,16 @@ _SHOWN = ("--version", "--help")
 # fmt: off
 OPTIONS = (
     Group("what to deploy", ("",), (
-        Option("-n --service-name --service", "SERVICE", "deploy this service", "service", legacy="-service"),
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
         Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
                "task_definition"),
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
                "cluster", legacy="-cluster"),
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
-        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
+               "source.latest", suffices=True),
         Option("--task-definition-file", "FILE", "start from this JSON file",
                "source.file", _definition_file, suffices=True),
         Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
@@ -5392,21 +6056,38 @@ OPTIONS = (
                "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
         Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
                "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+        Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
+               "an option of a container's log driver; an empty value unsets it, an empty key the driver",
+               "edits.logs", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
+        Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
+               "edits.logs", _log_secret, adds=True, suffices=True, legacy="-container-logsecret"),
+        Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
+               "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
+        Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
+               "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
+        Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.desired_count", _desired_count, service_only=True, legacy="-desired-count"),
+               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
         Option("-m --min", "PERCENT", "minimumHealthyPercent",
                "change.minimum_healthy_percent", _number(0), service_only=True),
         Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
         Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
                "change.force_new_deployment", suffices=True, service_only=True),
+        Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
+               "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
         Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
                "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
+        Option("--wait-until", "primary-rolled|draining-started",
+               "the end of the wait: the default, or as soon as the load balancer drains an old target",
+               "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
+        Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
+               service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
         Option("--enable-rollback", "", "on failure go back, and wait for that too",
                "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
@@ -5416,7 +6097,7 @@ OPTIONS = (
         Option("--no-preflight", "", "do not look up images, secrets and the service's fit first", "no_preflight"),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "", "with -d and -c: run the new revision"),
+        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
         Option("--wait-for-success", "", "wait until every essential container ended with 0",
                "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
@@ -5434,6 +6115,8 @@ OPTIONS = (
                "run.overrides", _task_overrides, needs="--run-task"),
         Option("--command", "NAME=COMMAND", "the command of a container",
                "run.commands", _container_command, adds=True, needs="--run-task"),
+        Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
+               "run.members", _member("RunTask"), adds=True, needs="--run-task"),
         Option("--watch-container", "NAME", "only this container's exit code decides",
                "run.watch_container", needs="--run-task --wait-for-success"),
         Option("--propagate-exit-code", "", "exit with the container's exit code",
@@ -5467,6 +6150,7 @@ OPTIONS = (
                "timeout_s", _number(0)),
         Option("--include-protected", "", "replace instances that are protected from scale-in as well",
                "include_protected"),
+        Option("--take-over", "", "do not wait for the run that the group's tag names: it is gone", "take_over"),
     )),
     Group("credentials (what is not given comes from boto3's usual chain)", ("", "app", "replace-instances"), (
         Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
@@ -5652,18 +6336,8 @@ _MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to s
 
 def _classic_rules(given: Given) -> Iterator[UsageError]:
     """What is wrong between the options, in the order of the shell script's own checks."""
-    service, definition, run = (name in given for name in ("--service-name", "--task-definition", "--run-task"))
-    if not service and not definition:
-        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
-        yield UsageError(required, Exit.NO_TARGET)
-    if service and definition:
-        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
-    if service and run:
-        hint = "To run a task, name its definition with -d instead of a service."
-        yield UsageError("-n and --run-task exclude each other", hint=hint)
-    if (service or run) and "--cluster" not in given:
-        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if not any(option.suffices and (service or not option.service_only) for option in _present("", given)):
+    yield from _target_rules("--service-name" in given, "--task-definition" in given, "--run-task" in given, given)
+    if not any(_asks(option, given) for option in _present("", given)):
         nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
         others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
         yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
@@ -5676,6 +6350,26 @@ def _classic_rules(given: Given) -> Iterator[UsageError]:
         yield UsageError(f"Only one of {_listed(starts)}")
     if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
         yield UsageError("-e/--tag-env-var needs -i/--image")
+
+
+def _target_rules(service: bool, definition: bool, run: bool, given: Given) -> Iterator[UsageError]:
+    if not service and not definition:
+        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
+        yield UsageError(required, Exit.NO_TARGET)
+    if service and definition:
+        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
+    if service and run:
+        hint = "To run a task, name its definition with -d instead of a service."
+        yield UsageError("-n and --run-task exclude each other", hint=hint)
+    if (service or run) and "--cluster" not in given:
+        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+
+
+def _asks(option: Option, given: Given) -> bool:
+    """True if the option alone is something to do; a negative count says that it stays."""
+    if option.name == "--desired-count" and _last(given, option.name).startswith("-"):
+        return False
+    return option.suffices and not (option.service_only and "--service-name" not in given)
 
 
 def _table_rules(word: str, given: Given) -> Iterator[UsageError]:

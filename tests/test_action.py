@@ -175,7 +175,10 @@ def test_the_readmes_workflow_deploys_and_its_outputs_exist(sim: Simulator, step
 def test_no_input_has_a_default_is_required_or_reaches_the_command_line() -> None:
     for name, declared in ACTION["inputs"].items():
         assert set(declared) == {"description"}, name
-    assert ACTION["runs"] == {"using": "docker", "image": "Dockerfile"}
+    released = rf"docker://ghcr\.io/[a-z0-9._/-]+:{re.escape(ecs_deploy.__version__)}@sha256:[0-9a-f]{{64}}"
+    assert ACTION["runs"].keys() == {"using", "image"}
+    assert ACTION["runs"]["using"] == "docker"
+    assert re.fullmatch(f"Dockerfile|{released}", ACTION["runs"]["image"])
 
 
 def test_every_declared_output_is_set(shop: Simulator, step: Run) -> None:

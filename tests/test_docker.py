@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,7 @@ import ecs_deploy
 from ecs_deploy import Exit
 from tests.simulator import Simulator
 from tests.test_action import as_the_runner_does
+from tests.test_workflows import WORKFLOWS
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
@@ -213,6 +215,20 @@ def test_the_image_works_as_the_action(image: str, tmp_path: Path) -> None:
     assert "task-definition-arn<<ghadelimiter" in (tmp_path / "output").read_text()
     assert f"\n{PREFIX}/job:2\n" in (tmp_path / "output").read_text()
     assert "shop/job:2" in (tmp_path / "summary").read_text()
+
+
+def test_the_workflows_deployment_through_the_image_succeeds(image: str) -> None:
+    """The job's command word for word, but for the image's name and the Python that serves the local ECS."""
+    steps = WORKFLOWS["image"]["jobs"]["image"]["steps"]
+    (command,) = [shlex.split(step["run"]) for step in steps if step.get("name") == "It deploys to the local ECS"]
+    assert command[0] == "python"
+    assert command.count("ecs-deploy") == 1
+    command = [sys.executable, *(image if part == "ecs-deploy" else part for part in command[1:])]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == Exit.OK, done.stderr
+    assert done.stdout.endswith("\nService deployment successful.\n")
 
 
 # Real containers

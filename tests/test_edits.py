@@ -346,3 +346,78 @@ def expected_image(before: Json, edits: Edits) -> str:
         return str(edits.image)
     limited = bool(edits.tag_containers) and before["name"] not in edits.tag_containers
     return f"{own.name}:{edits.tag}" if edits.tag and not limited else str(before["image"])
+
+
+# --- Log options and the role, as go-awsecs spells them
+
+LOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "web", "awslogs-region": "r"}}
+
+
+def logged(cli: Cli, *arguments: str) -> Any:
+    """What the container's log configuration is in the new revision."""
+    result = cli("-d", "job", "-cluster", "prod", *arguments)
+    assert result.code == 0, result.err
+    (sent,) = result.requests("RegisterTaskDefinition")
+    return sent["containerDefinitions"][0].get("logConfiguration")
+
+
+@pytest.mark.parametrize(
+    ("before", "arguments", "after"),
+    [
+        pytest.param(LOGS, ["-container-logopt", "web=awslogs=awslogs-group=a=b c"],
+                     {**LOGS, "options": {"awslogs-group": "a=b c", "awslogs-region": "r"}}, id="an option is set"),
+        pytest.param(LOGS, ["-container-logopt", "web=awslogs=awslogs-region="],
+                     {**LOGS, "options": {"awslogs-group": "web"}}, id="an empty value unsets"),
+        pytest.param(LOGS, ["-container-logopt", "web=awslogs=="], None, id="an empty key takes the driver away"),
+        pytest.param(None, ["-container-logopt=web=splunk=url=u", "-container-logsecret=web=splunk=token=arn"],
+                     {"logDriver": "splunk", "options": {"url": "u"},
+                      "secretOptions": [{"name": "token", "valueFrom": "arn"}]}, id="a driver where there is none"),
+        pytest.param(LOGS, ["--container-logopt=web=splunk=splunk-url=u", "--container-logopt=web=awslogs=="],
+                     {"logDriver": "splunk", "options": {"splunk-url": "u"}}, id="another driver"),
+        pytest.param({"logDriver": "splunk", "secretOptions": [{"name": n, "valueFrom": "x"} for n in ("a", "b")]},
+                     ["-container-logsecret", "web=splunk=a=y", "-container-logsecret", "web=splunk=b="],
+                     {"logDriver": "splunk", "secretOptions": [{"name": "a", "valueFrom": "y"}]}, id="secrets"),
+        pytest.param(None, ["-container-logopt", "web=awslogs=awslogs-region=", "--container-envvar", "web=A=1"], None,
+                     id="nothing to unset"),
+    ],
+)  # fmt: skip
+def test_log_options_are_set_and_unset(sim: Simulator, cli: Cli, before: Any, arguments: list[str], after: Any) -> None:
+    container = {"name": "web", "image": "app:1", "memory": 64, **({"logConfiguration": before} if before else {})}
+    sim.task_definition("job", containers=[container, {"name": "proxy", "image": "envoy:1", "memory": 64}])
+
+    assert logged(cli, *arguments) == after
+
+
+def test_an_option_of_another_log_driver_is_refused(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", containers=[{"name": "web", "image": "a:1", "memory": 64, "logConfiguration": LOGS}])
+
+    result = cli("-d", "job", "-container-logopt", "web=splunk=splunk-url=u")
+
+    assert (result.code, result.changes) == (14, [])
+    assert "Container web logs with awslogs, not splunk\n" in result.err
+    assert "--container-logopt web=awslogs==" in result.err
+
+
+@pytest.mark.parametrize("text", ["web", "web=awslogs", "web=awslogs=a", "web==a=b", "we b=awslogs=a=b"])
+def test_half_a_log_option_is_a_usage_error(cli: Cli, text: str) -> None:
+    for option in ("--container-logopt", "--container-logsecret"):
+        result = cli("-d", "job", option, text)
+
+        assert (result.code, result.operations) == (3, [])
+        assert f"{option} expects NAME=DRIVER=KEY=VALUE" in result.err
+
+
+def test_log_options_of_a_container_that_is_not_there_are_refused(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", "app:1")
+
+    assert cli("-d", "job", "-container-logopt", "nobody=awslogs=a=b").code == 14
+
+
+@pytest.mark.parametrize(("given", "role"), [("arn:aws:iam::1:role/b", "arn:aws:iam::1:role/b"), ("None", None)])
+def test_the_role_of_the_tasks_is_set_or_cleared(sim: Simulator, cli: Cli, given: str, role: str | None) -> None:
+    sim.task_definition("job", "app:1", taskRoleArn="arn:aws:iam::1:role/a")
+
+    result = cli("-d", "job", "-task-role", given)
+
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent.get("taskRoleArn") == role

@@ -36,7 +36,7 @@ def test_the_first_wait_ends_undecided_when_no_task_runs_in_time(sim: Simulator,
     assert result.code == 22
     assert clock.now() == 40
     assert result.lines[-1] == "ERROR: New task definition not running within 40 seconds"
-    assert "timed out: no task of the new deployment was running within 40 seconds." in last_paragraph(result)[0]
+    assert "timed out: no task of the new deployment was seen running within 40 seconds." in last_paragraph(result)[0]
     assert f"\nThe service still points at {PREFIX}/web:2.\n" in result.err
     assert last_paragraph(result)[-2] == "To go back:"
     assert f"aws ecs update-service --cluster prod --service web --task-definition {PREFIX}/web:1" in result.err
@@ -91,14 +91,18 @@ def test_the_deployment_itself_need_not_be_waited_for(sim: Simulator, cli: Cli) 
 
 
 @pytest.mark.parametrize("desired_count", [0, 1])
-def test_a_forced_redeploy_need_not_be_waited_for_either(sim: Simulator, cli: Cli, desired_count: int) -> None:
+def test_a_forced_redeploy_that_is_not_followed_is_one_call(sim: Simulator, cli: Cli, desired_count: int) -> None:
     sim.service("prod", "web", image="app:1", desired_count=desired_count)
 
     result = cli(*WEB, "--force-new-deployment", "--skip-deployments-check")
 
-    skipped = ["Skipping check for running task definition, as desired-count <= 0"]
+    deployment = sim.services["prod", "web"].primary
     assert result.code == 0
-    assert result.lines == ["Force a new deployment of the service", *(skipped if not desired_count else [])]
+    assert result.operations == ["UpdateService"]
+    assert result.lines == [
+        "Force a new deployment of the service",
+        f"Accepted: {deployment.definition.arn}, {deployment.id}",
+    ]
 
 
 def test_the_first_wait_is_for_a_healthy_task_where_there_are_health_checks(
@@ -154,7 +158,7 @@ def test_tasks_that_run_but_are_not_healthy_are_told_apart_from_none_running(sim
     result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-t", "8")
 
     assert result.code == 22
-    assert "no task of the new deployment was healthy within 8 seconds" in result.err
+    assert "no task of the new deployment was seen healthy within 8 seconds" in result.err
 
 
 def test_where_the_health_may_not_be_read_the_deployment_decides(sim: Simulator, cli: Cli) -> None:

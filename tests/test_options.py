@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Exit, shorthand
+from ecs_deploy import Exit, parse_classic, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -180,7 +180,6 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(["-n", "worker"], id="two services"),
         pytest.param(["--image=app:3"], id="two images"),
         pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
         pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
@@ -195,6 +194,44 @@ def test_a_second_different_value_is_a_usage_error(cli: Cli, arguments: list[str
     assert (result.code, result.operations) == (3, [])
     assert re.search(r"^ERROR: (-\w+/)?--[\w/-]+ was given twice, with different values$", result.err, re.MULTILINE)
     assert "AKIAHUNTER" not in result.err
+
+
+@pytest.mark.parametrize("other", ["--enable-rollback", "--fail-fast=2"])
+def test_not_to_wait_contradicts_what_needs_the_wait(cli: Cli, other: str) -> None:
+    result = cli(*SERVICE, "--no-wait", other)
+
+    assert (result.code, result.operations) == (3, [])
+    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
+    result = cli(*RUN, "--no-wait", "--wait-for-success")
+
+    assert (result.code, result.operations) == (3, [])
+    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+@pytest.mark.parametrize(("until", "draining"), [("primary-rolled", False), ("draining-started", True)])
+def test_the_end_of_the_wait_is_that_of_go_awsecs(until: str, draining: bool) -> None:
+    assert parse_classic([*SERVICE, "-wait-until", until], {}).wait.until_draining is draining
+
+
+def test_several_services_are_several_and_the_same_one_twice_is_one() -> None:
+    argv = ["-c", "prod", "-n", "web", "-service", "worker", "--service-name=web", "-i", "app:2"]
+
+    assert parse_classic(argv, {}).services == ("web", "worker")
+
+
+def test_another_end_of_the_wait_is_a_usage_error(cli: Cli) -> None:
+    assert "'soon' is neither primary-rolled nor draining-started" in cli(*SERVICE, "--wait-until", "soon").err
+    assert (
+        "--wait-until and --no-wait exclude each other" in cli(*SERVICE, "--no-wait", "-wait-until=primary-rolled").err
+    )
+
+
+def test_not_to_wait_is_an_option_of_the_wait() -> None:
+    assert parse_classic([*SERVICE, "--no-wait"], {}).wait.no_wait
+    assert not parse_classic(SERVICE, {}).wait.no_wait
 
 
 def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
@@ -234,6 +271,19 @@ def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[
 
     assert result.code == 3
     assert "AKIAHUNTER2" not in result.out + result.err
+
+
+# --- What is something to do
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-n web -D 0", "-n web -D 4", "-n web --taskdef web:5", "-n web --use-latest-task-def", "-d job --run-task"],
+)
+def test_a_count_a_revision_and_a_task_are_something_to_do(line: str) -> None:
+    options = parse_classic(["-c", "prod", *line.split()], {})
+
+    assert not options.edits
 
 
 # --- Errors that help

@@ -1,17 +1,23 @@
-"""What the file and the packaging say about each other, and the shape of the file."""
+"""What the file and the packaging say about each other, what is published, and the shape of the file."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
+import zipfile
+from email.message import Message
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
 import ecs_deploy
+from tests.test_workflows import WORKFLOWS, linted
 
 ROOT = Path(ecs_deploy.__file__).parent
 SOURCE = (ROOT / "ecs_deploy.py").read_text("utf-8")
@@ -40,9 +46,10 @@ def test_the_script_block_says_what_pyproject_says() -> None:
 
 
 def test_the_version_stands_in_the_file_alone() -> None:
-    assert re.fullmatch(r"\d+\.\d+\.\d+", ecs_deploy.__version__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", ecs_deploy.__version__)
     assert SOURCE.count(f'"{ecs_deploy.__version__}"') == 1
-    assert 'version = { attr = "ecs_deploy.__version__" }' in PYPROJECT
+    assert 'dynamic = ["version"]' in PYPROJECT
+    assert re.search(r'^version = |"version": ', PYPROJECT, re.MULTILINE) is None
 
 
 def test_both_commands_lead_to_the_same_function() -> None:
@@ -56,6 +63,96 @@ def test_both_commands_lead_to_the_same_function() -> None:
 def test_the_file_can_be_run_by_itself() -> None:
     assert SOURCE.startswith("#!/usr/bin/env python3\n")
     assert (ROOT / "ecs_deploy.py").stat().st_mode & 0o111
+
+
+# What is published
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel and the sdist as the release makes them, of a repository Doors/ecs-deploy."""
+    pytest.importorskip("build")
+    pytest.importorskip("flit_core")
+    folder = tmp_path_factory.mktemp("release")
+    copy = folder / "work"
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".hypothesis", ".git", "*.egg-info", "dist")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    stamp = [sys.executable, ".github/release.py", "stamp", "Doors/ecs-deploy", f"v{ecs_deploy.__version__}"]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist")]
+    for command in (stamp, build):
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> zipfile.ZipFile:
+    (file,) = dist.glob("*.whl")
+    return zipfile.ZipFile(file)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+@pytest.mark.slow
+def test_the_wheel_is_the_file_and_runs_as_both_commands(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    assert [name for name in wheel.namelist() if ".dist-info/" not in name] == ["ecs_deploy.py"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(tmp_path)]
+    subprocess.run([*install, str(wheel.filename)], check=True, capture_output=True)
+
+    for name in ("ecs-deploy", "ecs-deploy-py"):
+        command = [sys.executable, str(tmp_path / "bin" / name), "--version"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        )
+        assert (done.stdout, done.stderr) == (f"{ecs_deploy.__version__}\n", "")
+
+
+@pytest.mark.slow
+def test_the_metadata_names_the_repository_and_every_python_that_is_tested(metadata: Message) -> None:
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL", []))
+    minors = {name.rpartition(" ")[2] for name in metadata.get_all("Classifier", []) if re.search(r":: 3\.\d+$", name)}
+
+    assert metadata["Version"] == ecs_deploy.__version__
+    assert urls["Homepage"] == "https://github.com/Doors/ecs-deploy"
+    assert all(url.startswith("https://github.com/Doors/ecs-deploy") for url in urls.values())
+    assert minors == set(WORKFLOWS["tests"]["jobs"]["linux"]["strategy"]["matrix"]["python"])
+
+
+@pytest.mark.slow
+def test_the_published_readme_names_the_repository_and_has_no_link_that_only_works_beside_it(metadata: Message) -> None:
+    text = str(metadata.get_payload())
+
+    assert "OWNER" not in text
+    assert "(https://github.com/Doors/ecs-deploy/blob/" in text
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", text) == []
+
+
+@pytest.mark.slow
+def test_twine_finds_nothing(dist: Path) -> None:
+    pytest.importorskip("cmarkgfm", reason="without readme_renderer[md] twine does not look at a README in Markdown")
+    done = linted("twine", "check", "--strict", *map(str, dist.iterdir()))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_sdist_has_all_that_its_tests_need(dist: Path) -> None:
+    (file,) = dist.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        packed = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    wanted = [ROOT / name for name in ("action.yml", "Dockerfile", ".dockerignore", ".ci/run", "README.md", "LICENSE")]
+    for folder in ("tests", ".github"):
+        wanted += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+    assert {path.relative_to(ROOT).as_posix() for path in wanted} - packed == set()
+    assert not any("__pycache__" in name for name in packed)
+
+
+# The shape of the file
 
 
 def test_the_docstring_is_a_map_of_the_sections() -> None:

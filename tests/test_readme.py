@@ -8,11 +8,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from ecs_deploy import Exit
 from tests.conftest import Cli
+from tests.picture import COLUMNS, Screen, drawn
 from tests.readme import README, written
 from tests.simulator import Simulator
 from tests.test_replace_instances import workers
@@ -41,6 +43,15 @@ def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert "<!-- test command -->" in script
     assert 'bash -c "$command"' in script
+
+
+def test_every_link_within_the_repository_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT)
+    titles = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    places = {"#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    assert "#options" in links
+    assert [link for link in links if link not in places and not (ROOT / link).is_file()] == []
 
 
 def against_the_local_ecs(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -100,11 +111,102 @@ def test_the_policy_names_exactly_the_actions_that_are_called(sim: Simulator, cl
     assert passing["Action"] == "iam:PassRole"
 
 
+def service_with_logs(sim: Simulator) -> None:
+    logs = {"awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"}
+    app = {"name": "app", "image": "app:1", "memory": 64, "essential": True}
+    app |= {"logConfiguration": {"logDriver": "awslogs", "options": logs}}
+    sim.service("prod", "web", task_definition={"containerDefinitions": [app]})
+    sim.image("app:bad").crashes(after_s=1).logs(["no"])
+
+
+COMMANDS = {
+    "`-n`, a new image": "-c prod -n web -i app:2",
+    "`-n --force-new-deployment`": "-c prod -n web --force-new-deployment",
+    "`-n --dry-run`": "-c prod -n web -i app:2 --dry-run",
+    "`-d`": "-d web -i app:2",
+    "`-d --run-task`": "-c prod -d web -i app:2 --run-task",
+    "`-d --run-task --wait-for-success`": "-c prod -d web -i app:2 --run-task --wait-for-success",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_calls_the_actions_that_its_row_names(sim: Simulator, cli: Cli, command: str) -> None:
+    service_with_logs(sim)
+
+    assert cli(*COMMANDS[command].split()).code == Exit.OK
+
+    (row,) = [line for line in table("actions by command") if line.startswith(f"| {command} |")]
+    assert re.findall(r"`(\w+:\w+)`", row) == sorted(sim.actions_used())
+
+
+def table(name: str) -> list[str]:
+    """The lines between two markers."""
+    return TEXT.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- end of {name} -->")[0].splitlines()
+
+
+def test_every_field_of_the_json_document_is_in_its_table(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
+    service_with_logs(sim)
+    app = tmp_path / "app.json"
+    app.write_text('{"version": "v1", "cluster": "prod", "services": [{"name": "web", "containers": ["app"]}]}')
+    runs = [
+        "-c prod -n web -i app:2",
+        "-c prod -n web -i app:bad --fail-fast 1 --enable-rollback",
+        "-c prod -n other -i app:2",
+        "-c prod -d web -i app:3 --run-task --wait-for-success",
+        f"app -f {app} -t 4",
+    ]
+
+    documents = [json.loads(cli(*run.split(), "--output", "json").out) for run in runs]
+
+    parts = [part for document in documents for part in document.get("parts", [])]
+    fields = {field for document in [*documents, *parts] for field in document}
+    inner = {
+        field
+        for document in documents
+        for name in ("failed_tasks", "logs", "images")
+        for field in inside(document, name)
+    }
+    rows = table("json fields")
+    assert fields - {"name", "result"} == {
+        name for row in rows[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert inner | {"name", "result"} <= {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[2])}
+
+
+def inside(document: dict[str, list[dict[str, object]]], name: str) -> set[str]:
+    return {field for entry in document.get(name, []) for field in entry}
+
+
+def test_the_picture_shows_the_main_commands_run() -> None:
+    (place,) = re.findall(r"^!\[.*\]\((.*\.svg)\)$", TEXT, re.MULTILINE)
+    (command,) = re.findall(r" -- \.venv/bin/(ecs-deploy .*)", block("main command"))
+    shown = "".join(ElementTree.parse(ROOT / place).getroot().itertext()).replace("\n", "")
+
+    assert shown.startswith(f"$ {command}")
+    for line in block("main output").splitlines():
+        assert line in shown
+
+
+def test_the_picture_is_what_a_terminal_shows() -> None:
+    screen = Screen()
+
+    screen.show("one\r\n\x1b[2mtwo, long\r\x1b[Kthree\x1b[0m\r\n" + "x" * (COLUMNS + 1) + "\x1b[31m<")
+
+    assert ["".join(cell.text for cell in row) for row in screen.rows] == ["one", "three", "x" * COLUMNS, "x<"]
+    svg = drawn(screen.rows, "a & b")
+    assert [text.text for text in ElementTree.fromstring(svg).iter() if text.tag.endswith("text")] == [
+        "one", "three", "x" * COLUMNS, "x", "<",
+    ]  # fmt: skip
+    assert ">three</text>" in svg.partition('opacity="0.6"')[2][:20]
+
+
 def test_the_policy_for_instances_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli) -> None:
     group = workers(sim)
     replace = ("replace-instances", "--cluster", "prod", "--asg", "workers")
     sim.instances.new_version("workers")
+    group.warm_up(1)
     assert cli(*replace).code == Exit.OK
+    sim.instances.capacity_provider("workers", group)
     sim.instances.new_version("workers")
     group.launches = False
     assert cli(*replace, "-t", "20").code == Exit.TIMED_OUT

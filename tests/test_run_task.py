@@ -220,6 +220,7 @@ def test_a_dry_run_shows_the_request_and_runs_nothing(world: Simulator, cli: Cli
     assert json.loads(would_run.removeprefix("Would send RunTask: ")) == {
         "cluster": "prod",
         "launchType": "FARGATE",
+        "count": 1,
         "overrides": {"containerOverrides": [{"name": "job", "command": ["***", "***", "***"]}]},
         "taskDefinition": "job:<new revision>",
     }

@@ -684,6 +684,17 @@ def test_reads_after_an_update_can_be_stale(sim: Simulator, ecs: Client) -> None
     assert rollouts(ecs)[0][0] == old
 
 
+def test_an_answer_can_miss_what_is_there(sim: Simulator, ecs: Client) -> None:
+    sim.service("prod", "web")
+    [arn] = ecs.list_tasks(cluster="prod")["taskArns"]
+    sim.on_call = lambda index, operation, params: Fault.MISSING
+
+    assert ecs.describe_tasks(cluster="prod", tasks=[arn])["failures"] == [{"arn": arn, "reason": "MISSING"}]
+    assert ecs.describe_services(cluster="prod", services=["web"])["failures"][0]["reason"] == "MISSING"
+    sim.on_call = None
+    assert ecs.describe_tasks(cluster="prod", tasks=[arn])["failures"] == []
+
+
 def test_throttles_let_a_burst_through_and_refill_in_the_worlds_time(sim: Simulator, ecs: Client) -> None:
     sim.throttles = True
     for _ in range(20):

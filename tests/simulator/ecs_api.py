@@ -64,6 +64,12 @@ class EcsApi:
         arns = [self.world.cluster_arn(name) for name in self.world.clusters]
         return self._page("ListClusters", "clusterArns", arns, params)
 
+    def describe_capacity_providers(self, params: Json) -> Json:
+        known = self.world.instances.providers
+        names = params.get("capacityProviders") or list(known)
+        missing = [{"arn": name, "reason": "MISSING"} for name in names if name not in known]
+        return {"capacityProviders": [known[name] for name in names if name in known], "failures": missing}
+
     # --- Services
 
     def describe_services(self, params: Json) -> Json:
@@ -74,6 +80,8 @@ class EcsApi:
         if len(references) > 10:
             raise invalid("Too many services. You can describe up to 10 services in a single operation.")
         found = {reference: self.world.find_service(cluster, reference) for reference in references}
+        if self.world.answers_missing:
+            found[references[0]] = None
         with_tags = "TAGS" in params.get("include", [])
         return {
             "services": [self._read_service(service, with_tags) for service in found.values() if service],
@@ -235,9 +243,9 @@ class EcsApi:
         if len(params["tasks"]) > 100:
             raise invalid("Too many tasks. You can describe up to 100 tasks in a single operation.")
         answer: dict[str, list[Json]] = {"tasks": [], "failures": []}
-        for reference in params["tasks"]:
+        for index, reference in enumerate(params["tasks"]):
             task = self._visible_task(cluster, reference)
-            if task is None:
+            if task is None or (self.world.answers_missing and index == 0):
                 arn = self.world.task_arn(cluster, _last_part(reference))
                 answer["failures"].append({"arn": arn, "reason": "MISSING"})
             else:

@@ -32,6 +32,7 @@ class Fault(Enum):
     DROP_AFTER = "connection closed after the call was carried out"
     EXPIRED = "ExpiredTokenException"
     STALE = "DescribeServices as it was before the last UpdateService"
+    MISSING = "DescribeServices or DescribeTasks that does not know the first of what it was asked for"
 
 
 @dataclass

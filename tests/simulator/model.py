@@ -13,7 +13,8 @@ from tests.simulator.checks import answer_faults, request_faults
 from tests.simulator.definitions import Definition, DefinitionStore
 from tests.simulator.ecs_api import EcsApi
 from tests.simulator.errors import AwsError, Call, Dropped, Fault, Json, invalid
-from tests.simulator.instances import AutoScalingApi, Ec2Api, Instances
+from tests.simulator.groups import AutoScalingApi
+from tests.simulator.instances import Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
 from tests.simulator.other_apis import LogsApi, StsApi, iso_time
 from tests.simulator.registries import EcrApi, Registries, SecretsManagerApi, SsmApi
@@ -66,7 +67,9 @@ class World:
         self.tasks: dict[str, Task] = {}
         self.behaviours: dict[str, Behaviour] = {}
         self.definitions = DefinitionStore(self.arn_prefix)
-        self.answers_stale = False
+        self.answers_stale = self.answers_missing = False
+        self.leaves_out: list[str] = []
+        """Operations whose next answer describes one thing less than it was asked for, and says that it is MISSING."""
         self._denied: set[str] = set()
         self._run_task_failures: list[str] = []
         self._expiries: dict[str, float] = {}
@@ -246,7 +249,7 @@ class World:
         if outcome in FAULT_ANSWERS:
             raise _fault_error(outcome)
         self._refuse(call)
-        self.answers_stale = outcome is Fault.STALE
+        self.answers_stale, self.answers_missing = outcome is Fault.STALE, outcome is Fault.MISSING
         answer = self._carry_out(call)
         if outcome is Fault.DROP_AFTER:
             raise Dropped
@@ -283,6 +286,8 @@ class World:
         if method is None:
             raise AwsError("UnknownOperationException", f"The simulator does not know {call.service}:{call.operation}.")
         answer: Json = method(call.params)
+        if call.operation in self.leaves_out and _leave_one_out(answer):
+            self.leaves_out.remove(call.operation)
         faults = answer_faults(call.service, call.operation, answer, self.future_members)
         if faults:
             self.violations += [f"{call.operation}: {fault}" for fault in faults]
@@ -376,6 +381,7 @@ class World:
             "runningTasksCount": sum(task.runs for task in tasks),
             "pendingTasksCount": sum(not task.runs for task in tasks),
             "activeServicesCount": sum(found.status == "ACTIVE" for found in self.services_of(name)),
+            "capacityProviders": self.instances.providers_of(name),
         }
 
     def services_of(self, cluster: str) -> list[Service]:
@@ -418,6 +424,24 @@ class World:
 def _fault_error(fault: Fault) -> AwsError:
     message, http_status = FAULT_ANSWERS[fault]
     return AwsError(fault.value, message, http_status)
+
+
+_DESCRIBED = {
+    "tasks": "taskArn",
+    "services": "serviceArn",
+    "containerInstances": "containerInstanceArn",
+    "capacityProviders": "capacityProviderArn",
+}
+
+
+def _leave_one_out(answer: Json) -> bool:
+    """Move what is described first to the failures; False if nothing is."""
+    for member, arn in _DESCRIBED.items():
+        if answer.get(member):
+            answer["failures"] = [*answer["failures"], {"arn": answer[member][0][arn], "reason": "MISSING"}]
+            answer[member] = answer[member][1:]
+            return True
+    return False
 
 
 def _snake_case(operation: str) -> str:

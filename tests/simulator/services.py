@@ -117,6 +117,8 @@ class Service:
         self.deployments: list[Deployment] = []
         self.releases: list[Release] = []
         self.last_completed: Deployment | None = None
+        self.completions: list[tuple[float, Deployment]] = []
+        """When which deployment completed, or a rollback to it."""
         self._reconcile_is_due = False
         self._steady_is_announced = True
         self._begin_settled(definition)
@@ -222,6 +224,7 @@ class Service:
         primary.is_rollback = False
         primary.recovers()
         self.last_completed, self._steady_is_announced = primary, False
+        self.completions.append((self.world.now_s, primary))
         self.add_event(f"(deployment {primary.id}) deployment completed.")
         self.release.completes()
 

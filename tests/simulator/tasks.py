@@ -76,6 +76,7 @@ class Task:
         self.stopping_s: float | None = None
         self.stopped_s: float | None = None
         self.drain_s = 0.0
+        self.healthy_s: float | None = None
         self.health = "UNKNOWN"
         self.settled = False
         self.stop_code = ""
@@ -177,7 +178,7 @@ class Task:
             return
         self.settled = True
         if self.definition.health_checks:
-            self.health = "HEALTHY"
+            self.health, self.healthy_s = "HEALTHY", self.timeline.now_s
         if self.owner:
             self.owner.task_settled(self)
 

@@ -22,6 +22,11 @@ class Timeline:
     def after(self, delay_s: float, act: Callable[[], object]) -> None:
         self.at(self.now_s + delay_s, act)
 
+    @property
+    def next_s(self) -> float:
+        """When the next act is due; infinite where there is none."""
+        return self._due[0][0] if self._due else float("inf")
+
     def advance(self, seconds: float) -> None:
         self.advance_to(self.now_s + seconds)
 
