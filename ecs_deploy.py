@@ -111,6 +111,16 @@ def shell_word(value: Any) -> str:
 # --- Records ------------------------------------------------------------------------------ pure: no I/O
 
 
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """The default of a field that holds something mutable, made anew for each record."""
+    return _Fresh(default_factory)
+
+
+class _Fresh:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
 class _Fields:
     """A class whose annotated names are its fields: given by position or by name, or left at their default.
 
@@ -128,19 +138,7 @@ class _Fields:
             raise TypeError(f"{type(self).__name__} takes each of {', '.join(self._names)} once")
         for name in self._names:
             value = given[name] if name in given else getattr(type(self), name)
-            object.__setattr__(self, name, value.make() if isinstance(value, _Fresh) else value)
-
-
-class _Fresh:
-    """A default that is made anew for each record."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-def field(*, default_factory: Callable[[], Any]) -> Any:
-    """The default of a field that holds something mutable."""
-    return _Fresh(default_factory)
+            vars(self)[name] = value.make() if isinstance(value, _Fresh) else value
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -754,11 +752,7 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     Raises `DeployError` 14 where a container that is named, or an image that is given, is not in the
     definition, and 13 where a tag cannot be put on an image.
     """
-    known = [str(container.get("name")) for container in containers_of(definition)]
-    named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    named += [edit.container for edit in edits.logs]
-    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
-    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
+    require_containers([str(container.get("name")) for container in containers_of(definition)], _named_in(edits))
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
@@ -769,13 +763,22 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     return {name: value for name, value in new.items() if name != "tags" or value}
 
 
+def _named_in(edits: Edits) -> Iterator[str]:
+    """The names of the containers that are to change."""
+    yield from edits.tag_containers
+    yield from (name for name, _ in edits.images)
+    yield from (variable.container for variable in edits.variables)
+    yield from (log.container for log in edits.logs)
+    of_containers = (edit.steps for edit in edits.members if edit.steps[0] == "containerDefinitions")
+    yield from (rest[0][1] for _, *rest in of_containers if rest)
+
+
 def _require_agreement(container: JSON, edits: Edits) -> None:
     """Raises `UsageError` if two edits give the container different images."""
     image = dict(edits.images).get(str(container.get("name")))
     if image is None:
         return
-    covered = edits.tag and (not edits.tag_containers or container.get("name") in edits.tag_containers)
-    other_tag = covered and ImageReference.parse(image).tag != edits.tag
+    other_tag = _is_retagged(container, edits) and ImageReference.parse(image).tag != edits.tag
     other_image = edits.image and _same_repository(container, edits.image) and image != str(edits.image)
     if other_tag or other_image:
         option = f"--tag-only {edits.tag}" if other_tag else f"--image {edits.image}"
@@ -813,35 +816,34 @@ def _same_repository(container: JSON, image: ImageReference) -> bool:
 
 def _edited(container: JSON, edits: Edits) -> JSON:
     name = container.get("name")
-    result = dict(container)
-    if edits.tag and (not edits.tag_containers or name in edits.tag_containers):
+    result, images = dict(container), dict(edits.images)
+    if _is_retagged(container, edits):
         result["image"] = str(ImageReference.parse(str(container.get("image"))).with_tag(edits.tag))
     if edits.image and _same_repository(container, edits.image):
         result["image"] = str(edits.image)
-    for container_name, image in edits.images:
-        if container_name == name:
-            result["image"] = image
+    if name in images:
+        result["image"] = images[name]
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
     return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
+def _is_retagged(container: JSON, edits: Edits) -> bool:
+    return bool(edits.tag) and (not edits.tag_containers or container.get("name") in edits.tag_containers)
+
+
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
-    """The container with the variable set or unset; ECS allows a name in only one of the two lists."""
+    """The container with the variable set or unset, in its place; ECS allows a name in only one of the two lists."""
     target, other = ("secrets", "environment") if edit.secret else ("environment", "secrets")
-    entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+    names = [entry.get("name") for entry in container.get(target) or []]
     result = dict(container)
-    if other in container:
-        result[other] = [old for old in container[other] if old.get("name") != edit.name]
-    entries = list(container.get(target) or [])
-    kept = [old for old in entries if old.get("name") != edit.name]
-    if edit.value and len(kept) == len(entries) - 1:
-        result[target] = [entry if old.get("name") == edit.name else old for old in entries]
-    elif edit.value:
-        result[target] = [*kept, entry]
-    elif target in container:
-        result[target] = kept
+    for member in {target, other} & container.keys():
+        result[member] = [entry for entry in container[member] or [] if entry.get("name") != edit.name]
+    if edit.value:
+        place = names.index(edit.name) if names.count(edit.name) == 1 else len(names)
+        entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+        result.setdefault(target, []).insert(place, entry)
     return result
 
 
@@ -866,51 +868,45 @@ def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
 
 def changes(old: JSON, new: JSON) -> list[str]:
     """One line per difference, in the definition's order: images by value, all else by name only."""
-    lines = _container_changes(old, new)
-    for name in sorted({*old, *new} - {"containerDefinitions"}):
-        if old.get(name) != new.get(name):
-            lines.append(f"{_sign(old, new, name)} {name}")
-    return lines
+    before, after = _by_name(containers_of(old)), _by_name(containers_of(new))
+    lines: list[str] = []
+    for sign, name in _differences(before, after, [*(n for n in before if n not in after), *after]):
+        if sign == "~":
+            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], after[name])]
+        else:
+            lines.append(f"- container {name}" if sign == "-" else f"+ container {name}: {after[name].get('image')}")
+    others = sorted({*old, *new} - {"containerDefinitions"})
+    return lines + [f"{sign} {name}" for sign, name in _differences(old, new, others)]
 
 
 def image_changes(old: JSON, new: JSON) -> list[JSON]:
     """Container, old and new image, of every container whose image changes."""
-    before = {c.get("name"): c.get("image") for c in containers_of(old)}
-    after = {str(c.get("name")): c.get("image") for c in containers_of(new)}
-    changed = [name for name in after if before.get(name) != after[name]]
+    before, after = ({name: c.get("image") for name, c in _by_name(containers_of(d)).items()} for d in (old, new))
+    changed = [name for _, name in _differences(before, after, after)]
     return [{"container": name, "old": before.get(name) or "", "new": after[name]} for name in changed]
 
 
-def _container_changes(old: JSON, new: JSON) -> list[str]:
-    before = {c.get("name"): c for c in containers_of(old)}
-    after = {c.get("name"): c for c in containers_of(new)}
-    lines = [f"- container {name}" for name in before if name not in after]
-    for name, container in after.items():
-        if name not in before:
-            lines.append(f"+ container {name}: {container.get('image')}")
-        else:
-            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], container)]
-    return lines
-
-
 def _member_changes(old: JSON, new: JSON) -> Iterator[str]:
-    for member in [*old, *(name for name in new if name not in old)]:
-        if old.get(member) == new.get(member):
-            continue
+    for sign, member in _differences(old, new):
         if member == "image":
             yield f"~ image {old.get(member)} -> {new.get(member)}"
         elif member in ("environment", "secrets"):
-            before = {e.get("name"): e for e in old.get(member) or []}
-            after = {e.get("name"): e for e in new.get(member) or []}
-            for name in [*before, *(name for name in after if name not in before)]:
-                if before.get(name) != after.get(name):
-                    yield f"{_sign(before, after, name)} {member} {name}"
+            before, after = _by_name(old.get(member)), _by_name(new.get(member))
+            for entry_sign, name in _differences(before, after):
+                yield f"{entry_sign} {member} {name}"
         else:
-            yield f"{_sign(old, new, member)} {member}"
+            yield f"{sign} {member}"
 
 
-def _sign(old: Mapping[Any, Any], new: Mapping[Any, Any], name: Any) -> str:
-    return "+" if name not in old else "-" if name not in new else "~"
+def _by_name(entries: Iterable[JSON] | None) -> JSON:
+    return {str(entry.get("name")): entry for entry in entries or []}
+
+
+def _differences(old: JSON, new: JSON, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+    """The names (or all) whose values differ, each behind its sign: + for new, - for gone, ~ for changed."""
+    for name in dict.fromkeys([*old, *new]) if names is None else names:
+        if old.get(name) != new.get(name):
+            yield "+" if name not in old else "-" if name not in new else "~", name
 
 
 def has_health_check(definition: JSON) -> bool:
@@ -1314,142 +1310,96 @@ def number(described: JSON, member: str) -> int:
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
     """The counts of our deployment in a DescribeServices answer."""
-    deployments = service.get("deployments") or []
     ours = find_deployment(service, deployment_id) or {}
+    others = [d for d in service.get("deployments") or [] if d.get("id") != deployment_id]
     return Counts(
         running=number(ours, "runningCount"),
         pending=number(ours, "pendingCount"),
         desired=number(ours, "desiredCount"),
         failed=number(ours, "failedTasks"),
-        old_running=sum(number(d, "runningCount") for d in deployments if d.get("id") != deployment_id),
+        old_running=sum(number(d, "runningCount") for d in others),
     )
 
 
-class View(Record):
-    """A DescribeServices answer as it bears on one roll-out; the rules of `rollout_verdict` ask it."""
-
-    service: JSON
-    target: Target
-    young: bool  # the update was seconds ago, so what is not shown may still come
-
-    @property
-    def ours(self) -> JSON:
-        """The deployment that is judged, or {}."""
-        return find_deployment(self.service, self.target.deployment_id) or {}
-
-    @property
-    def primary(self) -> JSON:
-        """The PRIMARY deployment, or {}."""
-        return primary_of(self.service)
-
-    @property
-    def outdated(self) -> bool:
-        """True if the answer is from before our update, or may be."""
-        changed = changed_s(self.service)
-        if changed < self.target.after_s or (changed == self.target.after_s > 0 and not self.ours):
-            return True
-        if self.target.left_id and self.primary.get("id") == self.target.left_id:
-            return True
-        proof = self.told_failed or stamp_s(self.primary) > self.target.after_s > 0
-        return not self.ours and not proof and self.young
-
-    @property
-    def told_failed(self) -> bool:
-        """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
-        told = f"(deployment {self.target.deployment_id}) deployment failed"
-        return any(told in str(event.get("message")) for event in self.service.get("events") or [])
-
-    @property
-    def displaced(self) -> bool:
-        """True if another deployment is PRIMARY."""
-        return self.ours.get("status") != "PRIMARY"
-
-    @property
-    def by_ecs(self) -> bool:
-        """True if ECS itself made the previous definition PRIMARY again (of a forced redeploy: the same one)."""
-        definition = self.primary.get("taskDefinition") or ""
-        back_to = self.target.previous_definition or (self.target.definition if self.told_failed else "")
-        return "rolling back" in self.said.lower() or (definition == back_to != "")
-
-    @property
-    def said(self) -> str:
-        """What ECS says of the PRIMARY deployment."""
-        return str(self.primary.get("rolloutStateReason") or "")
-
-    @property
-    def done(self) -> bool:
-        """True if our deployment is complete."""
-        deployments = self.service.get("deployments") or []
-        settled = number(self.ours, "runningCount") == number(self.ours, "desiredCount")
-        if self.ours.get("rolloutState") is None or self.target.steady:
-            complete = self.ours.get("rolloutState") in (None, "COMPLETED")
-            asked = self.target.desired in (None, number(self.ours, "desiredCount"))
-            return complete and settled and asked and len(deployments) == 1
-        return bool(self.ours["rolloutState"] == "COMPLETED")
-
-    def went_back(self) -> Verdict:
-        """ECS's own rollback, done or not; the reason is ECS's where it gave one."""
-        definition = short_name(str(self.primary.get("taskDefinition")))
-        if self.ours.get("rolloutState") == "FAILED":
-            why = f"{undotted(self.failure)}; ECS is rolling back to {definition}"
-        elif "rolling back" in self.said.lower():
-            why = f"{theirs(self.said.rstrip('.'))} ({definition})"
-        else:
-            made = f"{self.primary.get('id')} made the previous task definition PRIMARY again"
-            why = f"{'ECS said that the deployment failed' if self.told_failed else made} ({definition})"
-        back = self.primary.get("rolloutState") == "COMPLETED" or (
-            self.displaced and not self.primary.get("rolloutState")
-        )
-        return Verdict(RolloutState.ROLLED_BACK if back else RolloutState.ROLLING_BACK, why)
-
-    @property
-    def failure(self) -> str:
-        """Why ECS says that our deployment failed."""
-        said = str(self.ours.get("rolloutStateReason") or "")
-        return theirs(said) if said else "ECS marked the deployment as FAILED"
-
-    def superseded(self) -> Verdict:
-        """Somebody else's deployment is PRIMARY."""
-        named = f"{self.primary.get('id')} ({short_name(str(self.primary.get('taskDefinition') or ''))})"
-        by = named if self.primary.get("id") else "another deployment"
-        return Verdict(RolloutState.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
-
-
-_ROLLOUT_RULES: tuple[tuple[Callable[[View], object], Callable[[View], Verdict]], ...] = (  # the first that holds
-    (lambda v: not v.service and v.young, lambda v: Verdict(RolloutState.WAITING, "not visible")),
-    (lambda v: not v.service, lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (lambda v: v.service.get("status") == "INACTIVE", lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (
-        lambda v: v.service.get("status") == "DRAINING",
-        lambda v: Verdict(RolloutState.GONE, "the service is being deleted (DRAINING)"),
-    ),
-    (lambda v: v.outdated, lambda v: Verdict(RolloutState.WAITING, "not visible yet")),
-    (lambda v: v.ours.get("rolloutState") == "FAILED" and v.primary and v.displaced, View.went_back),
-    (lambda v: v.ours.get("rolloutState") == "FAILED", lambda v: Verdict(RolloutState.FAILED, v.failure)),
-    (lambda v: v.displaced and v.by_ecs, View.went_back),
-    (lambda v: v.displaced, View.superseded),
-    (lambda v: v.done, lambda v: Verdict(RolloutState.COMPLETED, theirs(v.said))),
-    (lambda v: True, lambda v: Verdict(RolloutState.WAITING, theirs(v.said))),
-)
-
-
 def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
-    """What a DescribeServices answer means for our deployment.
+    """What a DescribeServices answer means for our deployment: the first row that holds.
 
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
-    view = View(service or {}, target, since_update_s < UNSEEN_GRACE_S)
-    return next(verdict(view) for holds, verdict in _ROLLOUT_RULES if holds(view))
+    service, young = service or {}, since_update_s < UNSEEN_GRACE_S
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    status, said = service.get("status"), theirs(primary.get("rolloutStateReason") or "")
+    displaced = ours.get("status") != "PRIMARY"
+    back = _back_by_ecs(service, target) if displaced else ""
+    is_back = (primary.get("rolloutState") or "COMPLETED") == "COMPLETED"
+    runs = short_name(str(primary.get("taskDefinition")))
+    other = f"{primary.get('id')} ({runs})" if primary else "another deployment"
+    rows: tuple[tuple[object, RolloutState, str], ...] = (
+        (not service and young, RolloutState.WAITING, "not visible"),
+        (not service or status == "INACTIVE", RolloutState.GONE, "the service was deleted"),
+        (status == "DRAINING", RolloutState.GONE, "the service is being deleted (DRAINING)"),
+        (is_outdated(service, target, young=young), RolloutState.WAITING, "not visible yet"),
+        (back, RolloutState.ROLLED_BACK if is_back else RolloutState.ROLLING_BACK, back),
+        (ours.get("rolloutState") == "FAILED", RolloutState.FAILED, _failure(ours)),
+        (displaced, RolloutState.SUPERSEDED, f"{other} is the service's PRIMARY deployment now"),
+        (_is_done(service, ours, target), RolloutState.COMPLETED, said),
+        (True, RolloutState.WAITING, said),
+    )
+    return next(Verdict(state, reason) for holds, state, reason in rows if holds)
 
 
-_SERVICE_DEPLOYMENT_STATES = {
-    "SUCCESSFUL": RolloutState.COMPLETED,
-    "STOPPED": RolloutState.FAILED,
-    "ROLLBACK_REQUESTED": RolloutState.ROLLING_BACK,
-    "ROLLBACK_IN_PROGRESS": RolloutState.ROLLING_BACK,
-    "ROLLBACK_SUCCESSFUL": RolloutState.ROLLED_BACK,
-    "ROLLBACK_FAILED": RolloutState.ROLLBACK_FAILED,
+def is_outdated(service: JSON, target: Target, *, young: bool) -> bool:
+    """True if the answer is from before our update, or may be; if that is `young`, what is not shown may still come."""
+    changed, primary = changed_s(service), primary_of(service)
+    shown = find_deployment(service, target.deployment_id) is not None
+    before = changed < target.after_s or (changed == target.after_s > 0 and not shown)
+    proof = _told_failed(service, target) or stamp_s(primary) > target.after_s > 0
+    left = bool(target.left_id) and primary.get("id") == target.left_id
+    return before or left or (young and not shown and not proof)
+
+
+def _told_failed(service: JSON, target: Target) -> bool:
+    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
+    told = f"(deployment {target.deployment_id}) deployment failed"
+    return any(told in str(event.get("message")) for event in service.get("events") or [])
+
+
+def _back_by_ecs(service: JSON, target: Target) -> str:
+    """How it shows that ECS itself goes back to the previous definition (of a forced redeploy: the same); or ""."""
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    definition, said = str(primary.get("taskDefinition") or ""), str(primary.get("rolloutStateReason") or "")
+    told = _told_failed(service, target)
+    if primary and ours.get("rolloutState") == "FAILED":
+        return f"{undotted(_failure(ours))}; ECS is rolling back to {short_name(definition)}"
+    if "rolling back" in said.lower():
+        return f"{theirs(said.rstrip('.'))} ({short_name(definition)})"
+    if definition != (target.previous_definition or (target.definition if told else "")) or not definition:
+        return ""
+    made = f"{primary.get('id')} made the previous task definition PRIMARY again"
+    return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
+
+
+def _failure(ours: JSON) -> str:
+    said = ours.get("rolloutStateReason")
+    return theirs(said) if said else "ECS marked the deployment as FAILED"
+
+
+def _is_done(service: JSON, ours: JSON, target: Target) -> bool:
+    state, desired = ours.get("rolloutState"), number(ours, "desiredCount")
+    if state is not None and not target.steady:
+        return bool(state == "COMPLETED")
+    settled = number(ours, "runningCount") == desired and target.desired in (None, desired)
+    return state in (None, "COMPLETED") and settled and len(service.get("deployments") or []) == 1
+
+
+_STRATEGY_STATES = {  # of a service deployment; and where its rollback is what was asked for
+    "SUCCESSFUL": (RolloutState.COMPLETED, RolloutState.COMPLETED),
+    "STOPPED": (RolloutState.FAILED, RolloutState.FAILED),
+    "ROLLBACK_REQUESTED": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_IN_PROGRESS": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_SUCCESSFUL": (RolloutState.ROLLED_BACK, RolloutState.COMPLETED),
+    "ROLLBACK_FAILED": (RolloutState.ROLLBACK_FAILED, RolloutState.ROLLBACK_FAILED),
 }
 
 
@@ -1461,11 +1411,8 @@ def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> 
     """
     status = str(service_deployment.get("status"))
     rollback = service_deployment.get("rollback") or {}
-    said = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
-    state = _SERVICE_DEPLOYMENT_STATES.get(status, RolloutState.WAITING)
-    if wanted_back:
-        asked_for = {RolloutState.ROLLING_BACK: RolloutState.WAITING, RolloutState.ROLLED_BACK: RolloutState.COMPLETED}
-        state = asked_for.get(state, state)
+    said = rollback.get("reason") or service_deployment.get("statusReason")
+    state = _STRATEGY_STATES.get(status, (RolloutState.WAITING, RolloutState.WAITING))[wanted_back]
     return Verdict(state, theirs(said) if said else f"the service deployment is {status}")
 
 
@@ -1502,28 +1449,28 @@ def task_verdict(task: JSON, definition: JSON, watch_container: str = "") -> Tas
     """
     essential = {c.get("name") for c in containers_of(definition) if c.get("essential", True)}
     deciding = {watch_container} if watch_container else essential
-    containers = [c for c in task.get("containers") or [] if c.get("name") in deciding]
-    bad = [c for c in containers if c.get("exitCode") != 0]
-    missing = deciding - {c.get("name") for c in containers}
-    if not bad and not missing:
-        ok = task.get("stopCode") not in _STOPPED_FROM_OUTSIDE
-        return TaskVerdict(ok, 0 if ok else None, "" if ok else stop_reason(task))
-    codes = [c["exitCode"] for c in bad if c.get("exitCode") is not None]
-    return TaskVerdict(False, codes[0] if codes else None, stop_reason(task))
+    codes = {c.get("name"): c.get("exitCode") for c in task.get("containers") or [] if c.get("name") in deciding}
+    all_zero = deciding <= {name for name, code in codes.items() if code == 0}
+    if all_zero and task.get("stopCode") not in _STOPPED_FROM_OUTSIDE:
+        return TaskVerdict(True, 0, "")
+    return TaskVerdict(False, next((code for code in codes.values() if code), None), stop_reason(task))
 
 
 def stop_reason(task: JSON) -> str:
     """Why a task stopped, in one line without ids: stop code, reason, and each container that did not end well."""
-    said = str(task.get("stoppedReason") or "")
-    code = str(task.get("stopCode") or "")
-    parts = [f"{code}: {said}" if code and code not in said and said else said or code or "stopped without a reason"]
-    for container in task.get("containers") or []:
-        exit_code, why = container.get("exitCode"), str(container.get("reason") or "")
-        ended = f"exit code {exit_code}" if exit_code is not None else "never started" if not why else ""
-        why = "" if why in said else why
-        if ended or why:
-            parts.append(f"container {container.get('name')}: " + ", ".join(part for part in (ended, why) if part))
+    code, said = str(task.get("stopCode") or ""), str(task.get("stoppedReason") or "")
+    why = ": ".join(part for part in (code if code not in said else "", said) if part)
+    endings = [_ending(container, said) for container in task.get("containers") or []]
+    parts = [why or "stopped without a reason", *(ending for ending in endings if ending)]
     return theirs(re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts)))
+
+
+def _ending(container: JSON, said: str) -> str:
+    """How a container ended, beyond what was said of its task."""
+    code, why = container.get("exitCode"), str(container.get("reason") or "")
+    ended = f"exit code {code}" if code is not None else "" if why else "never started"
+    parts = ", ".join(part for part in (ended, why if why not in said else "") if part)
+    return f"container {container.get('name')}: {parts}" if parts else ""
 
 
 def stop_words(task: JSON) -> str:
@@ -1781,33 +1728,23 @@ def _whole_words(secret: str) -> str:
 
 
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header", re.IGNORECASE)
-_HIDDEN = (
-    "command",
-    "entryPoint",
-    "dockerLabels",
-    "driverOpts",
-    "options",
-    "Names",
-)  # hold anything: only where a log is, is shown
+_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options", "Names")  # may hold anything
 
 
 def secret_values(definition: JSON) -> set[str]:
-    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up.
+    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up."""
+    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
+    return {str(value) for container in containers for value in _secrets_of(container)}
 
-    They are every container's environment and secrets, what is long enough to be a secret in its command, entry
-    point and labels, and its log options but for those that say where the log is.
-    """
-    found: set[str] = set()
-    for container in [*containers_of(definition), *(definition.get("containerOverrides") or [])]:
-        entries = [e for m in ("environment", "secrets") for e in container.get(m) or []]
-        found |= {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
-        logs = container.get("logConfiguration") or {}
-        found |= {str(v) for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-")}
-        found |= {str(option.get("valueFrom", "")) for option in logs.get("secretOptions") or []}
-        words = [*(container.get("command") or []), *(container.get("entryPoint") or [])]
-        words += (container.get("dockerLabels") or {}).values()
-        found |= {str(word) for word in words if len(str(word)) > 8}
-    return found
+
+def _secrets_of(container: JSON) -> Iterator[Any]:
+    """Variables and secrets, log options but for those that say where the log is, and words long enough for one."""
+    logs = container.get("logConfiguration") or {}
+    named = (container.get("environment"), container.get("secrets"), logs.get("secretOptions"))
+    yield from (entry.get("value", entry.get("valueFrom", "")) for entries in named for entry in entries or [])
+    yield from (v for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-"))
+    words = (container.get("command"), container.get("entryPoint"), (container.get("dockerLabels") or {}).values())
+    yield from (word for part in words for word in part or [] if len(str(word)) > 8)
 
 
 def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
@@ -1833,15 +1770,20 @@ def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
 
 def masked(value: Any, name: str = "") -> Any:
     """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
-    if isinstance(value, dict) and name in _HIDDEN:
-        return {n: v if n.startswith("awslogs-") else "***" for n, v in value.items()}
     if isinstance(value, dict):
-        hidden = {m for m in ("value", "valueFrom") if "name" in value} | {n for n in value if _SECRET_NAME.search(n)}
-        hidden -= {"secrets", "secretOptions"}
-        return {n: "***" if n in hidden and not isinstance(v, list) else masked(v, n) for n, v in value.items()}
+        return {member: "***" if _is_hidden(value, member, name) else masked(value[member], member) for member in value}
     if isinstance(value, list):
         return ["***" if name in _HIDDEN and isinstance(item, str) else masked(item) for item in value]
     return value
+
+
+def _is_hidden(table: JSON, member: str, name: str) -> bool:
+    """True if the member of the table, which is called `name`, may hold a secret."""
+    if name in _HIDDEN:
+        return not member.startswith("awslogs-")
+    if member in ("secrets", "secretOptions") or isinstance(table[member], list):
+        return False
+    return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
 class Reporter:
@@ -1880,17 +1822,20 @@ class Reporter:
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
-            self._draw([self.mask.text(f"[{elapsed_s:4.0f} s] {row}") for row in rows.values()])
+            self._draw([self.mask.text(line) for line in lines.values()])
             return
         for key, row in rows.items():
             if self._last_progress.get(key) != row:
                 self._last_progress[key] = row
-                self.note(f"[{elapsed_s:4.0f} s] {row}")
+                self.note(lines[key])
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
-        columns, lines = _terminal_size()
+        import shutil
+
+        columns, lines = shutil.get_terminal_size()
         shown = list(rows[: max(1, lines - 2)])
         if len(shown) < len(rows):
             shown[-1] = f"… and {len(rows) - len(shown) + 1} more"
@@ -1928,21 +1873,12 @@ class Reporter:
 
     def _write(self, stream: TextIO, text: str) -> None:
         """A closed pipe or a narrow encoding must never end a deployment."""
-        try:
-            stream.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                stream.write(text.encode("ascii", "backslashreplace").decode())
             stream.flush()
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode())
-            stream.flush()
-        except (OSError, ValueError):
-            pass
-
-
-def _terminal_size() -> tuple[int, int]:
-    import shutil
-
-    size = shutil.get_terminal_size()
-    return size.columns, size.lines
 
 
 # --- Clock ------------------------------------- the only place that reads time, or decides how long to wait for it
@@ -1956,20 +1892,15 @@ if TYPE_CHECKING:
         def now(self) -> float:
             """Seconds since some fixed moment."""
 
-        def sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float, /) -> None:
             """Let that many seconds pass."""
 
 
 class SystemClock:
     """Real time."""
 
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
 
 
 class Interrupts:
@@ -2064,17 +1995,6 @@ class Patience(Record):
 # --- Ledger -------------------------------------------------------- may not call AWS, only what was entered may
 
 
-class Unsettled(Record):
-    """Something on AWS that this run began and whose end it has not seen.
-
-    `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back, says
-    so, and is true if it could. Both are given what ended the run.
-    """
-
-    says: Callable[[BaseException], str]
-    undo: Callable[[BaseException], bool] | None = None
-
-
 class Begun:
     """The ledger: what this run leaves behind if it ends now.
 
@@ -2083,13 +2003,17 @@ class Begun:
     """
 
     def __init__(self) -> None:
-        self._unsettled: dict[str, Unsettled] = {}
+        self._unsettled: dict[str, tuple[Callable[[BaseException], str], Callable[[BaseException], bool] | None]] = {}
 
     def enter(
         self, key: str, says: Callable[[BaseException], str], undo: Callable[[BaseException], bool] | None = None
     ) -> None:
-        """Something is about to be sent; under a key that is there already, it takes that one's place."""
-        self._unsettled[key] = Unsettled(says, undo)
+        """Something is about to be sent; under a key that is there already, it takes that one's place.
+
+        `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back,
+        says so, and is true if it could. Both are given what ended the run.
+        """
+        self._unsettled[key] = (says, undo)
 
     def settle(self, key: str) -> None:
         """Its end was seen, or it was never sent."""
@@ -2102,11 +2026,11 @@ class Begun:
         """
         left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
-        if signalled and (said := [text for each in left.values() if (text := each.says(cause))]):
+        if signalled and (said := [text for says, _ in left.values() if (text := says(cause))]):
             report.note("\n".join(said))
-        for key, each in left.items():
-            undone = bool(each.undo and each.undo(cause))
-            if not undone and not signalled and (text := each.says(cause)):
+        for key, (says, undo) in left.items():
+            undone = undo is not None and undo(cause)
+            if not undone and not signalled and (text := says(cause)):
                 report.note(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 
@@ -2157,42 +2081,12 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
 }
 
 
-class Budget:
-    """ECS's own throttle for registering and deregistering, kept on this side, so that it is hardly ever hit.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
-    """
-
-    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
-        self._clock, self._burst, self._per_second = clock, burst, per_second
-        self._left, self._at_s = float(burst), clock.now()
-
-    def wait_s(self) -> float:
-        """Take one call out of it; the seconds until that may be sent."""
-        now_s = self._clock.now()
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second) - 1
-        self._at_s = now_s
-        return max(0.0, -self._left / self._per_second)
-
-
-class Repeat(Value):
-    """How an operation may be repeated: `lost`, also if its answer was; a throttle is sat out for `throttled_s`."""
-
-    lost: bool = True
-    throttled_s: float = 0.0
-    budgeted: bool = False
-
-
-_REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the deployment that counts
-    # a second time it makes a second revision
-    "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
-    "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
-    # a second time it lowers the capacity twice
-    "TerminateInstanceInAutoScalingGroup": Repeat(lost=False),
-}
+_PACED = ("RegisterTaskDefinition", "DeregisterTaskDefinition")  # what ECS throttles hard
+_ONCE = (  # not sent again where the answer was lost; an update may be, its answer names the deployment that counts
+    "RegisterTaskDefinition",  # a second time it makes a second revision
+    "TerminateInstanceInAutoScalingGroup",  # a second time it lowers the capacity twice
+)
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-_UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 
 
@@ -2220,7 +2114,9 @@ def connect(
         if not region:
             raise botocore.exceptions.NoRegionError
         _choose_credentials(session, options, region)
-        aws = Aws(session, boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+        attempts = int(session.get_config_variable("max_attempts") or 5)
+        clients = boto3.Session(botocore_session=session).client
+        aws = Aws(region, session, clients, clock, report, interrupts, read_only, attempts)
         aws.hide_credentials(fetch=False)
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
@@ -2265,28 +2161,24 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
 
     from botocore import credentials, exceptions
 
-    chain = session.get_component("credential_provider")
+    load = session.get_component("credential_provider").load_credentials
     if options.instance_profile:
         providers = credentials.create_credential_resolver(session, region_name=region).providers
-        roles = ("container-role", "iam-role")
-        chain = credentials.CredentialResolver([each for each in providers if each.METHOD in roles])
+        roles = [provider for provider in providers if provider.METHOD in ("container-role", "iam-role")]
+        load = credentials.CredentialResolver(roles).load_credentials
     elif options.access_key:
-        given = credentials.Credentials(options.access_key, options.secret_key)
-        chain = SimpleNamespace(load_credentials=lambda: given)
+        load = partial(credentials.Credentials, options.access_key, options.secret_key)
     if options.assume_role_arn:
-        source = chain.load_credentials()
+        source = load()
         if source is None:
             raise exceptions.NoCredentialsError
-        fetcher = credentials.AssumeRoleCredentialFetcher(
-            partial(session.create_client, region_name=region), source, options.assume_role_arn,
-            extra_args={"RoleSessionName": "ecs-deploy"},
-        )  # fmt: skip
-        renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-        chain = SimpleNamespace(load_credentials=lambda: renewed)
-    session.register_component("credential_provider", chain)
+        client, named = partial(session.create_client, region_name=region), {"RoleSessionName": "ecs-deploy"}
+        fetcher = credentials.AssumeRoleCredentialFetcher(client, source, options.assume_role_arn, extra_args=named)
+        load = partial(credentials.DeferredRefreshableCredentials, fetcher.fetch_credentials, "assume-role")
+    session.register_component("credential_provider", SimpleNamespace(load_credentials=load))
 
 
-class Aws:
+class Aws(Record):
     """Calls AWS; its errors come out as `AwsError`.
 
     ECS requests and answers travel as raw JSON, so that members which the installed botocore does not know are
@@ -2294,54 +2186,46 @@ class Aws:
     change something is a bug.
     """
 
-    def __init__(
-        self,
-        settings: Any,
-        session: Any,
-        region: str,
-        clock: Clock,
-        report: Reporter,
-        interrupts: Interrupts,
-        read_only: bool,
-    ) -> None:
-        self.region = region
-        profile = settings.get_config_variable("profile")
-        self.place = f"--region {region}" + (f" --profile {shell_word(profile)}" if profile else "")  # of a command
-        self._settings, self._session = settings, session
-        self._clock, self._report, self._interrupts = clock, report, interrupts
-        self._read_only = read_only
-        self._attempts = int(settings.get_config_variable("max_attempts") or 5)
-        self._budget = Budget(clock, burst=20, per_second=1.0)
-        self._clients: dict[tuple[str, str], Any] = {}
-        self._request: bytes | None = None
-        self._answer = b""
+    region: str
+    _session: Any  # botocore's
+    _new_client: Any  # boto3's
+    _clock: Clock
+    _report: Reporter
+    _interrupts: Interrupts
+    _read_only: bool
+    _attempts: int
+    _paced_s: float = -INFINITE_S
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _request: bytes | None = None
+    _answer: bytes = b""
+
+    @property
+    def place(self) -> str:
+        """The region and the profile as options of a command that is printed."""
+        profile = self._session.get_config_variable("profile")
+        return f"--region {self.region}" + (f" --profile {shell_word(profile)}" if profile else "")
 
     # Calling
 
     def call(
         self, operation: str, params: JSON, *, region: str = "", retries: bool = True, worth_s: float = 0.0
     ) -> JSON:
-        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds or as long as the row says.
+        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds, or as long as it is paced.
 
         `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
         """
-        repeat, lost = _REPEATS.get(operation, Repeat()), False
-        give_up_s = self._clock.now() + max(worth_s, repeat.throttled_s)
-        attempt = 1
+        attempt, lost = 1, False
+        give_up_s = self._clock.now() + max(worth_s, PACED_S if operation in _PACED else 0.0)
         while True:
-            if repeat.budgeted:
-                self._sleep(self._budget.wait_s())
             try:
+                self._pace(operation)
                 answer = self._call_once(operation, params, region)
                 return answer if operation in _SERVICES else self._parsed(operation)
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
-                again = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
-                if (
-                    not (retries and error.transient and again)
-                    or (lost and not repeat.lost)
-                    or error.code == _UNREADABLE
-                ):
+                may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
+                left = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
+                if not (retries and may and left):
                     raise
             self._sleep(_backoff_s(attempt))
             attempt += 1
@@ -2422,7 +2306,7 @@ class Aws:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
         from botocore.credentials import DeferredRefreshableCredentials
 
-        credentials = self._settings.get_credentials()
+        credentials = self._session.get_credentials()
         if credentials is not None and (fetch or not isinstance(credentials, DeferredRefreshableCredentials)):
             frozen = credentials.get_frozen_credentials()
             self._report.mask.hide([frozen.secret_key or "", frozen.token or ""], always=True)
@@ -2471,21 +2355,28 @@ class Aws:
             raise AwsError(said, code=_UNREADABLE, transient=True, maybe_done=True) from error
         return answer
 
+    def _pace(self, operation: str) -> None:
+        """Stay below ECS's throttle for registering and deregistering: 20 calls at once, then one a second.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+        """
+        if operation in _PACED:
+            now_s = self._clock.now()
+            self._paced_s = max(self._paced_s, now_s - 20.0) + 1.0
+            self._sleep(self._paced_s - now_s)
+
     def _sleep(self, seconds: float) -> None:
         if seconds > 0:
             with self._interrupts.allowed():
                 self._clock.sleep(seconds)
 
     def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._clients:
-            self._clients[service, region] = self._new_client(service, region)
-        return self._clients[service, region]
-
-    def _new_client(self, service: str, region: str) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        mode: Any = "adaptive" if self._settings.get_config_variable("retry_mode") == "adaptive" else "standard"
+        if (service, region) in self._clients:
+            return self._clients[service, region]
+        mode: Any = "adaptive" if self._session.get_config_variable("retry_mode") == "adaptive" else "standard"
         try:
             config = Config(
                 retries={"mode": mode, "total_max_attempts": 1},
@@ -2495,12 +2386,13 @@ class Aws:
                 parameter_validation=service != "ecs",
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
-            client = self._session.client(service, region_name=region, config=config)
+            client = self._new_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError, OSError) as error:
             raise translated(error, "") from error
         if service == "ecs":
             client.meta.events.register("before-call.ecs", self._put_request)
             client.meta.events.register("before-parse.ecs", self._keep_answer)
+        self._clients[service, region] = client
         return client
 
     def _put_request(self, params: JSON, **_: Any) -> None:
@@ -2519,65 +2411,50 @@ def _backoff_s(attempt: int) -> float:
     return random.random() * min(8.0, 2.0 ** (attempt - 1))
 
 
+_PASSING, _LOST = {"transient": True}, {"transient": True, "maybe_done": True}
+_NOT_REACHED = "AWS was not reached{during}: {said}"
+_NETWORK = "Check the network, the proxy and the region's name, and try again."
+_MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what an error says of itself; the first holds
+    (r"^\d+ (ExpiredToken|ExpiredTokenException|RequestExpired) ", "The AWS credentials have expired ({what})",
+     "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait.", {}),
+    (r"^\d+ RequestTimeTooSkewed |Signature (expired|not yet current)",
+     "AWS refused {what}: this machine's clock is wrong ({said})", "Set the clock.", {}),
+    (r"^\d+ ((UnrecognizedClientException|InvalidClientTokenId|AuthFailure) |\S*Signature)",
+     "AWS does not accept these credentials ({what}: {said})",
+     "Check the access key, the secret key and the session token; they must belong together.", {}),
+    (rf"^\d+ ({'|'.join(_DENIED)}) |not authorized to perform: [\w-]+:\w+", "AWS denied {what}: {said}",
+     "Allow {action} in the IAM policy of these credentials.", {}),
+    (rf"^(429|\d+ ({'|'.join(_THROTTLED)}|\S*Throttl\S*)) ", "AWS throttled {what} ({said})",
+     "Other programs use the same account's budget of calls; try again in a minute.", _PASSING),
+    (r"^5", "AWS had an error of its own in {what}: {said} ({code})", "Try again.", _LOST),
+    (r"^\d", "AWS refused {what}: {said} ({code})", "", {}),
+    (r"NoRegionError", "No AWS region is set", "Give -r REGION, or set AWS_DEFAULT_REGION.", {}),
+    (r"(No|Partial)CredentialsError", "No AWS credentials were found",
+     "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.", {}),
+    (r"(ConnectTimeout|EndpointConnection|ProxyConnection)Error", _NOT_REACHED, _NETWORK, _PASSING),  # never sent
+    (r"botocore\.exceptions\.(HTTPClient|Connection)Error", _NOT_REACHED, _NETWORK, _LOST),
+    (r"builtins\.OSError", "The AWS credentials cannot be loaded{during}: {said}",
+     "Check the token file or the credential_process that the environment or the profile names.", {}),
+    (r"", "AWS cannot be used with these settings{during}: {said}",
+     "Check the profile, the credentials and the region.", {}),
+)  # fmt: skip
+
+
 def translated(error: Exception, operation: str) -> AwsError:
     """botocore's exception as one sentence with what to do next."""
     from botocore.exceptions import ClientError
 
-    return _refused(error, operation) if isinstance(error, ClientError) else _unreached(error, operation)
-
-
-def _refused(error: Any, operation: str) -> AwsError:
-    details = error.response.get("Error", {})
-    code, message = str(details.get("Code", "")), str(details.get("Message", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what, said = error.operation_name or operation, theirs(message)
-    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
-    if code in _EXPIRED:
-        hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
-        return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
-    if code == "RequestTimeTooSkewed" or re.search(r"Signature (expired|not yet current)", message):
-        return AwsError(f"AWS refused {what}: this machine's clock is wrong ({said})", code=code, hint="Set the clock.")
-    if code in _UNKNOWN_KEY or "Signature" in code:
-        hint = "Check the access key, the secret key and the session token; they must belong together."
-        return AwsError(f"AWS does not accept these credentials ({what}: {said})", code=code, hint=hint)
-    if code in _DENIED or action:
-        hint = f"Allow {action[1] if action else 'ecs:' + what} in the IAM policy of these credentials."
-        return AwsError(f"AWS denied {what}: {said}", code=code, hint=hint)
-    if code in _THROTTLED or "Throttl" in code or status == 429:
-        hint = "Other programs use the same account's budget of calls; try again in a minute."
-        return AwsError(f"AWS throttled {what} ({said})", code=code, hint=hint, transient=True)
-    if status >= 500:
-        text = f"AWS had an error of its own in {what}: {said} ({code})"
-        return AwsError(text, code=code, hint="Try again.", transient=True, maybe_done=True)
-    return AwsError(f"AWS refused {what}: {said} ({code})", code=code)
-
-
-def _unreached(error: Exception, operation: str) -> AwsError:
-    from botocore import exceptions as botocore
-
-    code, said = type(error).__name__, theirs(error)
-    during = f" ({operation})" if operation else ""
-    if isinstance(error, botocore.NoRegionError):
-        return AwsError("No AWS region is set", code=code, hint="Give -r REGION, or set AWS_DEFAULT_REGION.")
-    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
-        hint = "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role."
-        return AwsError("No AWS credentials were found", code=code, hint=hint)
-    if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
-        hint = "Check the network, the proxy and the region's name, and try again."
-        lost = _answer_lost(error)
-        return AwsError(f"AWS was not reached{during}: {said}", code=code, hint=hint, transient=True, maybe_done=lost)
-    if isinstance(error, OSError):
-        hint = "Check the token file or the credential_process that the environment or the profile names."
-        return AwsError(f"The AWS credentials cannot be loaded{during}: {said}", code=code, hint=hint)
-    hint = "Check the profile, the credentials and the region."
-    return AwsError(f"AWS cannot be used with these settings{during}: {said}", code=code, hint=hint)
-
-
-def _answer_lost(error: Exception) -> bool:
-    """False only where the request surely never arrived."""
-    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
-
-    return not isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError))
+    code, said, what = type(error).__name__, str(error), operation
+    itself = " ".join(f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__)
+    if isinstance(error, ClientError):
+        told, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        code, said, what = str(told.get("Code", "")), str(told.get("Message", "")), error.operation_name or operation
+        itself = f"{about.get('HTTPStatusCode', 0)} {code} {said}"
+    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", said)
+    words = {"what": what, "said": theirs(said), "code": code, "during": f" ({operation})" if operation else ""}
+    words["action"] = action[1] if action else f"ecs:{what}"
+    _, sentence, hint, flags = next(row for row in _MEANINGS if re.search(row[0], itself))
+    return AwsError(sentence.format(**words), code=code, hint=hint.format(**words), **flags)
 
 
 # --- Operations -------------------------------------------------------------- may not build API calls by hand
@@ -3692,7 +3569,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     seen, now_s = rollout.seen, ctx.clock.now()
     if service is not None and is_older(service, seen.last):
         return
-    if service is not None and not View(service, rollout.target, young=False).outdated:
+    if service is not None and not is_outdated(service, rollout.target, young=False):
         note_counts(ctx, rollout, service, now_s)
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
@@ -4271,6 +4148,9 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.seen.back
+    if back and back.state is RolloutState.SUPERSEDED:
+        ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
+        return Exit.SUPERSEDED
     if back is None or not back.succeeded:
         reason = back.reason if back and back.reason else "its end was not seen"
         to = back.target.definition if back else rollout.target.previous_definition
@@ -4295,8 +4175,8 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 def join_rollback(ctx: Context, rollout: Rollout) -> None:
     """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
-    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     primary = primary_of(rollout.seen.last)
+    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     if rollout.seen.native_state:
         primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
     begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
@@ -4866,7 +4746,7 @@ def report_app(ctx: Context, results: Results) -> int:
     return results.code
 
 
-# --- Instances: what the answers mean -------------------------------------------------------- pure: no I/O
+# --- Instances ------------------------------------------------------------------------------ pure: no I/O
 
 REPLACING_TAG = "ecs-deploy:replacing"  # on a group: the capacity to return to, and the run that sees to it
 BEAT_S = 30.0  # a run renews its tag so often

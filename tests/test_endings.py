@@ -270,6 +270,9 @@ def test_the_count_is_not_undone_over_somebody_elses_deployment(sim: Simulator, 
     result = cli(*DEPLOY, "-D", "4", "--enable-rollback")
 
     assert deployed
+    assert result.code == 23
+    assert "and stable" not in result.err
+    assert sim.active_revisions("web") == [1, 2, 3]
     assert [r.get("desiredCount") for r in result.requests("UpdateService")] == [4]
 
 

@@ -40,12 +40,10 @@ class Weighed(Simulator):
     def is_quiet(self) -> bool:
         return 10 < self.world.now_s < START_S
 
-    def handle(
-        self, service: str, operation: str, params: dict[str, Any], access_key: str = "", region: str = ""
-    ) -> dict[str, Any]:
+    def handle(self, service: str, operation: str, params: dict[str, Any], access_key: str = "") -> dict[str, Any]:
         if self.is_quiet() and self.kept:
             return self.kept
-        self.kept = super().handle(service, operation, params, access_key, region)
+        self.kept = super().handle(service, operation, params, access_key)
         self.answer_bytes = len(json.dumps(self.kept))
         return self.kept
 
