@@ -266,7 +266,8 @@ def test_a_rollback_that_fails_says_why_as_a_deployment_does(sim: Simulator, cli
     assert result.code == 22
     assert "× EssentialContainerExited" in result.err
     assert "Likeliest cause: the application ends by itself soon after it starts." in last_paragraph(result)[1]
-    assert f"The service still points at {PREFIX}/web:1. To go back:" in result.err
+    assert f"The service still points at {PREFIX}/web:1." in result.err
+    assert "To go back:" in result.err
     assert "The service is back" not in result.out
     assert sim.active_revisions("web") == [1, 2]
 

@@ -21,7 +21,12 @@ from tests.simulator.errors import AwsError, Dropped, Json, Sender
 from tests.simulator.model import VIRTUAL_EPOCH_S, World
 from tests.simulator.other_apis import as_xml, error_as_xml, metadata
 
-TARGETS = {"AmazonEC2ContainerServiceV20141113": "ecs", "Logs_20140328": "logs"}
+TARGETS = {
+    "AmazonEC2ContainerServiceV20141113": "ecs",
+    "Logs_20140328": "logs",
+    "AmazonEC2ContainerRegistry_V20150921": "ecr",
+    "AmazonSSM": "ssm",
+}  # the others are called as they are
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
 
 
@@ -153,6 +158,7 @@ class _Connection(socketserver.StreamRequestHandler):
         prefix, _, operation = headers.get("x-amz-target", "").partition(".")
         sender = _sender(headers)
         simulator.senders.append(sender)
+        simulator.world.registries.called_in = sender.region
         try:
             if operation:
                 params = json.loads(body or b"{}")
