@@ -5035,12 +5035,12 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
         ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
     elif step.act is Act.TERMINATE:
         for instance in step.instances:
-            run.terminated.add(instance.id)
             lowered = run.expected[-1] - instance.weight
             run.expected = (lowered, *run.expected)
             params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
             run.expected = (*run.expected, lowered)
+            run.terminated.add(instance.id)
     elif step.act is Act.RELEASE:
         remove_claim(ctx, run)
 
@@ -5236,6 +5236,8 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
         container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
+            member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
         kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
         instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
         if instance.draining:
@@ -5268,9 +5270,6 @@ def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
     for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
         if ids:
             ctx.report.line(f"{what}: {', '.join(ids)}")
-    for other in gone if run.claim else []:
-        if other not in run.terminated:
-            ctx.report.note(f"{other} was terminated by somebody else.")
     run.joined |= set(joined)
     run.moved_s = ctx.clock.now() if gone else run.moved_s
     run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]

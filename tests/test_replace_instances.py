@@ -797,6 +797,22 @@ def test_two_looks_before_anything_is_terminated(sim: Simulator, replace: Callab
         assert len(looks) >= 4  # what runs and what stops, twice
 
 
+def test_an_instance_that_is_listed_after_its_end_is_terminated_once(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim, desired=3)
+    group.lists_late_s, group.hook_s = 20.0, 60.0
+    old = outdated(sim, group)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    terminated = [request["InstanceId"] for request in result.requests("TerminateInstanceInAutoScalingGroup")]
+    assert terminated == ids(old)
+    assert result.lines[-1] == "Instances replaced in workers: 3"
+    assert_replaced(sim, group, old, desired=3)
+
+
 # Going wrong, and going on
 
 

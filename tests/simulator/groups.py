@@ -33,6 +33,8 @@ class Group:
         self.suspended: list[str] = []
         self.protects_new = False
         self.launches = True
+        self.lists_late_s = 0.0
+        """How long an instance that is being terminated is still listed as in service."""
         self.capacity_type = ""
         self.tags: dict[str, str] = {}
         self.warm: list[Instance] = []
@@ -141,7 +143,7 @@ class Group:
     def terminate(self, instance: Instance) -> None:
         if instance.state not in ("pending", "running"):
             return
-        instance.lifecycle = "Terminating"
+        instance.lifecycle, instance.leaves_s = "Terminating", self.fleet.world.now_s
         self.soon()
         balanced = self.deregisters_s if self.target_groups or self.balancers else 0.0
         if balanced:
@@ -176,6 +178,10 @@ class Group:
 
     # --- How it is described
 
+    def _member(self, instance: Instance) -> Json:
+        late = self.fleet.world.now_s < instance.leaves_s + self.lists_late_s
+        return {**instance.member(), **({"LifecycleState": "InService"} if late else {})}
+
     def described(self) -> Json:
         suspended = [{"ProcessName": name, "SuspensionReason": "User suspended"} for name in self.suspended]
         named = {"ResourceId": self.name, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
@@ -192,7 +198,7 @@ class Group:
             "TargetGroupARNs": self.target_groups,
             "HealthCheckType": "EC2",
             "CreatedTime": self.fleet.world.stamp(0),
-            "Instances": [instance.member() for instance in self.members],
+            "Instances": [self._member(instance) for instance in self.members],
             "SuspendedProcesses": suspended,
             "Tags": [{**named, "Key": key, "Value": value} for key, value in self.tags.items()],
             **(warm if self.warm else {}),
