@@ -82,7 +82,8 @@ class Group:
         wanted = self.desired + self.surge
         while self.launches and "Launch" not in self.suspended and self.capacity < wanted:
             self.launch_one()
-        surplus = [i for i in self.members if i.lifecycle == "InService" and not i.protected]
+        in_service = [instance for instance in self.members if instance.lifecycle == "InService"]
+        surplus = [i for i in in_service if self.managed_draining or not i.protected]  # ECS lifts what it has set
         while surplus and self.capacity - (surplus[0].weight or 1) >= wanted:
             self.terminate(surplus.pop(0))
 
