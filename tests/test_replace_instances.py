@@ -450,31 +450,28 @@ def test_the_only_target_of_a_balancer_stays_until_the_next_one_serves(
 # What is left alone
 
 
+PROTECTION = ("it is protected from scale-in", "set-instance-protection --no-protected-from-scale-in")
+STANDBY = ("it is in Standby", "exit-standby")
+
+
 @pytest.mark.parametrize(
-    ("change", "reason", "command"),
+    ("change", "said", "more"),
     [
-        pytest.param(
-            {"protected": True},
-            "it is protected from scale-in",
-            "set-instance-protection --no-protected-from-scale-in",
-            id="protected",
-        ),
-        pytest.param({"lifecycle": "Standby"}, "it is in Standby", "exit-standby", id="standby"),
+        pytest.param({"protected": True}, PROTECTION, (), id="protected"),
+        pytest.param({"lifecycle": "Standby"}, STANDBY, (), id="standby"),
+        pytest.param({"lifecycle": "Standby"}, STANDBY, ("--include-protected",), id="standby, protected included"),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("more", [(), ("--include-protected",)])
 def test_what_is_left_alone_is_named_and_no_success(
     sim: Simulator,
     replace: Callable[..., Result],
     change: dict[str, Any],
-    reason: str,
-    command: str,
-    count: int,
+    said: tuple[str, str],
     more: tuple[str, ...],
+    count: int,
 ) -> None:
-    if change.get("protected") and more:
-        pytest.skip("then they are not left alone")
+    reason, command = said
     group = sim.instances.group("workers", "prod", desired=2)
     sim.service("prod", "web", desired_count=4)
     old = outdated(sim, group)
