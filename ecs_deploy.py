@@ -5167,7 +5167,7 @@ def follow_refresh(ctx: Context, run: Replacement) -> Step:
         follow(ctx, run, str(under_way["InstanceRefreshId"]))
     if under_way or (run.refresh and not followed):
         return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
-    ctx.begun.settle(run.refresh)
+    ctx.begun.settle(run.options.group)
     status = str(followed.get("Status") or "Successful")
     if status != "Successful":
         reason = theirs(followed.get("StatusReason") or "no reason given")
@@ -5188,17 +5188,29 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     """Have the group replace its instances by itself."""
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
-    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    goes_on(ctx, run, "(if it was started)")
+    try:
+        refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(run.options.group)
+        raise
+    follow(ctx, run, refresh, started=True)
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
 
 def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
-    """From now on wait for this instance refresh; it goes on without us, too."""
-    run.refresh, run.started, name = refresh, started, run.options.group
-    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
-    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    """From now on wait for this instance refresh."""
+    run.refresh, run.started = refresh, started
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
+    goes_on(ctx, run, refresh)
+
+
+def goes_on(ctx: Context, run: Replacement, refresh: str) -> None:
+    """Enter an instance refresh into the ledger: it goes on without us."""
+    name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
     says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
-    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+    ctx.begun.enter(name, lambda cause: says, lambda cause: run.started and cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:

@@ -728,7 +728,7 @@ def test_an_instance_refresh_replaces_the_warm_pool_as_well(sim: Simulator, repl
 @pytest.mark.parametrize(
     "operation", ["DescribeTasks", "DescribeServices", "DescribeContainerInstances", "DescribeCapacityProviders"]
 )
-@pytest.mark.parametrize("at", range(0, 40, 3))
+@pytest.mark.parametrize("at", range(0, 40, 5))
 def test_an_answer_with_something_missing_destroys_nothing(
     sim: Simulator, replace: Callable[..., Result], operation: str, at: int
 ) -> None:
@@ -1467,6 +1467,39 @@ def test_a_signal_leaves_the_refresh_running(sim: Simulator, replace: Callable[.
     again = replace()
     assert (again.code, again.changes) == (Exit.OK, [])
     assert_replaced(sim, group, old)
+
+
+def test_a_refresh_whose_start_was_not_answered_is_named(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+
+    def lose_the_answer(index: int, operation: str, params: dict[str, Any]) -> Fault | None:
+        if operation != "StartInstanceRefresh":
+            return None
+        if not group.refreshes:
+            sim.world.at(sim.now_s + 3, lambda: signal.raise_signal(signal.SIGTERM))
+        return Fault.DROP_AFTER
+
+    sim.on_call = lose_the_answer
+    result = replace()
+
+    assert result.code == Exit.SIGTERM
+    assert f"Instance refresh (if it was started) of workers goes on. To cancel it:\n{CANCEL}" in result.err
+    sim.on_call = None
+    assert replace().code == Exit.OK
+    assert_replaced(sim, group, old)
+
+
+def test_a_refresh_that_may_not_be_started(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    outdated(sim, group)
+    sim.deny("autoscaling:StartInstanceRefresh")
+
+    result = replace()
+
+    assert result.code == Exit.AWS
+    assert "goes on" not in result.err
+    assert group.refreshes == []
 
 
 def test_the_time_out_cancels_the_refresh(sim: Simulator, replace: Callable[..., Result]) -> None:
