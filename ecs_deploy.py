@@ -6020,12 +6020,12 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
         ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
     elif step.act is Act.TERMINATE:
         for instance in step.instances:
-            run.terminated.add(instance.id)
             lowered = run.expected[-1] - instance.weight
             run.expected = (lowered, *run.expected)
             params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
             run.expected = (*run.expected, lowered)
+            run.terminated.add(instance.id)
     elif step.act is Act.RELEASE:
         remove_claim(ctx, run)
 
@@ -6152,7 +6152,7 @@ def follow_refresh(ctx: Context, run: Replacement) -> Step:
         follow(ctx, run, str(under_way["InstanceRefreshId"]))
     if under_way or (run.refresh and not followed):
         return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
-    ctx.begun.settle(run.refresh)
+    ctx.begun.settle(run.options.group)
     status = str(followed.get("Status") or "Successful")
     if status != "Successful":
         reason = theirs(followed.get("StatusReason") or "no reason given")
@@ -6173,17 +6173,29 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     """Have the group replace its instances by itself."""
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
-    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    goes_on(ctx, run, "(if it was started)")
+    try:
+        refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(run.options.group)
+        raise
+    follow(ctx, run, refresh, started=True)
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
 
 def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
-    """From now on wait for this instance refresh; it goes on without us, too."""
-    run.refresh, run.started, name = refresh, started, run.options.group
-    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
-    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    """From now on wait for this instance refresh."""
+    run.refresh, run.started = refresh, started
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
+    goes_on(ctx, run, refresh)
+
+
+def goes_on(ctx: Context, run: Replacement, refresh: str) -> None:
+    """Enter an instance refresh into the ledger: it goes on without us."""
+    name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
     says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
-    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+    ctx.begun.enter(name, lambda cause: says, lambda cause: run.started and cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
@@ -6221,6 +6233,8 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
         container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
+            member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
         kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
         instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
         if instance.draining:
@@ -6253,9 +6267,6 @@ def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
     for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
         if ids:
             ctx.report.line(f"{what}: {', '.join(ids)}")
-    for other in gone if run.claim else []:
-        if other not in run.terminated:
-            ctx.report.note(f"{other} was terminated by somebody else.")
     run.joined |= set(joined)
     run.moved_s = ctx.clock.now() if gone else run.moved_s
     run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
