@@ -1518,7 +1518,7 @@ _LASTING: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
      "no instance meets the placement constraints", "Correct them in the definition or the service, or add instances"
      " that meet them."),
 )  # fmt: skip
-_PASSING = (  # beside one of those reasons: the registry, the network or AWS may do better next time
+_HEALING = (  # beside one of those reasons: the registry, the network or AWS may do better next time
     r"time-?out|timed out|deadline exceeded|too ?many ?requests|rate (?:exceeded|limit)|throttl|no such host"
     r"|connection (?:refused|reset)|unreachable|unexpected EOF|temporar(?:y|ily)|try again|unavailable|bad gateway"
     r"|internal (?:server )?error|internal(?:server|service)"
@@ -1527,7 +1527,7 @@ _PASSING = (  # beside one of those reasons: the registry, the network or AWS ma
 
 def lasting_cause(source: str, said: str) -> tuple[str, bool]:
     """The cause in what a source says if it is one that does not pass, and whether one bad instance explains it."""
-    if not re.search(_PASSING, said, re.IGNORECASE):
+    if not re.search(_HEALING, said, re.IGNORECASE):
         for sources, pattern, cause, _ in _LASTING:
             if source in sources and re.search(pattern, said, re.IGNORECASE | re.DOTALL):
                 return cause, "host" in sources
