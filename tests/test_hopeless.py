@@ -112,9 +112,14 @@ def test_one_task_is_not_enough(sim: Simulator, cli: Cli) -> None:
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_a_refused_execution_is_hopeless_although_it_ran_for_a_moment(sim: Simulator, cli: Cli) -> None:
-    sim.service("prod", "web", image="app:1", desired_count=2)
-    sim.image("app:2").crashes(after_s=0.5, exit_code=255, reason="exec /app: exec format error")
+@pytest.mark.parametrize("where", ["reason", "log"])
+def test_a_refused_execution_is_hopeless_although_it_ran_for_a_moment(sim: Simulator, cli: Cli, where: str) -> None:
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "/ecs/web", "awslogs-stream-prefix": "ecs"}}
+    container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": logs}
+    sim.service("prod", "web", containers=[container], desired_count=2)
+    said = "exec /app: exec format error"
+    sim.image("app:2").crashes(after_s=0.5, exit_code=255, reason=said if where == "reason" else "")
+    sim.image("app:2").logs([said] if where == "log" else [])
 
     result = cli(*DEPLOY, "-t", "300")
 
