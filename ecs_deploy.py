@@ -3605,8 +3605,8 @@ def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
     if service is None and verdict.state is RolloutState.GONE:
         seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
         return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
-    if not seen.native_state or verdict.state is RolloutState.GONE:
-        return verdict
+    if not seen.native_state or rollout.target.steady or verdict.state is RolloutState.GONE:
+        return verdict  # a service deployment that succeeded says nothing of the tasks since then
     native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
     overruled = verdict.state is not RolloutState.SUPERSEDED
     return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
