@@ -27,7 +27,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Clock                   the only place that reads or spends time; signals; patience
     Ledger                  `Begun`: what this run leaves behind if it ends now
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
-    Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
+    Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
                             (`run_tasks`), Applications (`deploy_app`)
     Instances               `next_step`: what a group and its cluster say, and what is safe to do next
@@ -111,6 +111,16 @@ def shell_word(value: Any) -> str:
 # --- Records ------------------------------------------------------------------------------ pure: no I/O
 
 
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """The default of a field that holds something mutable, made anew for each record."""
+    return _Fresh(default_factory)
+
+
+class _Fresh:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
 class _Fields:
     """A class whose annotated names are its fields: given by position or by name, or left at their default.
 
@@ -128,19 +138,7 @@ class _Fields:
             raise TypeError(f"{type(self).__name__} takes each of {', '.join(self._names)} once")
         for name in self._names:
             value = given[name] if name in given else getattr(type(self), name)
-            object.__setattr__(self, name, value.make() if isinstance(value, _Fresh) else value)
-
-
-class _Fresh:
-    """A default that is made anew for each record."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-def field(*, default_factory: Callable[[], Any]) -> Any:
-    """The default of a field that holds something mutable."""
-    return _Fresh(default_factory)
+            vars(self)[name] = value.make() if isinstance(value, _Fresh) else value
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -191,8 +189,9 @@ class Exit(IntEnum):
     LAUNCH_TYPE_ALONE = 10, "--launch-type without --run-task"
     NETWORK_ALONE = 11, "--network-configuration or --wait-for-success without --run-task"
     PLATFORM_ALONE = 12, "--platform-version without --run-task"
-    BAD_IMAGE = 13, "the image cannot be read"
+    BAD_IMAGE = 13, "the image cannot be read, is not there, or is for another platform"
     NO_CONTAINER = 14, "no container matches"
+    CANNOT_WORK = 15, "it cannot work, found before anything was changed"
     ROLLED_BACK = 20, "failed, and rolled back"
     ROLLBACK_FAILED = 21, "failed, and the rollback failed too"
     TIMED_OUT = 22, "timed out, undecided (with --enable-rollback: 20 or 21)"
@@ -344,7 +343,7 @@ class WaitOptions(Value):
     skip_deployments_check: bool = False
     no_wait: bool = False
     until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
-    fail_fast: int = 0
+    fail_fast: float = INFINITE_S  # so many stopped tasks end the wait; with 0 nothing ends it early
     rollback: bool = False
     keep_failed_revision: bool = False
     in_total: bool = False  # the time-out holds for both waits together
@@ -391,6 +390,7 @@ class DeployOptions(Value):
     change: ServiceOptions = ServiceOptions()
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
+    no_preflight: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -408,6 +408,7 @@ class AppOptions(Value):
     tag: str
     tasks: tuple[str, ...] = ("pre", "post")
     wait: WaitOptions = WaitOptions()
+    no_preflight: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -778,11 +779,7 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     Raises `DeployError` 14 where a container that is named, or an image that is given, is not in the
     definition, and 13 where a tag cannot be put on an image.
     """
-    known = [str(container.get("name")) for container in containers_of(definition)]
-    named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    named += [edit.container for edit in edits.logs]
-    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
-    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
+    require_containers([str(container.get("name")) for container in containers_of(definition)], _named_in(edits))
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
@@ -793,13 +790,22 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     return {name: value for name, value in new.items() if name != "tags" or value}
 
 
+def _named_in(edits: Edits) -> Iterator[str]:
+    """The names of the containers that are to change."""
+    yield from edits.tag_containers
+    yield from (name for name, _ in edits.images)
+    yield from (variable.container for variable in edits.variables)
+    yield from (log.container for log in edits.logs)
+    of_containers = (edit.steps for edit in edits.members if edit.steps[0] == "containerDefinitions")
+    yield from (rest[0][1] for _, *rest in of_containers if rest)
+
+
 def _require_agreement(container: JSON, edits: Edits) -> None:
     """Raises `UsageError` if two edits give the container different images."""
     image = dict(edits.images).get(str(container.get("name")))
     if image is None:
         return
-    covered = edits.tag and (not edits.tag_containers or container.get("name") in edits.tag_containers)
-    other_tag = covered and ImageReference.parse(image).tag != edits.tag
+    other_tag = _is_retagged(container, edits) and ImageReference.parse(image).tag != edits.tag
     other_image = edits.image and _same_repository(container, edits.image) and image != str(edits.image)
     if other_tag or other_image:
         option = f"--tag-only {edits.tag}" if other_tag else f"--image {edits.image}"
@@ -837,35 +843,34 @@ def _same_repository(container: JSON, image: ImageReference) -> bool:
 
 def _edited(container: JSON, edits: Edits) -> JSON:
     name = container.get("name")
-    result = dict(container)
-    if edits.tag and (not edits.tag_containers or name in edits.tag_containers):
+    result, images = dict(container), dict(edits.images)
+    if _is_retagged(container, edits):
         result["image"] = str(ImageReference.parse(str(container.get("image"))).with_tag(edits.tag))
     if edits.image and _same_repository(container, edits.image):
         result["image"] = str(edits.image)
-    for container_name, image in edits.images:
-        if container_name == name:
-            result["image"] = image
+    if name in images:
+        result["image"] = images[name]
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
     return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
+def _is_retagged(container: JSON, edits: Edits) -> bool:
+    return bool(edits.tag) and (not edits.tag_containers or container.get("name") in edits.tag_containers)
+
+
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
-    """The container with the variable set or unset; ECS allows a name in only one of the two lists."""
+    """The container with the variable set or unset, in its place; ECS allows a name in only one of the two lists."""
     target, other = ("secrets", "environment") if edit.secret else ("environment", "secrets")
-    entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+    names = [entry.get("name") for entry in container.get(target) or []]
     result = dict(container)
-    if other in container:
-        result[other] = [old for old in container[other] if old.get("name") != edit.name]
-    entries = list(container.get(target) or [])
-    kept = [old for old in entries if old.get("name") != edit.name]
-    if edit.value and len(kept) == len(entries) - 1:
-        result[target] = [entry if old.get("name") == edit.name else old for old in entries]
-    elif edit.value:
-        result[target] = [*kept, entry]
-    elif target in container:
-        result[target] = kept
+    for member in {target, other} & container.keys():
+        result[member] = [entry for entry in container[member] or [] if entry.get("name") != edit.name]
+    if edit.value:
+        place = names.index(edit.name) if names.count(edit.name) == 1 else len(names)
+        entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+        result.setdefault(target, []).insert(place, entry)
     return result
 
 
@@ -890,51 +895,45 @@ def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
 
 def changes(old: JSON, new: JSON) -> list[str]:
     """One line per difference, in the definition's order: images by value, all else by name only."""
-    lines = _container_changes(old, new)
-    for name in sorted({*old, *new} - {"containerDefinitions"}):
-        if old.get(name) != new.get(name):
-            lines.append(f"{_sign(old, new, name)} {name}")
-    return lines
+    before, after = _by_name(containers_of(old)), _by_name(containers_of(new))
+    lines: list[str] = []
+    for sign, name in _differences(before, after, [*(n for n in before if n not in after), *after]):
+        if sign == "~":
+            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], after[name])]
+        else:
+            lines.append(f"- container {name}" if sign == "-" else f"+ container {name}: {after[name].get('image')}")
+    others = sorted({*old, *new} - {"containerDefinitions"})
+    return lines + [f"{sign} {name}" for sign, name in _differences(old, new, others)]
 
 
 def image_changes(old: JSON, new: JSON) -> list[JSON]:
     """Container, old and new image, of every container whose image changes."""
-    before = {c.get("name"): c.get("image") for c in containers_of(old)}
-    after = {str(c.get("name")): c.get("image") for c in containers_of(new)}
-    changed = [name for name in after if before.get(name) != after[name]]
+    before, after = ({name: c.get("image") for name, c in _by_name(containers_of(d)).items()} for d in (old, new))
+    changed = [name for _, name in _differences(before, after, after)]
     return [{"container": name, "old": before.get(name) or "", "new": after[name]} for name in changed]
 
 
-def _container_changes(old: JSON, new: JSON) -> list[str]:
-    before = {c.get("name"): c for c in containers_of(old)}
-    after = {c.get("name"): c for c in containers_of(new)}
-    lines = [f"- container {name}" for name in before if name not in after]
-    for name, container in after.items():
-        if name not in before:
-            lines.append(f"+ container {name}: {container.get('image')}")
-        else:
-            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], container)]
-    return lines
-
-
 def _member_changes(old: JSON, new: JSON) -> Iterator[str]:
-    for member in [*old, *(name for name in new if name not in old)]:
-        if old.get(member) == new.get(member):
-            continue
+    for sign, member in _differences(old, new):
         if member == "image":
             yield f"~ image {old.get(member)} -> {new.get(member)}"
         elif member in ("environment", "secrets"):
-            before = {e.get("name"): e for e in old.get(member) or []}
-            after = {e.get("name"): e for e in new.get(member) or []}
-            for name in [*before, *(name for name in after if name not in before)]:
-                if before.get(name) != after.get(name):
-                    yield f"{_sign(before, after, name)} {member} {name}"
+            before, after = _by_name(old.get(member)), _by_name(new.get(member))
+            for entry_sign, name in _differences(before, after):
+                yield f"{entry_sign} {member} {name}"
         else:
-            yield f"{_sign(old, new, member)} {member}"
+            yield f"{sign} {member}"
 
 
-def _sign(old: Mapping[Any, Any], new: Mapping[Any, Any], name: Any) -> str:
-    return "+" if name not in old else "-" if name not in new else "~"
+def _by_name(entries: Iterable[JSON] | None) -> JSON:
+    return {str(entry.get("name")): entry for entry in entries or []}
+
+
+def _differences(old: JSON, new: JSON, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+    """The names (or all) whose values differ, each behind its sign: + for new, - for gone, ~ for changed."""
+    for name in dict.fromkeys([*old, *new]) if names is None else names:
+        if old.get(name) != new.get(name):
+            yield "+" if name not in old else "-" if name not in new else "~", name
 
 
 def has_health_check(definition: JSON) -> bool:
@@ -1338,142 +1337,96 @@ def number(described: JSON, member: str) -> int:
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
     """The counts of our deployment in a DescribeServices answer."""
-    deployments = service.get("deployments") or []
     ours = find_deployment(service, deployment_id) or {}
+    others = [d for d in service.get("deployments") or [] if d.get("id") != deployment_id]
     return Counts(
         running=number(ours, "runningCount"),
         pending=number(ours, "pendingCount"),
         desired=number(ours, "desiredCount"),
         failed=number(ours, "failedTasks"),
-        old_running=sum(number(d, "runningCount") for d in deployments if d.get("id") != deployment_id),
+        old_running=sum(number(d, "runningCount") for d in others),
     )
 
 
-class View(Record):
-    """A DescribeServices answer as it bears on one roll-out; the rules of `rollout_verdict` ask it."""
-
-    service: JSON
-    target: Target
-    young: bool  # the update was seconds ago, so what is not shown may still come
-
-    @property
-    def ours(self) -> JSON:
-        """The deployment that is judged, or {}."""
-        return find_deployment(self.service, self.target.deployment_id) or {}
-
-    @property
-    def primary(self) -> JSON:
-        """The PRIMARY deployment, or {}."""
-        return primary_of(self.service)
-
-    @property
-    def outdated(self) -> bool:
-        """True if the answer is from before our update, or may be."""
-        changed = changed_s(self.service)
-        if changed < self.target.after_s or (changed == self.target.after_s > 0 and not self.ours):
-            return True
-        if self.target.left_id and self.primary.get("id") == self.target.left_id:
-            return True
-        proof = self.told_failed or stamp_s(self.primary) > self.target.after_s > 0
-        return not self.ours and not proof and self.young
-
-    @property
-    def told_failed(self) -> bool:
-        """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
-        told = f"(deployment {self.target.deployment_id}) deployment failed"
-        return any(told in str(event.get("message")) for event in self.service.get("events") or [])
-
-    @property
-    def displaced(self) -> bool:
-        """True if another deployment is PRIMARY."""
-        return self.ours.get("status") != "PRIMARY"
-
-    @property
-    def by_ecs(self) -> bool:
-        """True if ECS itself made the previous definition PRIMARY again (of a forced redeploy: the same one)."""
-        definition = self.primary.get("taskDefinition") or ""
-        back_to = self.target.previous_definition or (self.target.definition if self.told_failed else "")
-        return "rolling back" in self.said.lower() or (definition == back_to != "")
-
-    @property
-    def said(self) -> str:
-        """What ECS says of the PRIMARY deployment."""
-        return str(self.primary.get("rolloutStateReason") or "")
-
-    @property
-    def done(self) -> bool:
-        """True if our deployment is complete."""
-        deployments = self.service.get("deployments") or []
-        settled = number(self.ours, "runningCount") == number(self.ours, "desiredCount")
-        if self.ours.get("rolloutState") is None or self.target.steady:
-            complete = self.ours.get("rolloutState") in (None, "COMPLETED")
-            asked = self.target.desired in (None, number(self.ours, "desiredCount"))
-            return complete and settled and asked and len(deployments) == 1
-        return bool(self.ours["rolloutState"] == "COMPLETED")
-
-    def went_back(self) -> Verdict:
-        """ECS's own rollback, done or not; the reason is ECS's where it gave one."""
-        definition = short_name(str(self.primary.get("taskDefinition")))
-        if self.ours.get("rolloutState") == "FAILED":
-            why = f"{undotted(self.failure)}; ECS is rolling back to {definition}"
-        elif "rolling back" in self.said.lower():
-            why = f"{theirs(self.said.rstrip('.'))} ({definition})"
-        else:
-            made = f"{self.primary.get('id')} made the previous task definition PRIMARY again"
-            why = f"{'ECS said that the deployment failed' if self.told_failed else made} ({definition})"
-        back = self.primary.get("rolloutState") == "COMPLETED" or (
-            self.displaced and not self.primary.get("rolloutState")
-        )
-        return Verdict(RolloutState.ROLLED_BACK if back else RolloutState.ROLLING_BACK, why)
-
-    @property
-    def failure(self) -> str:
-        """Why ECS says that our deployment failed."""
-        said = str(self.ours.get("rolloutStateReason") or "")
-        return theirs(said) if said else "ECS marked the deployment as FAILED"
-
-    def superseded(self) -> Verdict:
-        """Somebody else's deployment is PRIMARY."""
-        named = f"{self.primary.get('id')} ({short_name(str(self.primary.get('taskDefinition') or ''))})"
-        by = named if self.primary.get("id") else "another deployment"
-        return Verdict(RolloutState.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
-
-
-_ROLLOUT_RULES: tuple[tuple[Callable[[View], object], Callable[[View], Verdict]], ...] = (  # the first that holds
-    (lambda v: not v.service and v.young, lambda v: Verdict(RolloutState.WAITING, "not visible")),
-    (lambda v: not v.service, lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (lambda v: v.service.get("status") == "INACTIVE", lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (
-        lambda v: v.service.get("status") == "DRAINING",
-        lambda v: Verdict(RolloutState.GONE, "the service is being deleted (DRAINING)"),
-    ),
-    (lambda v: v.outdated, lambda v: Verdict(RolloutState.WAITING, "not visible yet")),
-    (lambda v: v.ours.get("rolloutState") == "FAILED" and v.primary and v.displaced, View.went_back),
-    (lambda v: v.ours.get("rolloutState") == "FAILED", lambda v: Verdict(RolloutState.FAILED, v.failure)),
-    (lambda v: v.displaced and v.by_ecs, View.went_back),
-    (lambda v: v.displaced, View.superseded),
-    (lambda v: v.done, lambda v: Verdict(RolloutState.COMPLETED, theirs(v.said))),
-    (lambda v: True, lambda v: Verdict(RolloutState.WAITING, theirs(v.said))),
-)
-
-
 def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
-    """What a DescribeServices answer means for our deployment.
+    """What a DescribeServices answer means for our deployment: the first row that holds.
 
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
-    view = View(service or {}, target, since_update_s < UNSEEN_GRACE_S)
-    return next(verdict(view) for holds, verdict in _ROLLOUT_RULES if holds(view))
+    service, young = service or {}, since_update_s < UNSEEN_GRACE_S
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    status, said = service.get("status"), theirs(primary.get("rolloutStateReason") or "")
+    displaced = ours.get("status") != "PRIMARY"
+    back = _back_by_ecs(service, target) if displaced else ""
+    is_back = (primary.get("rolloutState") or "COMPLETED") == "COMPLETED"
+    runs = short_name(str(primary.get("taskDefinition")))
+    other = f"{primary.get('id')} ({runs})" if primary else "another deployment"
+    rows: tuple[tuple[object, RolloutState, str], ...] = (
+        (not service and young, RolloutState.WAITING, "not visible"),
+        (not service or status == "INACTIVE", RolloutState.GONE, "the service was deleted"),
+        (status == "DRAINING", RolloutState.GONE, "the service is being deleted (DRAINING)"),
+        (is_outdated(service, target, young=young), RolloutState.WAITING, "not visible yet"),
+        (back, RolloutState.ROLLED_BACK if is_back else RolloutState.ROLLING_BACK, back),
+        (ours.get("rolloutState") == "FAILED", RolloutState.FAILED, _failure(ours)),
+        (displaced, RolloutState.SUPERSEDED, f"{other} is the service's PRIMARY deployment now"),
+        (_is_done(service, ours, target), RolloutState.COMPLETED, said),
+        (True, RolloutState.WAITING, said),
+    )
+    return next(Verdict(state, reason) for holds, state, reason in rows if holds)
 
 
-_SERVICE_DEPLOYMENT_STATES = {
-    "SUCCESSFUL": RolloutState.COMPLETED,
-    "STOPPED": RolloutState.FAILED,
-    "ROLLBACK_REQUESTED": RolloutState.ROLLING_BACK,
-    "ROLLBACK_IN_PROGRESS": RolloutState.ROLLING_BACK,
-    "ROLLBACK_SUCCESSFUL": RolloutState.ROLLED_BACK,
-    "ROLLBACK_FAILED": RolloutState.ROLLBACK_FAILED,
+def is_outdated(service: JSON, target: Target, *, young: bool) -> bool:
+    """True if the answer is from before our update, or may be; if that is `young`, what is not shown may still come."""
+    changed, primary = changed_s(service), primary_of(service)
+    shown = find_deployment(service, target.deployment_id) is not None
+    before = changed < target.after_s or (changed == target.after_s > 0 and not shown)
+    proof = _told_failed(service, target) or stamp_s(primary) > target.after_s > 0
+    left = bool(target.left_id) and primary.get("id") == target.left_id
+    return before or left or (young and not shown and not proof)
+
+
+def _told_failed(service: JSON, target: Target) -> bool:
+    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
+    told = f"(deployment {target.deployment_id}) deployment failed"
+    return any(told in str(event.get("message")) for event in service.get("events") or [])
+
+
+def _back_by_ecs(service: JSON, target: Target) -> str:
+    """How it shows that ECS itself goes back to the previous definition (of a forced redeploy: the same); or ""."""
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    definition, said = str(primary.get("taskDefinition") or ""), str(primary.get("rolloutStateReason") or "")
+    told = _told_failed(service, target)
+    if primary and ours.get("rolloutState") == "FAILED":
+        return f"{undotted(_failure(ours))}; ECS is rolling back to {short_name(definition)}"
+    if "rolling back" in said.lower():
+        return f"{theirs(said.rstrip('.'))} ({short_name(definition)})"
+    if definition != (target.previous_definition or (target.definition if told else "")) or not definition:
+        return ""
+    made = f"{primary.get('id')} made the previous task definition PRIMARY again"
+    return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
+
+
+def _failure(ours: JSON) -> str:
+    said = ours.get("rolloutStateReason")
+    return theirs(said) if said else "ECS marked the deployment as FAILED"
+
+
+def _is_done(service: JSON, ours: JSON, target: Target) -> bool:
+    state, desired = ours.get("rolloutState"), number(ours, "desiredCount")
+    if state is not None and not target.steady:
+        return bool(state == "COMPLETED")
+    settled = number(ours, "runningCount") == desired and target.desired in (None, desired)
+    return state in (None, "COMPLETED") and settled and len(service.get("deployments") or []) == 1
+
+
+_STRATEGY_STATES = {  # of a service deployment; and where its rollback is what was asked for
+    "SUCCESSFUL": (RolloutState.COMPLETED, RolloutState.COMPLETED),
+    "STOPPED": (RolloutState.FAILED, RolloutState.FAILED),
+    "ROLLBACK_REQUESTED": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_IN_PROGRESS": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_SUCCESSFUL": (RolloutState.ROLLED_BACK, RolloutState.COMPLETED),
+    "ROLLBACK_FAILED": (RolloutState.ROLLBACK_FAILED, RolloutState.ROLLBACK_FAILED),
 }
 
 
@@ -1485,11 +1438,8 @@ def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> 
     """
     status = str(service_deployment.get("status"))
     rollback = service_deployment.get("rollback") or {}
-    said = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
-    state = _SERVICE_DEPLOYMENT_STATES.get(status, RolloutState.WAITING)
-    if wanted_back:
-        asked_for = {RolloutState.ROLLING_BACK: RolloutState.WAITING, RolloutState.ROLLED_BACK: RolloutState.COMPLETED}
-        state = asked_for.get(state, state)
+    said = rollback.get("reason") or service_deployment.get("statusReason")
+    state = _STRATEGY_STATES.get(status, (RolloutState.WAITING, RolloutState.WAITING))[wanted_back]
     return Verdict(state, theirs(said) if said else f"the service deployment is {status}")
 
 
@@ -1526,28 +1476,28 @@ def task_verdict(task: JSON, definition: JSON, watch_container: str = "") -> Tas
     """
     essential = {c.get("name") for c in containers_of(definition) if c.get("essential", True)}
     deciding = {watch_container} if watch_container else essential
-    containers = [c for c in task.get("containers") or [] if c.get("name") in deciding]
-    bad = [c for c in containers if c.get("exitCode") != 0]
-    missing = deciding - {c.get("name") for c in containers}
-    if not bad and not missing:
-        ok = task.get("stopCode") not in _STOPPED_FROM_OUTSIDE
-        return TaskVerdict(ok, 0 if ok else None, "" if ok else stop_reason(task))
-    codes = [c["exitCode"] for c in bad if c.get("exitCode") is not None]
-    return TaskVerdict(False, codes[0] if codes else None, stop_reason(task))
+    codes = {c.get("name"): c.get("exitCode") for c in task.get("containers") or [] if c.get("name") in deciding}
+    all_zero = deciding <= {name for name, code in codes.items() if code == 0}
+    if all_zero and task.get("stopCode") not in _STOPPED_FROM_OUTSIDE:
+        return TaskVerdict(True, 0, "")
+    return TaskVerdict(False, next((code for code in codes.values() if code), None), stop_reason(task))
 
 
 def stop_reason(task: JSON) -> str:
     """Why a task stopped, in one line without ids: stop code, reason, and each container that did not end well."""
-    said = str(task.get("stoppedReason") or "")
-    code = str(task.get("stopCode") or "")
-    parts = [f"{code}: {said}" if code and code not in said and said else said or code or "stopped without a reason"]
-    for container in task.get("containers") or []:
-        exit_code, why = container.get("exitCode"), str(container.get("reason") or "")
-        ended = f"exit code {exit_code}" if exit_code is not None else "never started" if not why else ""
-        why = "" if why in said else why
-        if ended or why:
-            parts.append(f"container {container.get('name')}: " + ", ".join(part for part in (ended, why) if part))
+    code, said = str(task.get("stopCode") or ""), str(task.get("stoppedReason") or "")
+    why = ": ".join(part for part in (code if code not in said else "", said) if part)
+    endings = [_ending(container, said) for container in task.get("containers") or []]
+    parts = [why or "stopped without a reason", *(ending for ending in endings if ending)]
     return theirs(re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts)))
+
+
+def _ending(container: JSON, said: str) -> str:
+    """How a container ended, beyond what was said of its task."""
+    code, why = container.get("exitCode"), str(container.get("reason") or "")
+    ended = f"exit code {code}" if code is not None else "" if why else "never started"
+    parts = ", ".join(part for part in (ended, why if why not in said else "") if part)
+    return f"container {container.get('name')}: {parts}" if parts else ""
 
 
 def stop_words(task: JSON) -> str:
@@ -1569,6 +1519,48 @@ def counts_as_failure(task: JSON) -> bool:
     return not reason.startswith("Scaling activity initiated by") and task.get("stopCode") != "UserInitiated"
 
 
+# Reasons that do not pass, however long one waits, as `_CAUSES` has the others. What one bad instance would explain (on
+# the next the task may run) has the source "host" as well.
+_LASTING: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
+    (("stop", "event", "host"), r"no matching manifest|descriptor matching platform|no match for platform",
+     "the image cannot be pulled, it is for another platform", "Build it for the platform of runtimePlatform, or"
+     " change that member of the task definition."),
+    (("stop", "event"), r"CannotPull.*(?:manifest unknown|name unknown|: not found\b|manifest for \S+ not found)",
+     "the image cannot be pulled, there is none of that name and tag",
+     "Push it, or correct the image's name, and deploy again."),
+    (("stop", "event", "host"), r"CannotPull.*(?:AccessDenied|pull access denied|not authorized|manifests\b.*"
+     r"403 Forbidden)|ecr registry auth.*AccessDenied", "the image cannot be pulled, the registry refuses it",
+     "Allow the task's execution role (or the instance's role) to pull it, or correct the image's name."),
+    (("stop", "event"), r"log group does not exist", "a log group of the definition does not exist",
+     "Create it, or set awslogs-create-group."),
+    (("stop", "event"), r"(?:secret|ssm).*(?:ResourceNotFoundException|invalid (?:ssm )?parameters?:|"
+     r"ParameterNotFound|did not contain json key)", "a secret or parameter of the definition does not exist",
+     "Create it in the region that the definition names, or correct its name."),
+    (("stop", "event"), r"(?:ResourceInitializationError|secret).*(?:AccessDenied|not authorized to perform)",
+     "the task's execution role is refused what the task needs (AccessDenied)",
+     "Allow it in the policy of the execution role."),
+    (("stop", "host"), r"exec format error", "the image was built for another CPU architecture",
+     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
+    (("event",), r"unable to place.*memberOf placement constraint unsatisfied",
+     "no instance meets the placement constraints", "Correct them in the definition or the service, or add instances"
+     " that meet them."),
+)  # fmt: skip
+_MAY_HEAL = (  # beside one of those reasons: the registry, the network or AWS may do better next time
+    r"time-?out|timed out|deadline exceeded|too ?many ?requests|rate (?:exceeded|limit)|throttl|no such host"
+    r"|connection (?:refused|reset)|unreachable|unexpected EOF|temporar(?:y|ily)|try again|unavailable|bad gateway"
+    r"|internal (?:server )?error|internal(?:server|service)"
+)
+
+
+def lasting_cause(source: str, said: str) -> tuple[str, bool]:
+    """The cause in what a source says if it is one that does not pass, and whether one bad instance explains it."""
+    if not re.search(_MAY_HEAL, said, re.IGNORECASE):
+        for sources, pattern, cause, _ in _LASTING:
+            if source in sources and re.search(pattern, said, re.IGNORECASE | re.DOTALL):
+                return cause, "host" in sources
+    return "", False
+
+
 # What the sources of evidence can tell: the roll-out's own reason, events, stopped tasks, pause hooks, the stage of a
 # strategy, health, and logs. A cause is looked for only where it would be said: an application writes what it likes.
 _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
@@ -1586,7 +1578,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
      " that the subnets reach Secrets Manager, SSM, ECR and CloudWatch."),
     (("stop",), r"OutOfMemory", "a container was killed, most often because it ran out of memory",
      "Raise the memory of the container or the task, or find what uses it."),
-    (("stop", "log"), r"exec format error", "the image was built for another CPU architecture",
+    (("log",), r"exec format error", "the image was built for another CPU architecture",
      "Build for the architecture of runtimePlatform, or change that member of the task definition."),
     (("stop", "event", "health"), r"health check|unhealthy|none healthy|Target\.", "the tasks run, but are not healthy",
      "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds), and the"
@@ -1608,7 +1600,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
 def likely_cause(evidence: Mapping[str, Iterable[str]]) -> tuple[str, str]:
     """The likeliest cause in what each source says, and what to do next."""
     texts = {source: "\n".join(said) for source, said in evidence.items()}
-    for sources, pattern, cause, advice in _CAUSES:
+    for sources, pattern, cause, advice in (*_LASTING, *_CAUSES):
         if any(re.search(pattern, texts.get(source, ""), re.IGNORECASE) for source in sources):
             return cause, advice
     return (
@@ -1796,6 +1788,97 @@ def _fits(expected: str, container: JSON, digests: Mapping[str, Iterable[str]]) 
     return wanted.tagged().tag == image.tagged().tag
 
 
+# What is known before anything is changed
+
+_ECR_HOST = re.compile(
+    r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.(?:com|com\.cn|eu)|on\.aws"
+    r"|on\.amazonwebservices\.(?:com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+)
+_ARCHITECTURES = {"X86_64": ("amd64", "386"), "ARM64": ("arm64", "arm")}  # what a processor runs, as images name it
+
+
+def ecr_repository(image: str) -> tuple[str, str, str] | None:
+    """Account, region and repository of an image that is in ECR; None for any other."""
+    try:
+        host, name = ImageReference.parse(image).repository()
+    except UsageError:
+        return None
+    found = _ECR_HOST.fullmatch(host)
+    return (found["account"], found["region"], name) if found else None
+
+
+def ecr_image_id(image: str) -> tuple[str, str]:
+    """The image as ECR looks it up: where there is a digest a pull goes by that, wherever the tag has gone."""
+    reference = ImageReference.parse(image).tagged()
+    return ("imageDigest", reference.digest) if reference.digest else ("imageTag", reference.tag)
+
+
+def platforms_of(manifest: str) -> set[str]:
+    """The platforms that an index (or manifest list) is for, as os/architecture; empty if it does not tell them all."""
+    try:
+        listed = [each.get("platform") or {} for each in json.loads(manifest).get("manifests") or []]
+        named = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in listed}
+    except (ValueError, AttributeError, TypeError):
+        return set()
+    return set() if "None/None" in named else named - {"unknown/unknown"}  # those attest how the others were built
+
+
+def platforms_for(definition: JSON) -> list[str]:
+    """The platforms of which an image must have one to run under the definition; empty for what nobody foresaw."""
+    runtime = definition.get("runtimePlatform") or {}
+    system = "windows" if str(runtime.get("operatingSystemFamily")).startswith("WINDOWS") else "linux"
+    return [f"{system}/{each}" for each in _ARCHITECTURES.get(str(runtime.get("cpuArchitecture") or "X86_64"), ())]
+
+
+def secret_uses(definition: JSON) -> dict[str, str]:
+    """Where the definition's secrets come from (`valueFrom`), and what uses each."""
+    found: dict[str, str] = {}
+    for container in containers_of(definition):
+        logged = (container.get("logConfiguration") or {}).get("secretOptions") or []
+        for secret in [*(container.get("secrets") or []), *logged]:
+            found.setdefault(str(secret.get("valueFrom")), f"{secret.get('name')} of container {container.get('name')}")
+    return found
+
+
+def secret_place(value_from: str) -> tuple[str, str, str]:
+    """Service, region ("" for the service's own) and name that a `valueFrom` stands for; no service if unforeseen."""
+    words = value_from.split(":")
+    if words[0] != "arn":  # what SSM would have to fetch elsewhere, it refuses as long as it may not decrypt it
+        return "" if value_from.startswith("/aws/reference/") else "ssm", "", value_from
+    service, region = words[2:4] if len(words) > 5 else ("", "")
+    return service, region, ":".join(words[:7]) if service == "secretsmanager" else value_from
+
+
+def misfits(definition: JSON, service: JSON) -> list[str]:
+    """Where the definition and the service do not agree, so that ECS would refuse it or could start no task."""
+    found = []
+    mode, needs = definition.get("networkMode"), definition.get("requiresCompatibilities")
+    configured = bool((service.get("networkConfiguration") or {}).get("awsvpcConfiguration"))
+    if configured != (mode == "awsvpc"):
+        has = "has a network configuration, which needs awsvpc" if configured else "has no network configuration"
+        found.append(f"the definition's network mode is {mode or 'the default'}, and the service {has}")
+    providers = {str(each.get("capacityProvider")) for each in service.get("capacityProviderStrategy") or []}
+    fargate = bool(providers & {"FARGATE", "FARGATE_SPOT"})
+    launch_type = "FARGATE" if fargate else "" if providers else service.get("launchType")
+    if launch_type in ("FARGATE", "EXTERNAL") and needs and launch_type not in needs:
+        found.append(f"the service's launch type is {launch_type}, the definition is for {', '.join(needs)}")
+    if launch_type == "FARGATE" and not (definition.get("cpu") and definition.get("memory")):
+        found.append("the service's launch type is FARGATE, which needs cpu and memory of the whole task")
+    return [*found, *_balancer_misfits(definition, service)]
+
+
+def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
+    ports = {
+        container.get("name"): {mapping.get("containerPort") for mapping in container.get("portMappings") or []}
+        for container in containers_of(definition)
+    }
+    for balancer in service.get("loadBalancers") or []:
+        name, port = balancer.get("containerName"), balancer.get("containerPort")
+        if name and port not in ports.get(name, ()):
+            has = f"its container {name} has no such port" if name in ports else "it has no such container"
+            yield f"a load balancer sends to port {port} of container {name}, and {has}"
+
+
 # --- Reporting --------------------------------------------------------------------- may not decide anything
 
 _HARMLESS = re.compile(r".{1,3}|\d{1,5}|true|false|none|null", re.IGNORECASE)  # masked, a log would say nothing
@@ -1843,32 +1926,23 @@ def _whole_words(secret: str) -> str:
 
 
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header", re.IGNORECASE)
-_HIDDEN = (
-    "command",
-    "entryPoint",
-    "dockerLabels",
-    "driverOpts",
-    "options",
-)  # hold anything: only where a log is, is shown
+_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options", "Names")  # may hold anything
 
 
 def secret_values(definition: JSON) -> set[str]:
-    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up.
+    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up."""
+    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
+    return {str(value) for container in containers for value in _secrets_of(container)}
 
-    They are every container's environment and secrets, what is long enough to be a secret in its command, entry
-    point and labels, and its log options but for those that say where the log is.
-    """
-    found: set[str] = set()
-    for container in [*containers_of(definition), *(definition.get("containerOverrides") or [])]:
-        entries = [e for m in ("environment", "secrets") for e in container.get(m) or []]
-        found |= {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
-        logs = container.get("logConfiguration") or {}
-        found |= {str(v) for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-")}
-        found |= {str(option.get("valueFrom", "")) for option in logs.get("secretOptions") or []}
-        words = [*(container.get("command") or []), *(container.get("entryPoint") or [])]
-        words += (container.get("dockerLabels") or {}).values()
-        found |= {str(word) for word in words if len(str(word)) > 8}
-    return found
+
+def _secrets_of(container: JSON) -> Iterator[Any]:
+    """Variables and secrets, log options but for those that say where the log is, and words long enough for one."""
+    logs = container.get("logConfiguration") or {}
+    named = (container.get("environment"), container.get("secrets"), logs.get("secretOptions"))
+    yield from (entry.get("value", entry.get("valueFrom", "")) for entries in named for entry in entries or [])
+    yield from (v for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-"))
+    words = (container.get("command"), container.get("entryPoint"), (container.get("dockerLabels") or {}).values())
+    yield from (word for part in words for word in part or [] if len(str(word)) > 8)
 
 
 def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
@@ -1894,15 +1968,20 @@ def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
 
 def masked(value: Any, name: str = "") -> Any:
     """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
-    if isinstance(value, dict) and name in _HIDDEN:
-        return {n: v if n.startswith("awslogs-") else "***" for n, v in value.items()}
     if isinstance(value, dict):
-        hidden = {m for m in ("value", "valueFrom") if "name" in value} | {n for n in value if _SECRET_NAME.search(n)}
-        hidden -= {"secrets", "secretOptions"}
-        return {n: "***" if n in hidden and not isinstance(v, list) else masked(v, n) for n, v in value.items()}
+        return {member: "***" if _is_hidden(value, member, name) else masked(value[member], member) for member in value}
     if isinstance(value, list):
         return ["***" if name in _HIDDEN and isinstance(item, str) else masked(item) for item in value]
     return value
+
+
+def _is_hidden(table: JSON, member: str, name: str) -> bool:
+    """True if the member of the table, which is called `name`, may hold a secret."""
+    if name in _HIDDEN:
+        return not member.startswith("awslogs-")
+    if member in ("secrets", "secretOptions") or isinstance(table[member], list):
+        return False
+    return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
 class Reporter:
@@ -1929,9 +2008,11 @@ class Reporter:
         """Something that is not as asked, but does not fail the run."""
         self.note(f"Warning: {text}")
 
-    def error(self, text: str, hint: str = "") -> None:
-        """What failed and what to do next."""
-        self.note(f"ERROR: {text}" + (f"\n{hint}" if hint else ""))
+    def error(self, text: str, hint: str = "", why: str = "", log: tuple[str, Sequence[str]] = ("", ())) -> None:
+        """What failed, why, the last lines of a log, and what to do next."""
+        title, lines = log
+        shown = [title, *(f"  {line}" for line in lines)] if lines else []
+        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part))
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A title and what belongs to it."""
@@ -1939,17 +2020,20 @@ class Reporter:
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
-            self._draw([self.mask.text(f"[{elapsed_s:4.0f} s] {row}") for row in rows.values()])
+            self._draw([self.mask.text(line) for line in lines.values()])
             return
         for key, row in rows.items():
             if self._last_progress.get(key) != row:
                 self._last_progress[key] = row
-                self.note(f"[{elapsed_s:4.0f} s] {row}")
+                self.note(lines[key])
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
-        columns, lines = _terminal_size()
+        import shutil
+
+        columns, lines = shutil.get_terminal_size()
         shown = list(rows[: max(1, lines - 2)])
         if len(shown) < len(rows):
             shown[-1] = f"… and {len(rows) - len(shown) + 1} more"
@@ -1987,21 +2071,12 @@ class Reporter:
 
     def _write(self, stream: TextIO, text: str) -> None:
         """A closed pipe or a narrow encoding must never end a deployment."""
-        try:
-            stream.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                stream.write(text.encode("ascii", "backslashreplace").decode())
             stream.flush()
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode())
-            stream.flush()
-        except (OSError, ValueError):
-            pass
-
-
-def _terminal_size() -> tuple[int, int]:
-    import shutil
-
-    size = shutil.get_terminal_size()
-    return size.columns, size.lines
 
 
 # --- Clock ------------------------------------- the only place that reads time, or decides how long to wait for it
@@ -2015,20 +2090,15 @@ if TYPE_CHECKING:
         def now(self) -> float:
             """Seconds since some fixed moment."""
 
-        def sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float, /) -> None:
             """Let that many seconds pass."""
 
 
 class SystemClock:
     """Real time."""
 
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
 
 
 class Interrupts:
@@ -2123,17 +2193,6 @@ class Patience(Record):
 # --- Ledger -------------------------------------------------------- may not call AWS, only what was entered may
 
 
-class Unsettled(Record):
-    """Something on AWS that this run began and whose end it has not seen.
-
-    `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back, says
-    so, and is true if it could. Both are given what ended the run.
-    """
-
-    says: Callable[[BaseException], str]
-    undo: Callable[[BaseException], bool] | None = None
-
-
 class Begun:
     """The ledger: what this run leaves behind if it ends now.
 
@@ -2142,13 +2201,17 @@ class Begun:
     """
 
     def __init__(self) -> None:
-        self._unsettled: dict[str, Unsettled] = {}
+        self._unsettled: dict[str, tuple[Callable[[BaseException], str], Callable[[BaseException], bool] | None]] = {}
 
     def enter(
         self, key: str, says: Callable[[BaseException], str], undo: Callable[[BaseException], bool] | None = None
     ) -> None:
-        """Something is about to be sent; under a key that is there already, it takes that one's place."""
-        self._unsettled[key] = Unsettled(says, undo)
+        """Something is about to be sent; under a key that is there already, it takes that one's place.
+
+        `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back,
+        says so, and is true if it could. Both are given what ended the run.
+        """
+        self._unsettled[key] = (says, undo)
 
     def settle(self, key: str) -> None:
         """Its end was seen, or it was never sent."""
@@ -2161,18 +2224,18 @@ class Begun:
         """
         left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
-        if signalled and (said := [text for each in left.values() if (text := each.says(cause))]):
+        if signalled and (said := [text for says, _ in left.values() if (text := says(cause))]):
             report.note("\n".join(said))
-        for key, each in left.items():
-            undone = bool(each.undo and each.undo(cause))
-            if not undone and not signalled and (text := each.says(cause)):
+        for key, (says, undo) in left.items():
+            undone = undo is not None and undo(cause)
+            if not undone and not signalled and (text := says(cause)):
                 report.note(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 
 
 # --- AWS --------------------------------------------------------------------------- may not decide anything
 
-_READS = ("Describe", "List", "Get")
+_READS = ("Describe", "List", "Get", "BatchGet")
 _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "GetLogEvents": "logs",
     "DescribeAutoScalingGroups": "autoscaling",
@@ -2186,7 +2249,13 @@ _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "TerminateInstanceInAutoScalingGroup": "autoscaling",
     "DescribeLaunchTemplates": "ec2",
     "DescribeTargetHealth": "elbv2",
+    "BatchGetImage": "ecr",
+    "DescribeImages": "ecr",
+    "DescribePullThroughCacheRules": "ecr",
+    "GetParameters": "ssm",
+    "DescribeSecret": "secretsmanager",
 }
+_LOOKED_UP = ("ecr", "ssm", "secretsmanager")  # only before a deployment, which does not wait long for their answers
 _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
     "ListClusters": "clusterArns",
     "ListServices": "serviceArns",
@@ -2211,42 +2280,12 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
 }
 
 
-class Budget:
-    """ECS's own throttle for registering and deregistering, kept on this side, so that it is hardly ever hit.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
-    """
-
-    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
-        self._clock, self._burst, self._per_second = clock, burst, per_second
-        self._left, self._at_s = float(burst), clock.now()
-
-    def wait_s(self) -> float:
-        """Take one call out of it; the seconds until that may be sent."""
-        now_s = self._clock.now()
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second) - 1
-        self._at_s = now_s
-        return max(0.0, -self._left / self._per_second)
-
-
-class Repeat(Value):
-    """How an operation may be repeated: `lost`, also if its answer was; a throttle is sat out for `throttled_s`."""
-
-    lost: bool = True
-    throttled_s: float = 0.0
-    budgeted: bool = False
-
-
-_REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the deployment that counts
-    # a second time it makes a second revision
-    "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
-    "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
-    # a second time it lowers the capacity twice
-    "TerminateInstanceInAutoScalingGroup": Repeat(lost=False),
-}
+_PACED = ("RegisterTaskDefinition", "DeregisterTaskDefinition")  # what ECS throttles hard
+_ONCE = (  # not sent again where the answer was lost; an update may be, its answer names the deployment that counts
+    "RegisterTaskDefinition",  # a second time it makes a second revision
+    "TerminateInstanceInAutoScalingGroup",  # a second time it lowers the capacity twice
+)
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-_UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 
 
@@ -2274,7 +2313,9 @@ def connect(
         if not region:
             raise botocore.exceptions.NoRegionError
         _choose_credentials(session, options, region)
-        aws = Aws(session, boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+        attempts = int(session.get_config_variable("max_attempts") or 5)
+        clients = boto3.Session(botocore_session=session).client
+        aws = Aws(region, session, clients, clock, report, interrupts, read_only, attempts)
         aws.hide_credentials(fetch=False)
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
@@ -2319,28 +2360,24 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
 
     from botocore import credentials, exceptions
 
-    chain = session.get_component("credential_provider")
+    load = session.get_component("credential_provider").load_credentials
     if options.instance_profile:
         providers = credentials.create_credential_resolver(session, region_name=region).providers
-        roles = ("container-role", "iam-role")
-        chain = credentials.CredentialResolver([each for each in providers if each.METHOD in roles])
+        roles = [provider for provider in providers if provider.METHOD in ("container-role", "iam-role")]
+        load = credentials.CredentialResolver(roles).load_credentials
     elif options.access_key:
-        given = credentials.Credentials(options.access_key, options.secret_key)
-        chain = SimpleNamespace(load_credentials=lambda: given)
+        load = partial(credentials.Credentials, options.access_key, options.secret_key)
     if options.assume_role_arn:
-        source = chain.load_credentials()
+        source = load()
         if source is None:
             raise exceptions.NoCredentialsError
-        fetcher = credentials.AssumeRoleCredentialFetcher(
-            partial(session.create_client, region_name=region), source, options.assume_role_arn,
-            extra_args={"RoleSessionName": "ecs-deploy"},
-        )  # fmt: skip
-        renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-        chain = SimpleNamespace(load_credentials=lambda: renewed)
-    session.register_component("credential_provider", chain)
+        client, named = partial(session.create_client, region_name=region), {"RoleSessionName": "ecs-deploy"}
+        fetcher = credentials.AssumeRoleCredentialFetcher(client, source, options.assume_role_arn, extra_args=named)
+        load = partial(credentials.DeferredRefreshableCredentials, fetcher.fetch_credentials, "assume-role")
+    session.register_component("credential_provider", SimpleNamespace(load_credentials=load))
 
 
-class Aws:
+class Aws(Record):
     """Calls AWS; its errors come out as `AwsError`.
 
     ECS requests and answers travel as raw JSON, so that members which the installed botocore does not know are
@@ -2348,54 +2385,46 @@ class Aws:
     change something is a bug.
     """
 
-    def __init__(
-        self,
-        settings: Any,
-        session: Any,
-        region: str,
-        clock: Clock,
-        report: Reporter,
-        interrupts: Interrupts,
-        read_only: bool,
-    ) -> None:
-        self.region = region
-        profile = settings.get_config_variable("profile")
-        self.place = f"--region {region}" + (f" --profile {shell_word(profile)}" if profile else "")  # of a command
-        self._settings, self._session = settings, session
-        self._clock, self._report, self._interrupts = clock, report, interrupts
-        self._read_only = read_only
-        self._attempts = int(settings.get_config_variable("max_attempts") or 5)
-        self._budget = Budget(clock, burst=20, per_second=1.0)
-        self._clients: dict[tuple[str, str], Any] = {}
-        self._request: bytes | None = None
-        self._answer = b""
+    region: str
+    _session: Any  # botocore's
+    _new_client: Any  # boto3's
+    _clock: Clock
+    _report: Reporter
+    _interrupts: Interrupts
+    _read_only: bool
+    _attempts: int
+    _paced_s: float = -INFINITE_S
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _request: bytes | None = None
+    _answer: bytes = b""
+
+    @property
+    def place(self) -> str:
+        """The region and the profile as options of a command that is printed."""
+        profile = self._session.get_config_variable("profile")
+        return f"--region {self.region}" + (f" --profile {shell_word(profile)}" if profile else "")
 
     # Calling
 
     def call(
         self, operation: str, params: JSON, *, region: str = "", retries: bool = True, worth_s: float = 0.0
     ) -> JSON:
-        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds or as long as the row says.
+        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds, or as long as it is paced.
 
         `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
         """
-        repeat, lost = _REPEATS.get(operation, Repeat()), False
-        give_up_s = self._clock.now() + max(worth_s, repeat.throttled_s)
-        attempt = 1
+        attempt, lost = 1, False
+        give_up_s = self._clock.now() + max(worth_s, PACED_S if operation in _PACED else 0.0)
         while True:
-            if repeat.budgeted:
-                self._sleep(self._budget.wait_s())
             try:
+                self._pace(operation)
                 answer = self._call_once(operation, params, region)
                 return answer if operation in _SERVICES else self._parsed(operation)
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
-                again = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
-                if (
-                    not (retries and error.transient and again)
-                    or (lost and not repeat.lost)
-                    or error.code == _UNREADABLE
-                ):
+                may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
+                left = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
+                if not (retries and may and left):
                     raise
             self._sleep(_backoff_s(attempt))
             attempt += 1
@@ -2476,7 +2505,7 @@ class Aws:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
         from botocore.credentials import DeferredRefreshableCredentials
 
-        credentials = self._settings.get_credentials()
+        credentials = self._session.get_credentials()
         if credentials is not None and (fetch or not isinstance(credentials, DeferredRefreshableCredentials)):
             frozen = credentials.get_frozen_credentials()
             self._report.mask.hide([frozen.secret_key or "", frozen.token or ""], always=True)
@@ -2525,36 +2554,44 @@ class Aws:
             raise AwsError(said, code=_UNREADABLE, transient=True, maybe_done=True) from error
         return answer
 
+    def _pace(self, operation: str) -> None:
+        """Stay below ECS's throttle for registering and deregistering: 20 calls at once, then one a second.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+        """
+        if operation in _PACED:
+            now_s = self._clock.now()
+            self._paced_s = max(self._paced_s, now_s - 20.0) + 1.0
+            self._sleep(self._paced_s - now_s)
+
     def _sleep(self, seconds: float) -> None:
         if seconds > 0:
             with self._interrupts.allowed():
                 self._clock.sleep(seconds)
 
     def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._clients:
-            self._clients[service, region] = self._new_client(service, region)
-        return self._clients[service, region]
-
-    def _new_client(self, service: str, region: str) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        mode: Any = "adaptive" if self._settings.get_config_variable("retry_mode") == "adaptive" else "standard"
+        if (service, region) in self._clients:
+            return self._clients[service, region]
+        mode: Any = "adaptive" if self._session.get_config_variable("retry_mode") == "adaptive" else "standard"
         try:
             config = Config(
                 retries={"mode": mode, "total_max_attempts": 1},
-                connect_timeout=10,
-                read_timeout=30,
+                connect_timeout=3 if service in _LOOKED_UP else 10,
+                read_timeout=5 if service in _LOOKED_UP else 30,
                 tcp_keepalive=True,
                 parameter_validation=service != "ecs",
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
-            client = self._session.client(service, region_name=region, config=config)
+            client = self._new_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError, OSError) as error:
             raise translated(error, "") from error
         if service == "ecs":
             client.meta.events.register("before-call.ecs", self._put_request)
             client.meta.events.register("before-parse.ecs", self._keep_answer)
+        self._clients[service, region] = client
         return client
 
     def _put_request(self, params: JSON, **_: Any) -> None:
@@ -2573,65 +2610,50 @@ def _backoff_s(attempt: int) -> float:
     return random.random() * min(8.0, 2.0 ** (attempt - 1))
 
 
+_PASSING, _LOST = {"transient": True}, {"transient": True, "maybe_done": True}
+_NOT_REACHED = "AWS was not reached{during}: {said}"
+_NETWORK = "Check the network, the proxy and the region's name, and try again."
+_MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what an error says of itself; the first holds
+    (r"^\d+ (ExpiredToken|ExpiredTokenException|RequestExpired) ", "The AWS credentials have expired ({what})",
+     "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait.", {}),
+    (r"^\d+ RequestTimeTooSkewed |Signature (expired|not yet current)",
+     "AWS refused {what}: this machine's clock is wrong ({said})", "Set the clock.", {}),
+    (r"^\d+ ((UnrecognizedClientException|InvalidClientTokenId|AuthFailure) |\S*Signature)",
+     "AWS does not accept these credentials ({what}: {said})",
+     "Check the access key, the secret key and the session token; they must belong together.", {}),
+    (rf"^\d+ ({'|'.join(_DENIED)}) |not authorized to perform: [\w-]+:\w+", "AWS denied {what}: {said}",
+     "Allow {action} in the IAM policy of these credentials.", {}),
+    (rf"^(429|\d+ ({'|'.join(_THROTTLED)}|\S*Throttl\S*)) ", "AWS throttled {what} ({said})",
+     "Other programs use the same account's budget of calls; try again in a minute.", _PASSING),
+    (r"^5", "AWS had an error of its own in {what}: {said} ({code})", "Try again.", _LOST),
+    (r"^\d", "AWS refused {what}: {said} ({code})", "", {}),
+    (r"NoRegionError", "No AWS region is set", "Give -r REGION, or set AWS_DEFAULT_REGION.", {}),
+    (r"(No|Partial)CredentialsError", "No AWS credentials were found",
+     "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.", {}),
+    (r"(ConnectTimeout|EndpointConnection|ProxyConnection)Error", _NOT_REACHED, _NETWORK, _PASSING),  # never sent
+    (r"botocore\.exceptions\.(HTTPClient|Connection)Error", _NOT_REACHED, _NETWORK, _LOST),
+    (r"builtins\.OSError", "The AWS credentials cannot be loaded{during}: {said}",
+     "Check the token file or the credential_process that the environment or the profile names.", {}),
+    (r"", "AWS cannot be used with these settings{during}: {said}",
+     "Check the profile, the credentials and the region.", {}),
+)  # fmt: skip
+
+
 def translated(error: Exception, operation: str) -> AwsError:
     """botocore's exception as one sentence with what to do next."""
     from botocore.exceptions import ClientError
 
-    return _refused(error, operation) if isinstance(error, ClientError) else _unreached(error, operation)
-
-
-def _refused(error: Any, operation: str) -> AwsError:
-    details = error.response.get("Error", {})
-    code, message = str(details.get("Code", "")), str(details.get("Message", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what, said = error.operation_name or operation, theirs(message)
-    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
-    if code in _EXPIRED:
-        hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
-        return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
-    if code == "RequestTimeTooSkewed" or re.search(r"Signature (expired|not yet current)", message):
-        return AwsError(f"AWS refused {what}: this machine's clock is wrong ({said})", code=code, hint="Set the clock.")
-    if code in _UNKNOWN_KEY or "Signature" in code:
-        hint = "Check the access key, the secret key and the session token; they must belong together."
-        return AwsError(f"AWS does not accept these credentials ({what}: {said})", code=code, hint=hint)
-    if code in _DENIED or action:
-        hint = f"Allow {action[1] if action else 'ecs:' + what} in the IAM policy of these credentials."
-        return AwsError(f"AWS denied {what}: {said}", code=code, hint=hint)
-    if code in _THROTTLED or "Throttl" in code or status == 429:
-        hint = "Other programs use the same account's budget of calls; try again in a minute."
-        return AwsError(f"AWS throttled {what} ({said})", code=code, hint=hint, transient=True)
-    if status >= 500:
-        text = f"AWS had an error of its own in {what}: {said} ({code})"
-        return AwsError(text, code=code, hint="Try again.", transient=True, maybe_done=True)
-    return AwsError(f"AWS refused {what}: {said} ({code})", code=code)
-
-
-def _unreached(error: Exception, operation: str) -> AwsError:
-    from botocore import exceptions as botocore
-
-    code, said = type(error).__name__, theirs(error)
-    during = f" ({operation})" if operation else ""
-    if isinstance(error, botocore.NoRegionError):
-        return AwsError("No AWS region is set", code=code, hint="Give -r REGION, or set AWS_DEFAULT_REGION.")
-    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
-        hint = "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role."
-        return AwsError("No AWS credentials were found", code=code, hint=hint)
-    if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
-        hint = "Check the network, the proxy and the region's name, and try again."
-        lost = _answer_lost(error)
-        return AwsError(f"AWS was not reached{during}: {said}", code=code, hint=hint, transient=True, maybe_done=lost)
-    if isinstance(error, OSError):
-        hint = "Check the token file or the credential_process that the environment or the profile names."
-        return AwsError(f"The AWS credentials cannot be loaded{during}: {said}", code=code, hint=hint)
-    hint = "Check the profile, the credentials and the region."
-    return AwsError(f"AWS cannot be used with these settings{during}: {said}", code=code, hint=hint)
-
-
-def _answer_lost(error: Exception) -> bool:
-    """False only where the request surely never arrived."""
-    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
-
-    return not isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError))
+    code, said, what = type(error).__name__, str(error), operation
+    itself = " ".join(f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__)
+    if isinstance(error, ClientError):
+        told, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        code, said, what = str(told.get("Code", "")), str(told.get("Message", "")), error.operation_name or operation
+        itself = f"{about.get('HTTPStatusCode', 0)} {code} {said}"
+    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", said)
+    words = {"what": what, "said": theirs(said), "code": code, "during": f" ({operation})" if operation else ""}
+    words["action"] = action[1] if action else f"ecs:{what}"
+    _, sentence, hint, flags = next(row for row in _MEANINGS if re.search(row[0], itself))
+    return AwsError(sentence.format(**words), code=code, hint=hint.format(**words), **flags)
 
 
 # --- Operations -------------------------------------------------------------- may not build API calls by hand
@@ -2757,6 +2779,8 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
     members = [*options.edits.members, *change.edits, *(run.members if run else ())]
     ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
+    if not options.no_preflight:
+        preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
     return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
 
@@ -3029,6 +3053,178 @@ def show_requests(ctx: Context, part: Planned) -> None:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
     registered = masked(part.draft.new) if part.registers else None
     ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
+
+
+# Preflight: what is known to fail is said before anything is changed
+
+_PREFLIGHT = {Exit.BAD_IMAGE, Exit.CANNOT_WORK}
+_MANIFESTS = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+]
+
+
+class ImageUse(Value):
+    """An image that a plan puts into a container, and the one that it takes the place of."""
+
+    label: str
+    image: str
+    replaced: str
+    definition: JSON
+
+
+def preflight(ctx: Context, plan: Plan) -> Problems:
+    """What of the plan is known to fail; in a dry run and with -v also what was looked up, and what could not be."""
+    looked = Lookup(ctx)
+    problems = Problems([*image_problems(looked, plan), *secret_problems(looked, plan), *fit_problems(plan)])
+    if ctx.report.output.verbose or ctx.report.output.dry_run:
+        for line in looked.said:
+            ctx.report.note(line)
+    return problems
+
+
+class Lookup(Record):
+    """Asks what a deployment can do without: what AWS does not tell is left out, and only noted."""
+
+    ctx: Context
+    said: list[str] = field(default_factory=list)
+    silent: set[tuple[str, str]] = field(default_factory=set)  # service and region that were not reached
+
+    def ask(self, operation: str, params: JSON, region: str, absent: str = "") -> JSON | None:
+        """The answer; {} if the error is `absent`, and None where AWS does not tell."""
+        where = (_SERVICES[operation], region)
+        if where in self.silent:
+            return None
+        try:
+            return self.ctx.aws.call(operation, params, region=region, retries=False)
+        except AwsError as error:
+            if error.code == absent:
+                return {}
+            if error.transient:
+                self.silent.add(where)
+            self.said.append(f"Not looked up: {error.message}")
+            return None
+
+
+def image_problems(looked: Lookup, plan: Plan) -> Iterator[DeployError]:
+    """The images in ECR that the plan puts in and that are not there, or not for the platform; a call a repository."""
+    found: dict[tuple[str, str, str], list[ImageUse]] = {}
+    for part in plan.parts():
+        for change in image_changes(part.draft.old, part.draft.new):
+            if place := ecr_repository(change["new"]):
+                use = ImageUse(plan.label(part), change["new"], change["old"], part.draft.new)
+                found.setdefault(place, []).append(use)
+    for place, uses in found.items():
+        yield from repository_problems(looked, place, uses)
+
+
+def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Sequence[ImageUse]) -> Iterator[DeployError]:
+    """What is wrong with the images of one repository."""
+    account, region, name = place
+    images = [*(use.image for use in uses), *(use.replaced for use in uses if ecr_repository(use.replaced) == place)]
+    request = {
+        "registryId": account,
+        "repositoryName": name,
+        "imageIds": [dict([pair]) for pair in dict.fromkeys(map(ecr_image_id, images))],
+        "acceptedMediaTypes": _MANIFESTS,
+    }
+    answer = looked.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
+    if answer is None:
+        return
+    told = {
+        pair: each.get("imageManifest") or each.get("failureCode")
+        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
+        for pair in (each.get("imageId") or {}).items()
+    }
+    found = {image: str(told.get(ecr_image_id(image), "" if answer else "RepositoryNotFound")) for image in images}
+    for use in uses:
+        if found[use.image] in ("ImageNotFound", "RepositoryNotFound"):
+            yield from missing_image(looked, place, use, "" if answer else ", nor is its repository")
+        else:
+            yield from wrong_platform(
+                looked, use, platforms_of(found[use.image]), platforms_of(found.get(use.replaced, ""))
+            )
+
+
+def missing_image(looked: Lookup, place: tuple[str, str, str], use: ImageUse, more: str) -> Iterator[DeployError]:
+    """The problem of an image that is not in ECR, unless a pull-through cache may fetch it."""
+    if not may_be_cached(looked, place, use.image):
+        hint = "" if more else nearest_tags(looked, place, use.image)
+        yield DeployError(f"{use.label}The image {use.image} is not in ECR{more}", Exit.BAD_IMAGE, hint)
+
+
+def wrong_platform(looked: Lookup, use: ImageUse, there: set[str], before: set[str]) -> Iterator[DeployError]:
+    """The problem of an image that is for other platforms than the definition's.
+
+    A definition that names none runs on whatever instances there are: what the image before was for, is right then.
+    """
+    wanted = platforms_for(use.definition)
+    elsewhere = not use.definition.get("runtimePlatform") and before and before.isdisjoint(wanted)
+    if there and wanted and not elsewhere and there.isdisjoint(wanted):
+        said = f"{use.label}The image {use.image} is for {', '.join(sorted(there))}, not for {wanted[0]}"
+        yield DeployError(said, Exit.BAD_IMAGE, "Build it for that platform, or change runtimePlatform.")
+    looked.said.append(f"{use.label}Looked up {use.image}: {', '.join(sorted(there)) or 'no platform is told'}")
+
+
+def may_be_cached(looked: Lookup, place: tuple[str, str, str], image: str) -> bool:
+    """True if a pull-through cache fills the repository at the first pull, or ECR does not tell."""
+    account, region, name = place
+    answer = looked.ask("DescribePullThroughCacheRules", {"registryId": account, "maxResults": 1000}, region)
+    prefixes = {str(rule.get("ecrRepositoryPrefix")) for rule in (answer or {}).get("pullThroughCacheRules") or []}
+    cached = answer is None or "ROOT" in prefixes or any(name.startswith(f"{prefix}/") for prefix in prefixes)
+    if cached:
+        looked.said.append(f"The image {image} is not there; a pull-through cache may fetch it")
+    return cached
+
+
+def nearest_tags(looked: Lookup, place: tuple[str, str, str], image: str) -> str:
+    """The tags that are most like the image's, or the newest; empty if they may not be listed."""
+    import difflib
+
+    account, region, name = place
+    request = {"registryId": account, "repositoryName": name, "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000}
+    details = (looked.ask("DescribeImages", request, region) or {}).get("imageDetails") or []
+    newest = sorted(details, key=lambda each: str(each.get("imagePushedAt")), reverse=True)
+    tags = [tag for each in newest for tag in each.get("imageTags") or []]
+    near = difflib.get_close_matches(ImageReference.parse(image).tag, tags, 3)
+    return f"{'Like it' if near else 'Newest'} in {name}: {', '.join(near or tags[:5])}" if tags else ""
+
+
+def secret_problems(looked: Lookup, plan: Plan) -> Iterator[DeployError]:
+    """The secrets and parameters that the plan adds or changes and that do not exist; nothing is decrypted."""
+    uses: dict[str, str] = {}
+    for part in plan.parts():
+        before = secret_uses(part.draft.old)
+        new = {value: use for value, use in secret_uses(part.draft.new).items() if value not in before}
+        uses |= {value: f"{plan.label(part)}The secret {use}" for value, use in new.items() if value not in uses}
+    parameters: dict[str, list[str]] = {}
+    for value, use in uses.items():
+        service, region, name = secret_place(value)
+        if service == "secretsmanager":
+            if looked.ask("DescribeSecret", {"SecretId": name}, region, absent="ResourceNotFoundException") == {}:
+                yield DeployError(f"{use} does not exist: there is no {name}", Exit.CANNOT_WORK)
+        elif service == "ssm":
+            parameters.setdefault(region or looked.ctx.aws.region, []).append(name)
+    for region, names in parameters.items():
+        for start in range(0, len(names), 10):
+            answer = looked.ask("GetParameters", {"Names": names[start : start + 10]}, region) or {}
+            for name in set(answer.get("InvalidParameters") or []) & set(names):
+                what = f"there is no {name}" if name.startswith("arn:") else f"no parameter of that name is in {region}"
+                yield DeployError(f"{uses[name]} does not exist: {what}", Exit.CANNOT_WORK)
+
+
+def fit_problems(plan: Plan) -> Iterator[DeployError]:
+    """Where a new definition and its service do not agree; what is so already works, whatever it looks like."""
+    for part in plan.services:
+        service = {**part.service, **part.update}
+        known = misfits(part.draft.old, part.service)
+        for misfit in misfits(part.draft.new, service) if part.points_elsewhere else ():
+            if misfit not in known:
+                yield DeployError(
+                    f"{plan.label(part)}The service {part.name} cannot run it: {misfit}", Exit.CANNOT_WORK
+                )
 
 
 # Carrying out
@@ -3330,9 +3526,15 @@ class Seen(Record):
     events: list[str] = field(default_factory=list)
     bad_events: list[str] = field(default_factory=list)
     logs: list[JSON] = field(default_factory=list)
+    log: tuple[str, list[str]] = ("", [])  # title and lines of the log to show at the end
     stopped: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
     samples: dict[str, JSON] = field(default_factory=dict)
+    lasting: dict[str, list[str]] = field(default_factory=dict)  # cause -> of each task that it stopped, the instance
+    ran: bool = False  # a task ran, and stopped for a reason that may pass
+    crowded: bool | None = None  # the cluster has several instances
+    since_s: float = 0.0  # AWS's time before which a task is none of this roll-out
+    took_s: float = 0.0  # until the verdict
     native: str = ""
     native_state: JSON = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
@@ -3546,6 +3748,7 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
         now_s = ctx.clock.now()
         for rollout in waiting:
             expire(ctx, rollout, now_s)
+            rollout.seen.took_s = now_s - rollout.started_s
         waiting = [rollout for rollout in waiting if rollout.seen.verdict is None]
         if waiting:
             ending = any(r.seen.shown and r.seen.counts.only_end_missing for r in waiting)
@@ -3570,7 +3773,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     seen, now_s = rollout.seen, ctx.clock.now()
     if service is not None and is_older(service, seen.last):
         return
-    if service is not None and not View(service, rollout.target, young=False).outdated:
+    if service is not None and not is_outdated(service, rollout.target, young=False):
         note_counts(ctx, rollout, service, now_s)
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
@@ -3581,6 +3784,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
     if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
         seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
+    if seen.verdict is None and (why := hopeless(ctx, rollout)):
+        seen.verdict = Verdict(RolloutState.FAILED, why)
     if rollout.state is RolloutState.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
 
@@ -3784,6 +3989,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
             continue
         seen.stopped.add(str(task["taskArn"]))
+        note_lasting(rollout, task)
         reason = stop_reason(task)
         seen.reasons[reason] += 1
         if reason not in seen.samples:
@@ -3792,14 +3998,19 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
-    """Print why tasks stopped, counted, and the last log lines of one container per reason; the evidence by source."""
+    """Why tasks stopped and the last log lines of one container per reason, by source.
+
+    The log of what happened most often is kept for the end, the others are printed.
+    """
     seen = rollout.seen
     diagnose(ctx, rollout)
-    for reason, count in seen.reasons.most_common():
-        ctx.report.note(f"{rollout.label}{count} × {reason}")
     logged: list[str] = []
-    for reason in list(seen.reasons)[:5]:
-        if lines := show_log(ctx, rollout, seen.samples[reason]):
+    for reason, _ in seen.reasons.most_common(5):
+        title, lines = last_log(ctx, rollout, seen.samples[reason])
+        if lines:
+            if logged:
+                ctx.report.block(title, [f"| {line}" for line in lines])
+            seen.log = seen.log if logged else (title, [f"| {line}" for line in lines])
             seen.logs.append({"title": reason, "lines": lines})
             logged += lines
     hooks = [hook for hook in seen.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
@@ -3814,8 +4025,8 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
     }
 
 
-def show_log(ctx: Context, rollout: Rollout, task: JSON) -> list[str]:
-    """Print the last lines that a stopped task's first bad container wrote to CloudWatch Logs; the lines."""
+def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]]:
+    """The last lines that a stopped task's first bad container wrote to CloudWatch Logs, and a title for them."""
     ended = sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode"))
     for container in ended:
         where = log_place(rollout.definition, str(container.get("name")), task)
@@ -3826,13 +4037,10 @@ def show_log(ctx: Context, rollout: Rollout, task: JSON) -> list[str]:
             events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events") or []
         except AwsError as error:
             ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
-            return []
-        lines = [theirs(line) for event in events for line in log_lines(event)]
-        if lines:
-            title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
-            ctx.report.block(title, [f"| {line}" for line in lines])
-        return lines
-    return []
+            break
+        title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
+        return title, [theirs(line) for event in events for line in log_lines(event)]
+    return "", []
 
 
 def log_lines(event: JSON) -> list[str]:
@@ -3852,6 +4060,50 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
         return None
     stream = f"{options['awslogs-stream-prefix']}/{container}/{short_name(str(task['taskArn']))}"
     return str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or "")
+
+
+# As soon as it is hopeless
+
+
+def note_lasting(rollout: Rollout, task: JSON) -> None:
+    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it."""
+    cause, by_host = lasting_cause("stop", stop_words(task))
+    if 0 < stamp_s(task) < max(rollout.target.after_s, rollout.seen.since_s):
+        return
+    if cause:
+        host = str(task.get("containerInstanceArn") or "") if by_host else ""
+        rollout.seen.lasting.setdefault(cause, []).append(host)
+    elif task.get("startedAt"):
+        rollout.seen.ran = True
+
+
+def hopeless(ctx: Context, rollout: Rollout) -> str:
+    """Why waiting does not help; empty as long as it may.
+
+    That takes two tasks with the same reason, or two events of it where ECS starts none, and none that ever ran. Of
+    what is not a deployment of its own (nothing changed, ECS's own rollback) the reasons may be from before.
+    """
+    seen, wanted = rollout.seen, rollout.wait.fail_fast and not rollout.target.steady
+    if not wanted or seen.ran or seen.counts.running or (rollout.returning and seen.native):
+        return ""
+    for cause, hosts in seen.lasting.items():
+        if len(hosts) >= max(2, seen.most_running) and not one_bad_host(ctx, rollout, hosts):
+            return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
+    told = Counter(lasting_cause("event", event)[0] for event in seen.bad_events)
+    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
+    started = seen.most_running or seen.counts.pending or seen.stopped
+    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 and not started else ""
+
+
+def one_bad_host(ctx: Context, rollout: Rollout, hosts: Sequence[str]) -> bool:
+    """True if all the tasks were on one instance, and the cluster has others (or does not tell)."""
+    if len(set(hosts)) > 1 or "" in hosts:
+        return False
+    if rollout.seen.crowded is None:
+        rollout.seen.crowded = True
+        with contextlib.suppress(AwsError):
+            rollout.seen.crowded = len(ctx.aws.pages("ListContainerInstances", {"cluster": rollout.cluster})) > 1
+    return rollout.seen.crowded
 
 
 # Concluding
@@ -3923,37 +4175,50 @@ def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
 
 
 def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence: Mapping[str, list[str]]) -> None:
-    """One paragraph: what failed, the likeliest cause, what the service does now, what to do next."""
-    cause, next_step = likely_cause(evidence)
-    advice = f"Likeliest cause: {cause}. {next_step}" if evidence else ""
-    if rollout.state is RolloutState.SUPERSEDED:
-        advice = "Somebody else deployed in the meantime; their deployment was left alone."
-    elif rollout.state is RolloutState.GONE:
-        advice = "Create the service again, or deploy to another one."
-    elif code != Exit.ROLLED_BACK and rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
-        advice += standing_after(ctx, rollout)
-    advice += "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout)
+    """One paragraph: what failed, why, the log, what the service does now, what to do next, and one command."""
+    seen, state, command = rollout.seen, "", ""
+    cause, next_step = likely_cause(evidence) if evidence else ("", "")
+    why = [f"Likeliest cause: {cause}.", time_taken(rollout)] if evidence else []
+    if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
+        why, next_step = [], "Create the service again, or deploy to another one."
+        if rollout.state is RolloutState.SUPERSEDED:
+            next_step = "Somebody else deployed in the meantime; their deployment was left alone."
+    elif code == Exit.ROLLED_BACK and seen.back:
+        state = f"The service is back on {short_name(seen.back.target.definition)}."
+    elif rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
+        state, command = standing_after(ctx, rollout)
+    why += [f"{count} × {reason}" for reason, count in seen.reasons.most_common()] if evidence else []
+    left = "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout).strip()
     what = f"{rollout.label}The {rollout.what} {ending}"
-    why = "" if rollout.succeeded else f": {undotted(rollout.reason)}"
-    ctx.report.error(f"{what}{why}.", advice.strip("\n"))
+    what += "" if rollout.succeeded else f": {undotted(rollout.reason)}"
+    hint = "\n".join(part for part in (state, next_step, command, left) if part)
+    ctx.report.error(f"{what}.", hint, "\n".join(why), seen.log)
 
 
-def standing_after(ctx: Context, rollout: Rollout) -> str:
+def time_taken(rollout: Rollout) -> str:
+    """What the failure cost, as far as it was followed."""
+    failed = rollout.state is RolloutState.FAILED or rollout.state in BY_ECS
+    stopped = len(rollout.seen.stopped)
+    tasks = f"{stopped} task{'' if stopped == 1 else 's'} stopped" if stopped else "no task stopped"
+    return f"{'Failed' if failed else 'Ended'} after {rollout.seen.took_s:.0f} s; {tasks}."
+
+
+def standing_after(ctx: Context, rollout: Rollout) -> tuple[str, str]:
     """What the service was last seen to do after a failure, and the command that goes back if it is still ours."""
     with contextlib.suppress(AwsError):
         refresh(ctx, rollout)
     if rollout.seen.unsure:
         look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
-        return f"\nA rollback may have been carried out, its answer was lost. Look:\n  {look}"
+        return "A rollback may have been carried out, its answer was lost.", f"Look:\n  {look}"
     seen = (rollout.seen.back or rollout).seen
     primary, now = primary_of(seen.last), is_fresh(ctx, rollout)
-    ago = f"\nWhen last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
+    ago = f"When last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
     if primary.get("id") == rollout.target.deployment_id:
         command = rollout.undo_command(ctx.aws)
-        points = "\nThe service still points at" if now else ago
-        return f"{points} {rollout.target.definition}. To go back:\n  {command}" if command else ""
-    points = "\nThe service now points at" if now else ago
-    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else ""
+        points = "The service still points at" if now else ago
+        return f"{points} {rollout.target.definition}.", f"To go back:\n  {command}" if command else ""
+    points = "The service now points at" if now else ago
+    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else "", ""
 
 
 def is_fresh(ctx: Context, rollout: Rollout) -> bool:
@@ -4087,6 +4352,9 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.seen.back
+    if back and back.state is RolloutState.SUPERSEDED:
+        ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
+        return Exit.SUPERSEDED
     if back is None or not back.succeeded:
         reason = back.reason if back and back.reason else "its end was not seen"
         to = back.target.definition if back else rollout.target.previous_definition
@@ -4111,8 +4379,8 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 def join_rollback(ctx: Context, rollout: Rollout) -> None:
     """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
-    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     primary = primary_of(rollout.seen.last)
+    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     if rollout.seen.native_state:
         primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
     begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
@@ -4210,12 +4478,12 @@ def begin_back(ctx: Context, rollout: Rollout, primary: JSON, answer: JSON, *, n
     left_id = "" if native else rollout.target.deployment_id
     same = primary.get("id") == rollout.target.deployment_id
     target = Target(str(primary.get("id") or ""), definition, after_s=after_s, left_id="" if same else left_id)
-    seen = Seen(last=answer, last_s=now_s, known_events=rollout.seen.known_events)
+    seen = Seen(last=answer, last_s=now_s, known_events=rollout.seen.known_events, since_s=rollout.target.after_s)
     seen.native = rollout.seen.native if native else ""
     rollout.seen.back = replace(
         rollout,
         target=target,
-        wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=0),
+        wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=rollout.wait.fail_fast and INFINITE_S),
         label=f"{rollout.label}rollback: ",
         returning=True,
         desired=number(answer, "desiredCount"),
@@ -4609,7 +4877,9 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         after=tasks("post", application.post),
         several=True,
     )
-    problems.raise_all()
+    if not options.no_preflight:
+        problems.found += preflight(ctx, plan).found
+    problems.raise_all(Exit.CANNOT_WORK if {each.exit_code for each in problems.found} <= _PREFLIGHT else Exit.FAILED)
     return plan
 
 
@@ -4637,14 +4907,14 @@ class Problems(Record):
                 self.found.append(error)
         return tuple(planned)
 
-    def raise_all(self) -> None:
-        """Raises a `DeployError` that lists what was found."""
+    def raise_all(self, mixed: Exit = Exit.FAILED) -> None:
+        """Raises a `DeployError` that lists what was found; `mixed` is its code if they have several."""
         if not self.found:
             return
         listed = "\n".join(f"  {problem.message}" for problem in self.found)
         codes = {problem.exit_code for problem in self.found}
         hints = "\n".join(dict.fromkeys(problem.hint for problem in self.found if problem.hint))
-        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else Exit.FAILED, hints)
+        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else mixed, hints)
 
 
 def tagged_draft(
@@ -4924,7 +5194,9 @@ def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     cause, next_step = likely_cause({**explain(ctx, rollout), "stage": []})  # here is no time-out for a bake time
     known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
     because = f": {undotted(subject.health.reason)}" if subject.health.reason else ""
-    ctx.report.error(f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}.", known)
+    said = f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}."
+    counted = "\n".join(f"{count} × {reason}" for reason, count in rollout.seen.reasons.most_common())
+    ctx.report.error(said, known, counted, rollout.seen.log)
     reasons = [{"count": count, "reason": reason} for reason, count in rollout.seen.reasons.most_common()]
     subject.facts |= {"failed_tasks": reasons, "events": [*map(theirs, troubles)], "logs": rollout.seen.logs}
     subject.facts["cause"] = known or None
@@ -5195,7 +5467,7 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     return rollout
 
 
-# --- Instances: what the answers mean -------------------------------------------------------- pure: no I/O
+# --- Instances ------------------------------------------------------------------------------ pure: no I/O
 
 REPLACING_TAG = "ecs-deploy:replacing"  # on a group: the capacity to return to, and the run that sees to it
 BEAT_S = 30.0  # a run renews its tag so often
@@ -5754,12 +6026,12 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
         ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
     elif step.act is Act.TERMINATE:
         for instance in step.instances:
-            run.terminated.add(instance.id)
             lowered = run.expected[-1] - instance.weight
             run.expected = (lowered, *run.expected)
             params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
             run.expected = (*run.expected, lowered)
+            run.terminated.add(instance.id)
     elif step.act is Act.RELEASE:
         remove_claim(ctx, run)
 
@@ -5886,7 +6158,7 @@ def follow_refresh(ctx: Context, run: Replacement) -> Step:
         follow(ctx, run, str(under_way["InstanceRefreshId"]))
     if under_way or (run.refresh and not followed):
         return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
-    ctx.begun.settle(run.refresh)
+    ctx.begun.settle(run.options.group)
     status = str(followed.get("Status") or "Successful")
     if status != "Successful":
         reason = theirs(followed.get("StatusReason") or "no reason given")
@@ -5907,17 +6179,29 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     """Have the group replace its instances by itself."""
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
-    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    goes_on(ctx, run, "(if it was started)")
+    try:
+        refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(run.options.group)
+        raise
+    follow(ctx, run, refresh, started=True)
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
 
 def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
-    """From now on wait for this instance refresh; it goes on without us, too."""
-    run.refresh, run.started, name = refresh, started, run.options.group
-    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
-    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    """From now on wait for this instance refresh."""
+    run.refresh, run.started = refresh, started
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
+    goes_on(ctx, run, refresh)
+
+
+def goes_on(ctx: Context, run: Replacement, refresh: str) -> None:
+    """Enter an instance refresh into the ledger: it goes on without us."""
+    name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
     says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
-    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+    ctx.begun.enter(name, lambda cause: says, lambda cause: run.started and cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
@@ -5955,6 +6239,8 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
         container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
+            member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
         kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
         instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
         if instance.draining:
@@ -5987,9 +6273,6 @@ def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
     for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
         if ids:
             ctx.report.line(f"{what}: {', '.join(ids)}")
-    for other in gone if run.claim else []:
-        if other not in run.terminated:
-            ctx.report.note(f"{other} was terminated by somebody else.")
     run.joined |= set(joined)
     run.moved_s = ctx.clock.now() if gone else run.moved_s
     run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
@@ -6435,7 +6718,9 @@ OPTIONS = (
                "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
                "wait.keep_failed_revision"),
-        Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
+        Option("--fail-fast", "N", "give up after N stopped tasks; 0: not even where it is hopeless",
+               "wait.fail_fast", _number(0), service_only=True),
+        Option("--no-preflight", "", "do not look up images, secrets and the service's fit first", "no_preflight"),
     )),
     Group("running tasks", ("",), (
         Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
@@ -6477,7 +6762,9 @@ OPTIONS = (
         Option("--enable-rollback", "", "if a service fails, take all back", "wait.rollback"),
         Option("--keep-failed-revision", "", "do not deregister revisions that were rolled back",
                "wait.keep_failed_revision"),
-        Option("--fail-fast", "N", "give a service up after N stopped tasks", "wait.fail_fast", _number(1)),
+        Option("--fail-fast", "N", "give a service up after N stopped tasks; 0: not even where it is hopeless",
+               "wait.fail_fast", _number(0)),
+        Option("--no-preflight", "", "do not look up images, secrets and the services' fit first", "no_preflight"),
     )),
     Group("what to look at", ("status",), (
         Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
@@ -7052,9 +7339,11 @@ class GitHubReporter(Reporter):
         """An annotation."""
         self._tell("warning", self.mask.text(text))
 
-    def error(self, text: str, hint: str = "") -> None:
-        """An annotation; it is kept for the summary and the output `failure-reason`."""
-        said = f"{text}\n{hint}" if hint else text
+    def error(self, text: str, hint: str = "", why: str = "", log: tuple[str, Sequence[str]] = ("", ())) -> None:
+        """An annotation, and a group for the log; it is kept for the summary and the output `failure-reason`."""
+        if log[1]:
+            self.block(*log)
+        said = "\n".join(part for part in (text, why, hint) if part)
         self._errors.append(said)
         self._tell("error", self.mask.text(said))
 

@@ -182,8 +182,10 @@ def test_no_input_has_a_default_is_required_or_reaches_the_command_line() -> Non
 
 
 def test_every_declared_output_is_set(shop: Simulator, step: Run) -> None:
-    assert set(step("{cluster: prod, service_name: web, image: shop/web:2}").outputs) == set(ACTION["outputs"])
-    assert set(step("").outputs) == set(ACTION["outputs"])
+    deployed, refused = step("{cluster: prod, service_name: web, image: shop/web:2}"), step("")
+
+    assert (deployed.code, refused.code) == (Exit.OK, Exit.NO_TARGET)
+    assert set(deployed.outputs) == set(refused.outputs) == set(ACTION["outputs"])
 
 
 # Inputs
@@ -212,6 +214,7 @@ def test_the_workflow_of_the_shell_scripts_readme_deploys(sim: Simulator, step: 
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/cluster-name/image_name"
     sim.service("cluster-name", "aws-service-name", image=f"{image}:1")
     sim.image(f"{image}:latest").starts_after(300)
+    sim.registries.repository("cluster-name/image_name").push("latest")
 
     done = step(given)
 
@@ -308,6 +311,7 @@ def test_errors_name_the_inputs(shop: Simulator, step: Run, given: str, code: in
 def test_errors_of_arguments_in_the_workflow_name_options(shop: Simulator, step: Run) -> None:
     done = step("args: -n web -i shop/web:2")
 
+    assert done.code == Exit.NO_CLUSTER
     assert done.annotations == [("error", "CLUSTER is required: -c/--cluster")]
 
 

@@ -20,6 +20,7 @@ import pytest
 
 import ecs_deploy
 from ecs_deploy import Exit
+from tests.conftest import BOOTED_S
 
 make_server = pytest.importorskip("werkzeug.serving", reason="moto[server] is not installed").make_server
 moto_server = pytest.importorskip("moto.moto_server.werkzeug_app", reason="moto[server] is not installed")
@@ -104,7 +105,7 @@ class Account:
         self.scaling, self.ec2, self.ecs = (
             session.client(name, endpoint_url=address) for name in ("autoscaling", "ec2", "ecs")
         )
-        self.now_s = 0.0
+        self.now_s = BOOTED_S
         self.image = self.ec2.register_image(Name="with-an-agent")["ImageId"]
         self.ecs.create_cluster(clusterName="prod")
         self.agents_start = True
@@ -116,6 +117,7 @@ class Account:
 
     def sleep(self, seconds: float) -> None:
         """Agents join and instances drain."""
+        assert 0 <= seconds < float("inf")
         self.now_s += seconds
         registered = self.registered()
         for instance_id in self.members():

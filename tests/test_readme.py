@@ -208,8 +208,10 @@ def test_every_field_of_the_json_document_is_in_its_table(sim: Simulator, cli: C
         f"app -f {app} -t 4",
     ]
 
-    documents = [json.loads(cli(*run.split(), "--output", "json").out) for run in runs]
+    results = [cli(*run.split(), "--output", "json") for run in runs]
 
+    documents = [json.loads(result.out) for result in results]
+    assert [result.code for result in results] == [document["exit_code"] for document in documents]
     parts = [part for document in documents for part in document.get("parts", [])]
     fields = {field for document in [*documents, *parts] for field in document}
     inner = {

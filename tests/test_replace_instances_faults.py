@@ -241,7 +241,7 @@ def side_by_side(sim: Simulator, random: Random, arguments: list[list[str]]) -> 
     results: dict[int, Result] = {}
 
     def run(number: int) -> None:
-        out, err = _Stream(tty=False), _Stream(tty=False)
+        out, err = _Stream(None), _Stream(None)
         with baton.changed:
             assert baton.changed.wait_for(lambda: baton.turn == number, timeout=60)
         try:

@@ -196,10 +196,12 @@ def test_what_is_said_is_the_state_that_it_is_in(
     world(sim)
 
     result = status(*WEB)
-    document = json.loads(status(*WEB, "--output", "json").out)
+    as_json = status(*WEB, "--output", "json")
+    document = json.loads(as_json.out)
     table = status(*ALL)
 
-    assert result.code == code
+    assert (result.code, as_json.code) == (code, code)
+    assert table.code == (code if code == 1 else 0)
     assert not headline or f"web: {headline}" in result.out
     assert said in result.out + result.err
     (part,) = document["parts"]
@@ -228,8 +230,10 @@ def test_a_steady_service_in_a_screenful(sim: Simulator, status: Cli) -> None:
 def test_the_document_says_what_the_screen_says(sim: Simulator, status: Cli) -> None:
     crashing(sim)
 
-    document = json.loads(status(*WEB, "--output", "json").out)
+    result = status(*WEB, "--output", "json")
 
+    document = json.loads(result.out)
+    assert result.code == 1
     (part,) = document["parts"]
     assert document["verdict"] == "not steady"
     assert part["state"] == "short of tasks"

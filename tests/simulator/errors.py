@@ -54,7 +54,18 @@ class Call:
 
     @property
     def mutates(self) -> bool:
-        return not self.operation.startswith(("Describe", "List", "Get", "Filter", "AssumeRole"))
+        return not self.operation.startswith(("Describe", "List", "Get", "BatchGet", "Filter", "AssumeRole"))
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a request, and to which service of which region, as its headers say; nobody checks the signature."""
+
+    access_key: str
+    session_token: str
+    region: str
+    service: str
+    user_agent: str
 
 
 def invalid(message: str) -> AwsError:
