@@ -1712,9 +1712,11 @@ def gone_back(service: JSON) -> str:
     told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
     back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
     why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
-    if "rolling back" not in said.lower() and not back:
+    late = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
+    late = [d for d in late if stamp_s(d) > stamp_s(primary)]
+    if "rolling back" not in said.lower() and not back and not late:
         return ""
-    return theirs(next(iter([*why, *back]), said))
+    return theirs(next(iter([*why, *back, *(str(d.get("rolloutStateReason") or said) for d in late)]), said))
 
 
 def failed_before(service: JSON) -> str:
@@ -3806,8 +3808,8 @@ def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
     if service is None and verdict.state is RolloutState.GONE:
         seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
         return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
-    if not seen.native_state or verdict.state is RolloutState.GONE:
-        return verdict
+    if not seen.native_state or rollout.target.steady or verdict.state is RolloutState.GONE:
+        return verdict  # a service deployment that succeeded says nothing of the tasks since then
     native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
     overruled = verdict.state is not RolloutState.SUPERSEDED
     return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
@@ -5175,14 +5177,15 @@ def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     if subject.health.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
         line(f"  roll-out: {progress_of(replace(rollout, label=''))}")
     if subject.facts["went_back"]:
-        line(f"  ECS went back to this by itself: {subject.facts['went_back']}")
+        line(f"  ECS went back to this: {subject.facts['went_back']}")
     for text in troubles_of(service)[:5] if subject.health.standing is not Standing.STEADY else []:
         line(f"  event: {theirs(text)}")
 
 
 def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
     """What `rollback` would go back to, and how that is known."""
-    found = way_back_of(ctx, subject.service, history, subject.label)
+    controller = (subject.service.get("deploymentController") or {}).get("type", "ECS")
+    found = way_back_of(ctx, subject.service, history, subject.label) if controller == "ECS" else None
     past, definition = found or (None, {})
     images = ", ".join(str(container.get("image")) for container in containers_of(definition))
     known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
@@ -5227,7 +5230,8 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        digests = subject.digests or running_digests(ctx, options.cluster, subject) if subject.service else {}
+        by_digest = subject.service and any("@" in text for text in options.expected)
+        digests = subject.digests or (running_digests(ctx, options.cluster, subject) if by_digest else {})
         deployments = [primary_of(subject.service), *others_of(subject.service)]
         arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
         read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
@@ -5261,6 +5265,8 @@ HISTORY = 60  # so many deployments are looked at; each twenty cost a call
 def deployed_before(ctx: Context, cluster: str, service: JSON) -> list[Past]:
     """The newest deployments that ECS remembers (for 90 days), newest first; [] where it tells nothing of them."""
     name = str(service.get("serviceName"))
+    if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
+        return []
     try:
         listed = ctx.aws.pages("ListServiceDeployments", {"cluster": cluster, "service": name, "maxResults": 100})
         newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
