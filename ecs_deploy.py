@@ -29,7 +29,9 @@ The map of this file, top to bottom; each section uses only those above it:
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
-                            Tasks (`run_tasks`), Applications (`deploy_app`), Replacing instances (`replace_instances`)
+                            Tasks (`run_tasks`), Applications (`deploy_app`)
+    Instances               `next_step`: what a group and its cluster say, and what is safe to do next
+    Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
     GitHub Actions          the action's inputs, annotations, outputs and summary
     Entry                   `main`
@@ -109,6 +111,16 @@ def shell_word(value: Any) -> str:
 # --- Records ------------------------------------------------------------------------------ pure: no I/O
 
 
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """The default of a field that holds something mutable, made anew for each record."""
+    return _Fresh(default_factory)
+
+
+class _Fresh:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
 class _Fields:
     """A class whose annotated names are its fields: given by position or by name, or left at their default.
 
@@ -126,19 +138,7 @@ class _Fields:
             raise TypeError(f"{type(self).__name__} takes each of {', '.join(self._names)} once")
         for name in self._names:
             value = given[name] if name in given else getattr(type(self), name)
-            object.__setattr__(self, name, value.make() if isinstance(value, _Fresh) else value)
-
-
-class _Fresh:
-    """A default that is made anew for each record."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-def field(*, default_factory: Callable[[], Any]) -> Any:
-    """The default of a field that holds something mutable."""
-    return _Fresh(default_factory)
+            vars(self)[name] = value.make() if isinstance(value, _Fresh) else value
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -423,6 +423,33 @@ class AppOptions(Value):
     warnings: tuple[str, ...] = ()
 
 
+class StatusOptions(Value):
+    """The command `status`: named services, or every one of the cluster; `expected` is what each of them should run."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    cluster: str
+    services: tuple[str, ...] = ()
+    every: bool = False
+    follow: bool = False
+    expected: tuple[str, ...] = ()
+    wait: WaitOptions = WaitOptions()
+    warnings: tuple[str, ...] = ()
+
+
+class RollbackOptions(Value):
+    """The command `rollback`: to the revision `to`, or to what worked before; with `candidates` only list these."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    cluster: str
+    services: tuple[str, ...] = ()
+    to: str = ""
+    candidates: bool = False
+    wait: WaitOptions = WaitOptions()
+    warnings: tuple[str, ...] = ()
+
+
 class ReplaceInstancesOptions(Value):
     """Replace the out-of-date instances of one Auto Scaling group, a batch at a time."""
 
@@ -433,6 +460,7 @@ class ReplaceInstancesOptions(Value):
     batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
+    take_over: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -762,11 +790,7 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     Raises `DeployError` 14 where a container that is named, or an image that is given, is not in the
     definition, and 13 where a tag cannot be put on an image.
     """
-    known = [str(container.get("name")) for container in containers_of(definition)]
-    named = [*edits.tag_containers, *(name for name, _ in edits.images), *(v.container for v in edits.variables)]
-    named += [edit.container for edit in edits.logs]
-    member_steps = [edit.steps[1:2] for edit in edits.members if edit.steps[0] == "containerDefinitions"]
-    require_containers(known, [*named, *(step[1] for steps in member_steps for step in steps)])
+    require_containers([str(container.get("name")) for container in containers_of(definition)], _named_in(edits))
     if edits.image:
         _require_match(definition, edits.image)
     for container in containers_of(definition):
@@ -777,13 +801,22 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     return {name: value for name, value in new.items() if name != "tags" or value}
 
 
+def _named_in(edits: Edits) -> Iterator[str]:
+    """The names of the containers that are to change."""
+    yield from edits.tag_containers
+    yield from (name for name, _ in edits.images)
+    yield from (variable.container for variable in edits.variables)
+    yield from (log.container for log in edits.logs)
+    of_containers = (edit.steps for edit in edits.members if edit.steps[0] == "containerDefinitions")
+    yield from (rest[0][1] for _, *rest in of_containers if rest)
+
+
 def _require_agreement(container: JSON, edits: Edits) -> None:
     """Raises `UsageError` if two edits give the container different images."""
     image = dict(edits.images).get(str(container.get("name")))
     if image is None:
         return
-    covered = edits.tag and (not edits.tag_containers or container.get("name") in edits.tag_containers)
-    other_tag = covered and ImageReference.parse(image).tag != edits.tag
+    other_tag = _is_retagged(container, edits) and ImageReference.parse(image).tag != edits.tag
     other_image = edits.image and _same_repository(container, edits.image) and image != str(edits.image)
     if other_tag or other_image:
         option = f"--tag-only {edits.tag}" if other_tag else f"--image {edits.image}"
@@ -821,35 +854,34 @@ def _same_repository(container: JSON, image: ImageReference) -> bool:
 
 def _edited(container: JSON, edits: Edits) -> JSON:
     name = container.get("name")
-    result = dict(container)
-    if edits.tag and (not edits.tag_containers or name in edits.tag_containers):
+    result, images = dict(container), dict(edits.images)
+    if _is_retagged(container, edits):
         result["image"] = str(ImageReference.parse(str(container.get("image"))).with_tag(edits.tag))
     if edits.image and _same_repository(container, edits.image):
         result["image"] = str(edits.image)
-    for container_name, image in edits.images:
-        if container_name == name:
-            result["image"] = image
+    if name in images:
+        result["image"] = images[name]
     for variable in edits.variables:
         if variable.container == name:
             result = _with_variable(result, variable)
     return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
 
 
+def _is_retagged(container: JSON, edits: Edits) -> bool:
+    return bool(edits.tag) and (not edits.tag_containers or container.get("name") in edits.tag_containers)
+
+
 def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
-    """The container with the variable set or unset; ECS allows a name in only one of the two lists."""
+    """The container with the variable set or unset, in its place; ECS allows a name in only one of the two lists."""
     target, other = ("secrets", "environment") if edit.secret else ("environment", "secrets")
-    entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+    names = [entry.get("name") for entry in container.get(target) or []]
     result = dict(container)
-    if other in container:
-        result[other] = [old for old in container[other] if old.get("name") != edit.name]
-    entries = list(container.get(target) or [])
-    kept = [old for old in entries if old.get("name") != edit.name]
-    if edit.value and len(kept) == len(entries) - 1:
-        result[target] = [entry if old.get("name") == edit.name else old for old in entries]
-    elif edit.value:
-        result[target] = [*kept, entry]
-    elif target in container:
-        result[target] = kept
+    for member in {target, other} & container.keys():
+        result[member] = [entry for entry in container[member] or [] if entry.get("name") != edit.name]
+    if edit.value:
+        place = names.index(edit.name) if names.count(edit.name) == 1 else len(names)
+        entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
+        result.setdefault(target, []).insert(place, entry)
     return result
 
 
@@ -874,51 +906,45 @@ def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
 
 def changes(old: JSON, new: JSON) -> list[str]:
     """One line per difference, in the definition's order: images by value, all else by name only."""
-    lines = _container_changes(old, new)
-    for name in sorted({*old, *new} - {"containerDefinitions"}):
-        if old.get(name) != new.get(name):
-            lines.append(f"{_sign(old, new, name)} {name}")
-    return lines
+    before, after = _by_name(containers_of(old)), _by_name(containers_of(new))
+    lines: list[str] = []
+    for sign, name in _differences(before, after, [*(n for n in before if n not in after), *after]):
+        if sign == "~":
+            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], after[name])]
+        else:
+            lines.append(f"- container {name}" if sign == "-" else f"+ container {name}: {after[name].get('image')}")
+    others = sorted({*old, *new} - {"containerDefinitions"})
+    return lines + [f"{sign} {name}" for sign, name in _differences(old, new, others)]
 
 
 def image_changes(old: JSON, new: JSON) -> list[JSON]:
     """Container, old and new image, of every container whose image changes."""
-    before = {c.get("name"): c.get("image") for c in containers_of(old)}
-    after = {str(c.get("name")): c.get("image") for c in containers_of(new)}
-    changed = [name for name in after if before.get(name) != after[name]]
+    before, after = ({name: c.get("image") for name, c in _by_name(containers_of(d)).items()} for d in (old, new))
+    changed = [name for _, name in _differences(before, after, after)]
     return [{"container": name, "old": before.get(name) or "", "new": after[name]} for name in changed]
 
 
-def _container_changes(old: JSON, new: JSON) -> list[str]:
-    before = {c.get("name"): c for c in containers_of(old)}
-    after = {c.get("name"): c for c in containers_of(new)}
-    lines = [f"- container {name}" for name in before if name not in after]
-    for name, container in after.items():
-        if name not in before:
-            lines.append(f"+ container {name}: {container.get('image')}")
-        else:
-            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], container)]
-    return lines
-
-
 def _member_changes(old: JSON, new: JSON) -> Iterator[str]:
-    for member in [*old, *(name for name in new if name not in old)]:
-        if old.get(member) == new.get(member):
-            continue
+    for sign, member in _differences(old, new):
         if member == "image":
             yield f"~ image {old.get(member)} -> {new.get(member)}"
         elif member in ("environment", "secrets"):
-            before = {e.get("name"): e for e in old.get(member) or []}
-            after = {e.get("name"): e for e in new.get(member) or []}
-            for name in [*before, *(name for name in after if name not in before)]:
-                if before.get(name) != after.get(name):
-                    yield f"{_sign(before, after, name)} {member} {name}"
+            before, after = _by_name(old.get(member)), _by_name(new.get(member))
+            for entry_sign, name in _differences(before, after):
+                yield f"{entry_sign} {member} {name}"
         else:
-            yield f"{_sign(old, new, member)} {member}"
+            yield f"{sign} {member}"
 
 
-def _sign(old: Mapping[Any, Any], new: Mapping[Any, Any], name: Any) -> str:
-    return "+" if name not in old else "-" if name not in new else "~"
+def _by_name(entries: Iterable[JSON] | None) -> JSON:
+    return {str(entry.get("name")): entry for entry in entries or []}
+
+
+def _differences(old: JSON, new: JSON, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+    """The names (or all) whose values differ, each behind its sign: + for new, - for gone, ~ for changed."""
+    for name in dict.fromkeys([*old, *new]) if names is None else names:
+        if old.get(name) != new.get(name):
+            yield "+" if name not in old else "-" if name not in new else "~", name
 
 
 def has_health_check(definition: JSON) -> bool:
@@ -1322,142 +1348,96 @@ def number(described: JSON, member: str) -> int:
 
 def counts_of(service: JSON, deployment_id: str) -> Counts:
     """The counts of our deployment in a DescribeServices answer."""
-    deployments = service.get("deployments") or []
     ours = find_deployment(service, deployment_id) or {}
+    others = [d for d in service.get("deployments") or [] if d.get("id") != deployment_id]
     return Counts(
         running=number(ours, "runningCount"),
         pending=number(ours, "pendingCount"),
         desired=number(ours, "desiredCount"),
         failed=number(ours, "failedTasks"),
-        old_running=sum(number(d, "runningCount") for d in deployments if d.get("id") != deployment_id),
+        old_running=sum(number(d, "runningCount") for d in others),
     )
 
 
-class View(Record):
-    """A DescribeServices answer as it bears on one roll-out; the rules of `rollout_verdict` ask it."""
-
-    service: JSON
-    target: Target
-    young: bool  # the update was seconds ago, so what is not shown may still come
-
-    @property
-    def ours(self) -> JSON:
-        """The deployment that is judged, or {}."""
-        return find_deployment(self.service, self.target.deployment_id) or {}
-
-    @property
-    def primary(self) -> JSON:
-        """The PRIMARY deployment, or {}."""
-        return primary_of(self.service)
-
-    @property
-    def outdated(self) -> bool:
-        """True if the answer is from before our update, or may be."""
-        changed = changed_s(self.service)
-        if changed < self.target.after_s or (changed == self.target.after_s > 0 and not self.ours):
-            return True
-        if self.target.left_id and self.primary.get("id") == self.target.left_id:
-            return True
-        proof = self.told_failed or stamp_s(self.primary) > self.target.after_s > 0
-        return not self.ours and not proof and self.young
-
-    @property
-    def told_failed(self) -> bool:
-        """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
-        told = f"(deployment {self.target.deployment_id}) deployment failed"
-        return any(told in str(event.get("message")) for event in self.service.get("events") or [])
-
-    @property
-    def displaced(self) -> bool:
-        """True if another deployment is PRIMARY."""
-        return self.ours.get("status") != "PRIMARY"
-
-    @property
-    def by_ecs(self) -> bool:
-        """True if ECS itself made the previous definition PRIMARY again (of a forced redeploy: the same one)."""
-        definition = self.primary.get("taskDefinition") or ""
-        back_to = self.target.previous_definition or (self.target.definition if self.told_failed else "")
-        return "rolling back" in self.said.lower() or (definition == back_to != "")
-
-    @property
-    def said(self) -> str:
-        """What ECS says of the PRIMARY deployment."""
-        return str(self.primary.get("rolloutStateReason") or "")
-
-    @property
-    def done(self) -> bool:
-        """True if our deployment is complete."""
-        deployments = self.service.get("deployments") or []
-        settled = number(self.ours, "runningCount") == number(self.ours, "desiredCount")
-        if self.ours.get("rolloutState") is None or self.target.steady:
-            complete = self.ours.get("rolloutState") in (None, "COMPLETED")
-            asked = self.target.desired in (None, number(self.ours, "desiredCount"))
-            return complete and settled and asked and len(deployments) == 1
-        return bool(self.ours["rolloutState"] == "COMPLETED")
-
-    def went_back(self) -> Verdict:
-        """ECS's own rollback, done or not; the reason is ECS's where it gave one."""
-        definition = short_name(str(self.primary.get("taskDefinition")))
-        if self.ours.get("rolloutState") == "FAILED":
-            why = f"{undotted(self.failure)}; ECS is rolling back to {definition}"
-        elif "rolling back" in self.said.lower():
-            why = f"{theirs(self.said.rstrip('.'))} ({definition})"
-        else:
-            made = f"{self.primary.get('id')} made the previous task definition PRIMARY again"
-            why = f"{'ECS said that the deployment failed' if self.told_failed else made} ({definition})"
-        back = self.primary.get("rolloutState") == "COMPLETED" or (
-            self.displaced and not self.primary.get("rolloutState")
-        )
-        return Verdict(RolloutState.ROLLED_BACK if back else RolloutState.ROLLING_BACK, why)
-
-    @property
-    def failure(self) -> str:
-        """Why ECS says that our deployment failed."""
-        said = str(self.ours.get("rolloutStateReason") or "")
-        return theirs(said) if said else "ECS marked the deployment as FAILED"
-
-    def superseded(self) -> Verdict:
-        """Somebody else's deployment is PRIMARY."""
-        named = f"{self.primary.get('id')} ({short_name(str(self.primary.get('taskDefinition') or ''))})"
-        by = named if self.primary.get("id") else "another deployment"
-        return Verdict(RolloutState.SUPERSEDED, f"{by} is the service's PRIMARY deployment now")
-
-
-_ROLLOUT_RULES: tuple[tuple[Callable[[View], object], Callable[[View], Verdict]], ...] = (  # the first that holds
-    (lambda v: not v.service and v.young, lambda v: Verdict(RolloutState.WAITING, "not visible")),
-    (lambda v: not v.service, lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (lambda v: v.service.get("status") == "INACTIVE", lambda v: Verdict(RolloutState.GONE, "the service was deleted")),
-    (
-        lambda v: v.service.get("status") == "DRAINING",
-        lambda v: Verdict(RolloutState.GONE, "the service is being deleted (DRAINING)"),
-    ),
-    (lambda v: v.outdated, lambda v: Verdict(RolloutState.WAITING, "not visible yet")),
-    (lambda v: v.ours.get("rolloutState") == "FAILED" and v.primary and v.displaced, View.went_back),
-    (lambda v: v.ours.get("rolloutState") == "FAILED", lambda v: Verdict(RolloutState.FAILED, v.failure)),
-    (lambda v: v.displaced and v.by_ecs, View.went_back),
-    (lambda v: v.displaced, View.superseded),
-    (lambda v: v.done, lambda v: Verdict(RolloutState.COMPLETED, theirs(v.said))),
-    (lambda v: True, lambda v: Verdict(RolloutState.WAITING, theirs(v.said))),
-)
-
-
 def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
-    """What a DescribeServices answer means for our deployment.
+    """What a DescribeServices answer means for our deployment: the first row that holds.
 
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
-    view = View(service or {}, target, since_update_s < UNSEEN_GRACE_S)
-    return next(verdict(view) for holds, verdict in _ROLLOUT_RULES if holds(view))
+    service, young = service or {}, since_update_s < UNSEEN_GRACE_S
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    status, said = service.get("status"), theirs(primary.get("rolloutStateReason") or "")
+    displaced = ours.get("status") != "PRIMARY"
+    back = _back_by_ecs(service, target) if displaced else ""
+    is_back = (primary.get("rolloutState") or "COMPLETED") == "COMPLETED"
+    runs = short_name(str(primary.get("taskDefinition")))
+    other = f"{primary.get('id')} ({runs})" if primary else "another deployment"
+    rows: tuple[tuple[object, RolloutState, str], ...] = (
+        (not service and young, RolloutState.WAITING, "not visible"),
+        (not service or status == "INACTIVE", RolloutState.GONE, "the service was deleted"),
+        (status == "DRAINING", RolloutState.GONE, "the service is being deleted (DRAINING)"),
+        (is_outdated(service, target, young=young), RolloutState.WAITING, "not visible yet"),
+        (back, RolloutState.ROLLED_BACK if is_back else RolloutState.ROLLING_BACK, back),
+        (ours.get("rolloutState") == "FAILED", RolloutState.FAILED, _failure(ours)),
+        (displaced, RolloutState.SUPERSEDED, f"{other} is the service's PRIMARY deployment now"),
+        (_is_done(service, ours, target), RolloutState.COMPLETED, said),
+        (True, RolloutState.WAITING, said),
+    )
+    return next(Verdict(state, reason) for holds, state, reason in rows if holds)
 
 
-_SERVICE_DEPLOYMENT_STATES = {
-    "SUCCESSFUL": RolloutState.COMPLETED,
-    "STOPPED": RolloutState.FAILED,
-    "ROLLBACK_REQUESTED": RolloutState.ROLLING_BACK,
-    "ROLLBACK_IN_PROGRESS": RolloutState.ROLLING_BACK,
-    "ROLLBACK_SUCCESSFUL": RolloutState.ROLLED_BACK,
-    "ROLLBACK_FAILED": RolloutState.ROLLBACK_FAILED,
+def is_outdated(service: JSON, target: Target, *, young: bool) -> bool:
+    """True if the answer is from before our update, or may be; if that is `young`, what is not shown may still come."""
+    changed, primary = changed_s(service), primary_of(service)
+    shown = find_deployment(service, target.deployment_id) is not None
+    before = changed < target.after_s or (changed == target.after_s > 0 and not shown)
+    proof = _told_failed(service, target) or stamp_s(primary) > target.after_s > 0
+    left = bool(target.left_id) and primary.get("id") == target.left_id
+    return before or left or (young and not shown and not proof)
+
+
+def _told_failed(service: JSON, target: Target) -> bool:
+    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
+    told = f"(deployment {target.deployment_id}) deployment failed"
+    return any(told in str(event.get("message")) for event in service.get("events") or [])
+
+
+def _back_by_ecs(service: JSON, target: Target) -> str:
+    """How it shows that ECS itself goes back to the previous definition (of a forced redeploy: the same); or ""."""
+    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    definition, said = str(primary.get("taskDefinition") or ""), str(primary.get("rolloutStateReason") or "")
+    told = _told_failed(service, target)
+    if primary and ours.get("rolloutState") == "FAILED":
+        return f"{undotted(_failure(ours))}; ECS is rolling back to {short_name(definition)}"
+    if "rolling back" in said.lower():
+        return f"{theirs(said.rstrip('.'))} ({short_name(definition)})"
+    if definition != (target.previous_definition or (target.definition if told else "")) or not definition:
+        return ""
+    made = f"{primary.get('id')} made the previous task definition PRIMARY again"
+    return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
+
+
+def _failure(ours: JSON) -> str:
+    said = ours.get("rolloutStateReason")
+    return theirs(said) if said else "ECS marked the deployment as FAILED"
+
+
+def _is_done(service: JSON, ours: JSON, target: Target) -> bool:
+    state, desired = ours.get("rolloutState"), number(ours, "desiredCount")
+    if state is not None and not target.steady:
+        return bool(state == "COMPLETED")
+    settled = number(ours, "runningCount") == desired and target.desired in (None, desired)
+    return state in (None, "COMPLETED") and settled and len(service.get("deployments") or []) == 1
+
+
+_STRATEGY_STATES = {  # of a service deployment; and where its rollback is what was asked for
+    "SUCCESSFUL": (RolloutState.COMPLETED, RolloutState.COMPLETED),
+    "STOPPED": (RolloutState.FAILED, RolloutState.FAILED),
+    "ROLLBACK_REQUESTED": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_IN_PROGRESS": (RolloutState.ROLLING_BACK, RolloutState.WAITING),
+    "ROLLBACK_SUCCESSFUL": (RolloutState.ROLLED_BACK, RolloutState.COMPLETED),
+    "ROLLBACK_FAILED": (RolloutState.ROLLBACK_FAILED, RolloutState.ROLLBACK_FAILED),
 }
 
 
@@ -1469,11 +1449,8 @@ def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> 
     """
     status = str(service_deployment.get("status"))
     rollback = service_deployment.get("rollback") or {}
-    said = str(rollback.get("reason") or service_deployment.get("statusReason") or "")
-    state = _SERVICE_DEPLOYMENT_STATES.get(status, RolloutState.WAITING)
-    if wanted_back:
-        asked_for = {RolloutState.ROLLING_BACK: RolloutState.WAITING, RolloutState.ROLLED_BACK: RolloutState.COMPLETED}
-        state = asked_for.get(state, state)
+    said = rollback.get("reason") or service_deployment.get("statusReason")
+    state = _STRATEGY_STATES.get(status, (RolloutState.WAITING, RolloutState.WAITING))[wanted_back]
     return Verdict(state, theirs(said) if said else f"the service deployment is {status}")
 
 
@@ -1510,28 +1487,28 @@ def task_verdict(task: JSON, definition: JSON, watch_container: str = "") -> Tas
     """
     essential = {c.get("name") for c in containers_of(definition) if c.get("essential", True)}
     deciding = {watch_container} if watch_container else essential
-    containers = [c for c in task.get("containers") or [] if c.get("name") in deciding]
-    bad = [c for c in containers if c.get("exitCode") != 0]
-    missing = deciding - {c.get("name") for c in containers}
-    if not bad and not missing:
-        ok = task.get("stopCode") not in _STOPPED_FROM_OUTSIDE
-        return TaskVerdict(ok, 0 if ok else None, "" if ok else stop_reason(task))
-    codes = [c["exitCode"] for c in bad if c.get("exitCode") is not None]
-    return TaskVerdict(False, codes[0] if codes else None, stop_reason(task))
+    codes = {c.get("name"): c.get("exitCode") for c in task.get("containers") or [] if c.get("name") in deciding}
+    all_zero = deciding <= {name for name, code in codes.items() if code == 0}
+    if all_zero and task.get("stopCode") not in _STOPPED_FROM_OUTSIDE:
+        return TaskVerdict(True, 0, "")
+    return TaskVerdict(False, next((code for code in codes.values() if code), None), stop_reason(task))
 
 
 def stop_reason(task: JSON) -> str:
     """Why a task stopped, in one line without ids: stop code, reason, and each container that did not end well."""
-    said = str(task.get("stoppedReason") or "")
-    code = str(task.get("stopCode") or "")
-    parts = [f"{code}: {said}" if code and code not in said and said else said or code or "stopped without a reason"]
-    for container in task.get("containers") or []:
-        exit_code, why = container.get("exitCode"), str(container.get("reason") or "")
-        ended = f"exit code {exit_code}" if exit_code is not None else "never started" if not why else ""
-        why = "" if why in said else why
-        if ended or why:
-            parts.append(f"container {container.get('name')}: " + ", ".join(part for part in (ended, why) if part))
+    code, said = str(task.get("stopCode") or ""), str(task.get("stoppedReason") or "")
+    why = ": ".join(part for part in (code if code not in said else "", said) if part)
+    endings = [_ending(container, said) for container in task.get("containers") or []]
+    parts = [why or "stopped without a reason", *(ending for ending in endings if ending)]
     return theirs(re.sub(r"\b[0-9a-f]{32}\b", "…", "; ".join(parts)))
+
+
+def _ending(container: JSON, said: str) -> str:
+    """How a container ended, beyond what was said of its task."""
+    code, why = container.get("exitCode"), str(container.get("reason") or "")
+    ended = f"exit code {code}" if code is not None else "" if why else "never started"
+    parts = ", ".join(part for part in (ended, why if why not in said else "") if part)
+    return f"container {container.get('name')}: {parts}" if parts else ""
 
 
 def stop_words(task: JSON) -> str:
@@ -1609,250 +1586,173 @@ def revisions_to_prune(active: Iterable[str], keep: int, in_use: Iterable[str]) 
     return [arn for arn in oldest_first[: max(0, len(oldest_first) - keep)] if arn not in used]
 
 
-# Instances of an Auto Scaling group
-
-REPLACING_TAG = "ecs-deploy:replacing"  # the group's name, on an instance whose replacement has begun
-CAPACITY_TAG = "ecs-deploy:return-to-capacity"  # the group's desired capacity before the instance was attached again
+# The day after: how a service does, and what it ran before
 
 
-class Instance(Value):
-    """One EC2 instance, as its group (`member`) and the cluster (`container`) describe it; {} where it is in neither.
+class Standing(Enum):
+    """How a service does by one answer; the worst first."""
 
-    `tasks` counts what keeps a detached one from being terminated, by the group of the task; daemons do not.
-    """
-
-    id: str
-    member: JSON
-    container: JSON
-    tags: Mapping[str, str]
-    outdated: str = ""
-    detached: bool = False
-    tasks: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def arn(self) -> str:
-        """Its name in the cluster."""
-        return str(self.container.get("containerInstanceArn") or "")
-
-    @property
-    def state(self) -> str:
-        """Where it stands in its group, or an empty string."""
-        return str(self.member.get("LifecycleState") or "")
-
-    @property
-    def in_service(self) -> bool:
-        """True if it counts for the group's desired capacity."""
-        return not self.detached and self.state == "InService"
-
-    @property
-    def leaving(self) -> bool:
-        """True if it is on its way out of the group, by whatever cause."""
-        return self.detached or self.state.startswith(("Terminat", "Detach"))
-
-    @property
-    def ready(self) -> bool:
-        """True if ECS may place tasks there."""
-        return self.container.get("status") == "ACTIVE" and bool(self.container.get("agentConnected"))
-
-    @property
-    def draining(self) -> bool:
-        """True if ECS places no more tasks there, and moves the services' tasks away."""
-        return self.container.get("status") == "DRAINING"
-
-    @property
-    def drained(self) -> bool:
-        """True if it may be terminated."""
-        return self.draining and not self.tasks
-
-    @property
-    def weight(self) -> int:
-        """Its share of the group's capacity."""
-        return int(self.member.get("WeightedCapacity") or 1)
-
-    @property
-    def stays_because(self) -> str:
-        """Why it is left alone although it is out of date, or an empty string."""
-        if "Standby" in self.state:
-            return "it is in Standby"
-        return "it is protected from scale-in" if self.member.get("ProtectedFromScaleIn") else ""
+    MISSING = "not there"
+    DELETED = "being deleted"
+    FAILED = "deployment failed"
+    SHORT = "short of tasks"
+    GOING_BACK = "going back"
+    ROLLING_OUT = "rolling out"
+    SCALING = "scaling"
+    LINGERING = "old tasks left"
+    STEADY = "steady"
 
 
-class Fleet(Value):
-    """A group's instances, and those detached from it that are not terminated yet."""
+class Health(Value):
+    """How a service does, and why."""
 
-    group: JSON
-    instances: tuple[Instance, ...]
-    unsteady: tuple[str, ...] = ()
-
-    @property
-    def detached(self) -> list[Instance]:
-        """The instances whose replacement is under way."""
-        return [instance for instance in self.instances if instance.detached]
-
-    @property
-    def missing(self) -> str:
-        """What the group lacks before tasks may move: capacity in service, or new instances in the cluster."""
-        desired = int(self.group["DesiredCapacity"])
-        in_service = [instance for instance in self.instances if instance.in_service]
-        capacity = sum(instance.weight for instance in in_service)
-        if capacity < desired:
-            return f"{capacity} of {desired} in service"
-        absent = [i.id for i in in_service if not i.outdated and not i.ready]
-        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
+    standing: Standing
+    reason: str = ""
 
 
-class Act(Enum):
-    """What to do next with a group's instances."""
-
-    WAIT = "wait"
-    DETACH = "detach"
-    DRAIN = "drain"
-    TERMINATE = "terminate"
-    DONE = "done"
-
-
-class Step(Value):
-    """An act and the instances it is for; or what is waited for, one row for each instance or for the group."""
-
-    act: Act
-    instances: tuple[Instance, ...] = ()
-    waits_for: tuple[str, ...] = ()
+def with_deployments(service: JSON) -> JSON:
+    """The service; where another controller deploys it, with its task sets as deployments, without those that ended."""
+    states = {"STEADY_STATE": "COMPLETED", "STABILIZING": "IN_PROGRESS"}
+    listed = [d for d in service.get("deployments") or [] if d.get("status") != "INACTIVE"]
+    for task_set in [] if listed else service.get("taskSets") or []:
+        state = states.get(str(task_set.get("stabilityStatus")))
+        listed.append({**task_set, "desiredCount": task_set.get("computedDesiredCount"), "rolloutState": state})
+    return {**service, "deployments": listed} if service else {}
 
 
-def next_step(fleet: Fleet, to_replace: Iterable[str], size: int) -> Step:
-    """The one next act that is safe as things are: `to_replace` are the ids that this run may detach.
-
-    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
-    """
-    waiting = fleet.detached
-    drained = tuple(instance for instance in waiting if instance.drained)
-    if drained:
-        return Step(Act.TERMINATE, drained)
-    idle = tuple(instance for instance in waiting if instance.ready)
-    if idle and not fleet.missing:
-        return Step(Act.DRAIN, idle)
-    if waiting:
-        return Step(Act.WAIT, waits_for=tuple(_waits_for(instance, fleet) for instance in waiting))
-    if fleet.missing or fleet.unsteady:
-        return Step(Act.WAIT, waits_for=(fleet.missing,) if fleet.missing else fleet.unsteady)
-    wanted = set(to_replace)
-    left = [i for i in fleet.instances if i.id in wanted and i.outdated and not i.leaving]
-    batch = next_instances(fleet, [instance for instance in left if instance.in_service], size)
-    if batch or not left:
-        return Step(Act.DETACH if batch else Act.DONE, batch)
-    pending = tuple(f"{i.id} is {i.state}" for i in left if not i.in_service)
-    return Step(Act.WAIT, waits_for=pending or ("the group has no capacity for one more",))
+def others_of(service: JSON) -> list[JSON]:
+    """The deployments that are not PRIMARY and still have tasks."""
+    others = [d for d in service.get("deployments") or [] if d.get("status") != "PRIMARY"]
+    return [d for d in others if number(d, "runningCount") + number(d, "pendingCount")]
 
 
-def _waits_for(instance: Instance, fleet: Fleet) -> str:
-    if instance.draining:
-        tasks = ", ".join(f"{count} × {group}" for group, count in instance.tasks.items())
-        return f"{instance.id} is DRAINING, tasks left: {tasks}"
-    if not instance.container:
-        return f"{instance.id} is not registered in the cluster any more"
-    if not instance.ready:
-        return f"{instance.id} cannot be drained, its agent is not connected"
-    return f"{instance.id} waits for its replacement: {fleet.missing}"
+def counts_text(service: JSON) -> str:
+    """Tasks of the PRIMARY deployment that run, of those desired, and what is pending."""
+    counted = primary_of(service) or service
+    pending = number(counted, "pendingCount")
+    running = f"{number(counted, 'runningCount')} of {number(counted, 'desiredCount')} running"
+    return running + (f", {pending} pending" if pending else "")
 
 
-def next_instances(fleet: Fleet, candidates: Sequence[Instance], size: int) -> tuple[Instance, ...]:
-    """At most `size` candidates, as many as the group has room for; none if there is no room for one more.
-
-    The room is kept so that a detached instance can be attached again, which raises the desired capacity.
-    """
-    room = int(fleet.group["MaxSize"]) - int(fleet.group["DesiredCapacity"])
-    chosen: list[Instance] = []
-    for instance in candidates:
-        needed = 0 if CAPACITY_TAG in instance.tags else instance.weight
-        if len(chosen) < size and needed <= room:
-            room -= needed
-            chosen.append(instance)
-    return tuple(chosen)
-
-
-def lowers_capacity(instances: Iterable[Instance], group: JSON) -> set[str]:
-    """The ids whose detaching takes back the capacity that attaching them again had added."""
-    capacity = int(group["DesiredCapacity"])
-    found: set[str] = set()
-    for instance in instances:
-        if int(instance.tags.get(CAPACITY_TAG) or capacity) <= capacity - instance.weight:
-            found.add(instance.id)
-            capacity -= instance.weight
-    return found
-
-
-def batch_size(count: int, percent: int, instances: int) -> int:
-    """How many instances are replaced at a time."""
-    return max(1, instances * percent // 100) if percent else count
+def health_of(service: JSON) -> Health:
+    """How a service does by a DescribeServices answer, {} where it is not there: the first row that holds."""
+    primary, others, counts = primary_of(service), others_of(service), counts_text(service)
+    missing = number(service, "desiredCount") - number(primary or service, "runningCount")
+    state, said = primary.get("rolloutState"), theirs(primary.get("rolloutStateReason") or "ECS gave no reason")
+    failed = number(primary, "failedTasks")
+    trouble = f"{failed} tasks failed in a row" if failed else next(map(theirs, troubles_of(service)), "")
+    moving = state == "IN_PROGRESS" or (not state and bool(others))
+    left = ", ".join(f"{number(d, 'runningCount')} of {short_name(str(d.get('taskDefinition')))}" for d in others)
+    because = f"{counts}; {trouble}" if trouble else counts
+    rows: tuple[tuple[object, Standing, str], ...] = (
+        (service.get("status", "INACTIVE") == "INACTIVE", Standing.MISSING, ""),
+        (service.get("status") == "DRAINING", Standing.DELETED, counts),
+        (state == "FAILED", Standing.FAILED, f"{undotted(said)}; {counts}"),
+        (moving and gone_back(service), Standing.GOING_BACK, f"{undotted(gone_back(service))}; {counts}"),
+        (moving, Standing.ROLLING_OUT, because),
+        (missing > 0 and not primary, Standing.SHORT, f"{counts}; nothing was deployed to it"),
+        (missing > 0 and trouble, Standing.SHORT, because),
+        (missing > 0, Standing.SCALING, counts),
+        (others, Standing.LINGERING, f"{left} still running"),
+        (missing or number(service, "pendingCount"), Standing.SCALING, counts),
+        (True, Standing.STEADY, ""),
+    )
+    return next(Health(standing, reason) for holds, standing, reason in rows if holds)
 
 
-def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """Why a group's instance is not as the group would launch it now, or an empty string.
-
-    `versions` has the number of each (template id, `$Latest` or `$Default`).
-    """
-    configuration = str(group.get("LaunchConfigurationName") or "")
-    if configuration:
-        same = member.get("LaunchConfigurationName") == configuration
-        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
-    overrides = _overrides(group)
-    types = {str(override.get("InstanceType") or "") for override in overrides}
-    if overrides and "" not in types and member.get("InstanceType") not in types:
-        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
-    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
-    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
-    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
-    ours = {_version(template, versions) for template in wanted}
-    has = member.get("LaunchTemplate") or {}
-    same = bool(has) and _version(has, versions) in ours
-    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
+def is_trouble(event: JSON) -> bool:
+    """True if an event tells of trouble, by its words and not by the names in it."""
+    words = r"unable|fail|unhealthy|error|insufficient"
+    return re.search(words, without_names(str(event.get("message", ""))), re.IGNORECASE) is not None
 
 
-def templates_of(group: JSON) -> list[JSON]:
-    """Every launch template specification that the group launches from."""
-    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
-    return [specification for specification in specifications if specification]
+def troubles_of(service: JSON) -> list[str]:
+    """What the events tell of trouble since the service was last steady, newest first, each once."""
+    told: list[str] = []
+    for event in sorted(service.get("events") or [], key=stamp_s, reverse=True):
+        if "has reached a steady state" in str(event.get("message")):
+            break
+        told += [str(event["message"])] if is_trouble(event) else []
+    return list(dict.fromkeys(told))
 
 
-def _policy(group: JSON) -> JSON:
-    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-    return found
-
-
-def _template(group: JSON) -> JSON:
-    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
-    return found
-
-
-def _overrides(group: JSON) -> list[JSON]:
-    return [*(_policy(group).get("Overrides") or [])]
-
-
-def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
-    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
-    version = str(specification.get("Version") or "$Default")
-    return template, versions.get((template, version), version)
-
-
-def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """What an instance was launched from, in words."""
-    template = member.get("LaunchTemplate")
-    if template:
-        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
-        return f"launch template {name} version {_version(template, versions)[1]}"
-    configuration = member.get("LaunchConfigurationName")
-    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
-
-
-def unsteady_reason(service: JSON) -> str:
-    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
-    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
-    deployments = service.get("deployments") or []
-    if service.get("status") != "ACTIVE":
+def gone_back(service: JSON) -> str:
+    """Why ECS went back to the PRIMARY deployment by itself, in its words; empty if it did not."""
+    primary = primary_of(service)
+    said = str(primary.get("rolloutStateReason") or "")
+    told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
+    back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
+    why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
+    if "rolling back" not in said.lower() and not back:
         return ""
-    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
-        return "its deployment is not completed"
-    return "" if running >= desired else f"{running} of {desired} running"
+    return theirs(next(iter([*why, *back]), said))
+
+
+def failed_before(service: JSON) -> str:
+    """The id of the newest deployment that ECS says has failed; empty if it says so of none."""
+    listed = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED"]
+    found = (
+        re.search(r"\(deployment (\S+)\) deployment failed", str(e.get("message"))) for e in service.get("events") or []
+    )
+    told = [match[1] for match in found if match]
+    return str(max(listed, key=stamp_s)["id"]) if listed else next(iter(told), "")
+
+
+class Past(Value):
+    """What a service ran or may run: its definition, how that ended, and when it began."""
+
+    definition: str
+    ended: str
+    at_s: float = 0.0
+    release: str = ""  # the ARN of the service deployment
+
+
+def worked_before(succeeded: Iterable[str], current: str) -> list[str]:
+    """The definitions that worked before the current one, newest first, of all that succeeded, oldest first.
+
+    Who deploys what had worked before, or an older revision of the family, goes back: what came after it was left,
+    and is no way back any more.
+    """
+    kept: list[str] = []
+    for definition in succeeded:
+        if definition in kept:
+            kept = kept[: kept.index(definition)]
+        kept = [*(each for each in kept if not _is_newer(each, definition)), definition]
+    kept = kept[: kept.index(current)] if current in kept else kept
+    return kept[::-1]
+
+
+def _is_newer(arn: str, than: str) -> bool:
+    return family_of(arn) == family_of(than) and revision_of(arn) > revision_of(than)
+
+
+def date_text(at_s: float) -> str:
+    """A time of AWS's as people read it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_s)) if at_s else "an unknown time"
+
+
+def is_expected(expected: str, definition: JSON, digests: Mapping[str, Iterable[str]]) -> bool | None:
+    """Whether a definition is, or its containers run, what is expected; None if it has nothing to do with that."""
+    arn = str(definition.get("taskDefinitionArn"))
+    found = [fits for c in containers_of(definition) if (fits := _fits(expected, c, digests)) is not None]
+    revision = expected.rpartition("task-definition/")[2]
+    if revision == short_name(arn) or (found and all(found)):
+        return True
+    other_revision = re.fullmatch(rf"{re.escape(family_of(arn))}:\d+", revision)
+    return False if found or other_revision else None
+
+
+def _fits(expected: str, container: JSON, digests: Mapping[str, Iterable[str]]) -> bool | None:
+    """Whether a container runs that image; None if its image is of another repository."""
+    try:
+        wanted, image = ImageReference.parse(expected), ImageReference.parse(str(container.get("image")))
+    except UsageError:
+        return None
+    if wanted.repository() != image.repository():
+        return None
+    if wanted.digest:
+        return wanted.digest == image.digest or {wanted.digest} == set(digests.get(str(container.get("name")), ()))
+    return wanted.tagged().tag == image.tagged().tag
 
 
 # Rules of EventBridge and schedules of EventBridge Scheduler
@@ -1973,32 +1873,23 @@ def _whole_words(secret: str) -> str:
 _SECRET_NAME = re.compile(
     r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header|^input", re.IGNORECASE
 )
-_HIDDEN = (
-    "command",
-    "entryPoint",
-    "dockerLabels",
-    "driverOpts",
-    "options",
-)  # hold anything: only where a log is, is shown
+_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options")  # hold anything: only where a log is shows
 
 
 def secret_values(definition: JSON) -> set[str]:
-    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up.
+    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up."""
+    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
+    return {str(value) for container in containers for value in _secrets_of(container)}
 
-    They are every container's environment and secrets, what is long enough to be a secret in its command, entry
-    point and labels, and its log options but for those that say where the log is.
-    """
-    found: set[str] = set()
-    for container in [*containers_of(definition), *(definition.get("containerOverrides") or [])]:
-        entries = [e for m in ("environment", "secrets") for e in container.get(m) or []]
-        found |= {str(entry.get("value", entry.get("valueFrom", ""))) for entry in entries}
-        logs = container.get("logConfiguration") or {}
-        found |= {str(v) for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-")}
-        found |= {str(option.get("valueFrom", "")) for option in logs.get("secretOptions") or []}
-        words = [*(container.get("command") or []), *(container.get("entryPoint") or [])]
-        words += (container.get("dockerLabels") or {}).values()
-        found |= {str(word) for word in words if len(str(word)) > 8}
-    return found
+
+def _secrets_of(container: JSON) -> Iterator[Any]:
+    """Variables and secrets, log options but for those that say where the log is, and words long enough for one."""
+    logs = container.get("logConfiguration") or {}
+    named = (container.get("environment"), container.get("secrets"), logs.get("secretOptions"))
+    yield from (entry.get("value", entry.get("valueFrom", "")) for entries in named for entry in entries or [])
+    yield from (v for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-"))
+    words = (container.get("command"), container.get("entryPoint"), (container.get("dockerLabels") or {}).values())
+    yield from (word for part in words for word in part or [] if len(str(word)) > 8)
 
 
 def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
@@ -2024,15 +1915,20 @@ def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
 
 def masked(value: Any, name: str = "") -> Any:
     """A request as it may be shown: variables, secrets, commands, labels, options and whatever is named so are ***."""
-    if isinstance(value, dict) and name in _HIDDEN:
-        return {n: v if n.startswith("awslogs-") else "***" for n, v in value.items()}
     if isinstance(value, dict):
-        hidden = {m for m in ("value", "valueFrom") if "name" in value} | {n for n in value if _SECRET_NAME.search(n)}
-        hidden -= {"secrets", "secretOptions"}
-        return {n: "***" if n in hidden and not isinstance(v, list) else masked(v, n) for n, v in value.items()}
+        return {member: "***" if _is_hidden(value, member, name) else masked(value[member], member) for member in value}
     if isinstance(value, list):
         return ["***" if name in _HIDDEN and isinstance(item, str) else masked(item) for item in value]
     return value
+
+
+def _is_hidden(table: JSON, member: str, name: str) -> bool:
+    """True if the member of the table, which is called `name`, may hold a secret."""
+    if name in _HIDDEN:
+        return not member.startswith("awslogs-")
+    if member in ("secrets", "secretOptions") or isinstance(table[member], list):
+        return False
+    return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
 class Reporter:
@@ -2069,17 +1965,20 @@ class Reporter:
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
-            self._draw([self.mask.text(f"[{elapsed_s:4.0f} s] {row}") for row in rows.values()])
+            self._draw([self.mask.text(line) for line in lines.values()])
             return
         for key, row in rows.items():
             if self._last_progress.get(key) != row:
                 self._last_progress[key] = row
-                self.note(f"[{elapsed_s:4.0f} s] {row}")
+                self.note(lines[key])
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
-        columns, lines = _terminal_size()
+        import shutil
+
+        columns, lines = shutil.get_terminal_size()
         shown = list(rows[: max(1, lines - 2)])
         if len(shown) < len(rows):
             shown[-1] = f"… and {len(rows) - len(shown) + 1} more"
@@ -2117,21 +2016,12 @@ class Reporter:
 
     def _write(self, stream: TextIO, text: str) -> None:
         """A closed pipe or a narrow encoding must never end a deployment."""
-        try:
-            stream.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                stream.write(text.encode("ascii", "backslashreplace").decode())
             stream.flush()
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode())
-            stream.flush()
-        except (OSError, ValueError):
-            pass
-
-
-def _terminal_size() -> tuple[int, int]:
-    import shutil
-
-    size = shutil.get_terminal_size()
-    return size.columns, size.lines
 
 
 # --- Clock ------------------------------------- the only place that reads time, or decides how long to wait for it
@@ -2145,20 +2035,15 @@ if TYPE_CHECKING:
         def now(self) -> float:
             """Seconds since some fixed moment."""
 
-        def sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float, /) -> None:
             """Let that many seconds pass."""
 
 
 class SystemClock:
     """Real time."""
 
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
 
 
 class Interrupts:
@@ -2253,17 +2138,6 @@ class Patience(Record):
 # --- Ledger -------------------------------------------------------- may not call AWS, only what was entered may
 
 
-class Unsettled(Record):
-    """Something on AWS that this run began and whose end it has not seen.
-
-    `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back, says
-    so, and is true if it could. Both are given what ended the run.
-    """
-
-    says: Callable[[BaseException], str]
-    undo: Callable[[BaseException], bool] | None = None
-
-
 class Begun:
     """The ledger: what this run leaves behind if it ends now.
 
@@ -2272,13 +2146,17 @@ class Begun:
     """
 
     def __init__(self) -> None:
-        self._unsettled: dict[str, Unsettled] = {}
+        self._unsettled: dict[str, tuple[Callable[[BaseException], str], Callable[[BaseException], bool] | None]] = {}
 
     def enter(
         self, key: str, says: Callable[[BaseException], str], undo: Callable[[BaseException], bool] | None = None
     ) -> None:
-        """Something is about to be sent; under a key that is there already, it takes that one's place."""
-        self._unsettled[key] = Unsettled(says, undo)
+        """Something is about to be sent; under a key that is there already, it takes that one's place.
+
+        `says` tells how it stands as last seen and the command that undoes it, without a call; `undo` takes it back,
+        says so, and is true if it could. Both are given what ended the run.
+        """
+        self._unsettled[key] = (says, undo)
 
     def settle(self, key: str) -> None:
         """Its end was seen, or it was never sent."""
@@ -2291,11 +2169,11 @@ class Begun:
         """
         left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
-        if signalled and (said := [text for each in left.values() if (text := each.says(cause))]):
+        if signalled and (said := [text for says, _ in left.values() if (text := says(cause))]):
             report.note("\n".join(said))
-        for key, each in left.items():
-            undone = bool(each.undo and each.undo(cause))
-            if not undone and not signalled and (text := each.says(cause)):
+        for key, (says, undo) in left.items():
+            undone = undo is not None and undo(cause)
+            if not undone and not signalled and (text := says(cause)):
                 report.note(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 
@@ -2306,12 +2184,15 @@ _READS = ("Describe", "List", "Get")
 _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "GetLogEvents": "logs",
     "DescribeAutoScalingGroups": "autoscaling",
-    "DetachInstances": "autoscaling",
-    "AttachInstances": "autoscaling",
+    "DescribeWarmPool": "autoscaling",
+    "DescribeInstanceRefreshes": "autoscaling",
+    "StartInstanceRefresh": "autoscaling",
+    "CancelInstanceRefresh": "autoscaling",
+    "CreateOrUpdateTags": "autoscaling",
+    "DeleteTags": "autoscaling",
+    "SetDesiredCapacity": "autoscaling",
+    "TerminateInstanceInAutoScalingGroup": "autoscaling",
     "DescribeLaunchTemplates": "ec2",
-    "DescribeInstances": "ec2",
-    "CreateTags": "ec2",
-    "TerminateInstances": "ec2",
     "DescribeTargetHealth": "elbv2",
     "ListRuleNamesByTarget": "events",
     "ListTargetsByRule": "events",
@@ -2331,7 +2212,8 @@ _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over seve
     "ListServiceDeployments": "serviceDeployments",
     "DescribeAutoScalingGroups": "AutoScalingGroups",
     "DescribeLaunchTemplates": "LaunchTemplates",
-    "DescribeInstances": "Reservations",
+    "DescribeInstanceRefreshes": "InstanceRefreshes",
+    "DescribeWarmPool": "Instances",
     "ListRuleNamesByTarget": "RuleNames",
     "ListTargetsByRule": "Targets",
     "ListSchedules": "Schedules",
@@ -2340,46 +2222,20 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
     "DescribeServices": ("services", 10, "services"),
     "DescribeTasks": ("tasks", 100, "tasks"),
     "DescribeServiceDeployments": ("serviceDeploymentArns", 20, "serviceDeployments"),
+    "DescribeServiceRevisions": ("serviceRevisionArns", 20, "serviceRevisions"),
     "DescribeContainerInstances": ("containerInstances", 100, "containerInstances"),
     "UpdateContainerInstancesState": ("containerInstances", 10, "failures"),
-    "DetachInstances": ("InstanceIds", 20, "Activities"),
+    "DescribeClusters": ("clusters", 100, "clusters"),
+    "DescribeCapacityProviders": ("capacityProviders", 100, "capacityProviders"),
 }
 
 
-class Budget:
-    """ECS's own throttle for registering and deregistering, kept on this side, so that it is hardly ever hit.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
-    """
-
-    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
-        self._clock, self._burst, self._per_second = clock, burst, per_second
-        self._left, self._at_s = float(burst), clock.now()
-
-    def wait_s(self) -> float:
-        """Take one call out of it; the seconds until that may be sent."""
-        now_s = self._clock.now()
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_second) - 1
-        self._at_s = now_s
-        return max(0.0, -self._left / self._per_second)
-
-
-class Repeat(Value):
-    """How an operation may be repeated: `lost`, also if its answer was; a throttle is sat out for `throttled_s`."""
-
-    lost: bool = True
-    throttled_s: float = 0.0
-    budgeted: bool = False
-
-
-_REPEATS: Mapping[str, Repeat] = {  # UpdateService may be: its answer names the deployment that counts
-    # a second time it makes a second revision
-    "RegisterTaskDefinition": Repeat(lost=False, throttled_s=PACED_S, budgeted=True),
-    "DeregisterTaskDefinition": Repeat(throttled_s=PACED_S, budgeted=True),
-}
+_PACED = ("RegisterTaskDefinition", "DeregisterTaskDefinition")  # what ECS throttles hard
+_ONCE = (  # not sent again where the answer was lost; an update may be, its answer names the deployment that counts
+    "RegisterTaskDefinition",  # a second time it makes a second revision
+    "TerminateInstanceInAutoScalingGroup",  # a second time it lowers the capacity twice
+)
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-_UNKNOWN_KEY = ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure")
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 
 
@@ -2407,7 +2263,9 @@ def connect(
         if not region:
             raise botocore.exceptions.NoRegionError
         _choose_credentials(session, options, region)
-        aws = Aws(session, boto3.Session(botocore_session=session), region, clock, report, interrupts, read_only)
+        attempts = int(session.get_config_variable("max_attempts") or 5)
+        clients = boto3.Session(botocore_session=session).client
+        aws = Aws(region, session, clients, clock, report, interrupts, read_only, attempts)
         aws.hide_credentials(fetch=False)
         return aws
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
@@ -2452,28 +2310,24 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
 
     from botocore import credentials, exceptions
 
-    chain = session.get_component("credential_provider")
+    load = session.get_component("credential_provider").load_credentials
     if options.instance_profile:
         providers = credentials.create_credential_resolver(session, region_name=region).providers
-        roles = ("container-role", "iam-role")
-        chain = credentials.CredentialResolver([each for each in providers if each.METHOD in roles])
+        roles = [provider for provider in providers if provider.METHOD in ("container-role", "iam-role")]
+        load = credentials.CredentialResolver(roles).load_credentials
     elif options.access_key:
-        given = credentials.Credentials(options.access_key, options.secret_key)
-        chain = SimpleNamespace(load_credentials=lambda: given)
+        load = partial(credentials.Credentials, options.access_key, options.secret_key)
     if options.assume_role_arn:
-        source = chain.load_credentials()
+        source = load()
         if source is None:
             raise exceptions.NoCredentialsError
-        fetcher = credentials.AssumeRoleCredentialFetcher(
-            partial(session.create_client, region_name=region), source, options.assume_role_arn,
-            extra_args={"RoleSessionName": "ecs-deploy"},
-        )  # fmt: skip
-        renewed = credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-        chain = SimpleNamespace(load_credentials=lambda: renewed)
-    session.register_component("credential_provider", chain)
+        client, named = partial(session.create_client, region_name=region), {"RoleSessionName": "ecs-deploy"}
+        fetcher = credentials.AssumeRoleCredentialFetcher(client, source, options.assume_role_arn, extra_args=named)
+        load = partial(credentials.DeferredRefreshableCredentials, fetcher.fetch_credentials, "assume-role")
+    session.register_component("credential_provider", SimpleNamespace(load_credentials=load))
 
 
-class Aws:
+class Aws(Record):
     """Calls AWS; its errors come out as `AwsError`.
 
     Requests and answers of ECS and of EventBridge travel as raw JSON, so that members which the installed botocore
@@ -2481,54 +2335,46 @@ class Aws:
     that would change something is a bug.
     """
 
-    def __init__(
-        self,
-        settings: Any,
-        session: Any,
-        region: str,
-        clock: Clock,
-        report: Reporter,
-        interrupts: Interrupts,
-        read_only: bool,
-    ) -> None:
-        self.region = region
-        profile = settings.get_config_variable("profile")
-        self.place = f"--region {region}" + (f" --profile {shell_word(profile)}" if profile else "")  # of a command
-        self._settings, self._session = settings, session
-        self._clock, self._report, self._interrupts = clock, report, interrupts
-        self._read_only = read_only
-        self._attempts = int(settings.get_config_variable("max_attempts") or 5)
-        self._budget = Budget(clock, burst=20, per_second=1.0)
-        self._clients: dict[tuple[str, str], Any] = {}
-        self._request = b""
-        self._answer = b""
+    region: str
+    _session: Any  # botocore's
+    _new_client: Any  # boto3's
+    _clock: Clock
+    _report: Reporter
+    _interrupts: Interrupts
+    _read_only: bool
+    _attempts: int
+    _paced_s: float = -INFINITE_S
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _request: bytes = b""
+    _answer: bytes = b""
+
+    @property
+    def place(self) -> str:
+        """The region and the profile as options of a command that is printed."""
+        profile = self._session.get_config_variable("profile")
+        return f"--region {self.region}" + (f" --profile {shell_word(profile)}" if profile else "")
 
     # Calling
 
     def call(
         self, operation: str, params: JSON, *, region: str = "", retries: bool = True, worth_s: float = 0.0
     ) -> JSON:
-        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds or as long as the row says.
+        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds, or as long as it is paced.
 
         `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
         """
-        repeat, lost = _REPEATS.get(operation, Repeat()), False
-        give_up_s = self._clock.now() + max(worth_s, repeat.throttled_s)
-        attempt = 1
+        attempt, lost = 1, False
+        give_up_s = self._clock.now() + max(worth_s, PACED_S if operation in _PACED else 0.0)
         while True:
-            if repeat.budgeted:
-                self._sleep(self._budget.wait_s())
             try:
+                self._pace(operation)
                 answer = self._call_once(operation, params, region)
                 return self._parsed(operation) if _SERVICES.get(operation, "ecs") in _RAW else answer
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
-                again = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
-                if (
-                    not (retries and error.transient and again)
-                    or (lost and not repeat.lost)
-                    or error.code == _UNREADABLE
-                ):
+                may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
+                left = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
+                if not (retries and may and left):
                     raise
             self._sleep(_backoff_s(attempt))
             attempt += 1
@@ -2613,18 +2459,11 @@ class Aws:
             code = str(refused[0].get("ErrorCode"))
             raise AwsError(f"AWS refused PutTargets of {theirs(said)}", code=code, maybe_done=True)
 
-    def tasks_on(self, cluster: str, container_instance: str) -> list[JSON]:
-        """The tasks on an instance that have not stopped, those that are stopping included."""
-        params = {"cluster": cluster, "containerInstance": container_instance}
-        statuses = ("RUNNING", "STOPPED")
-        arns = [arn for status in statuses for arn in self.pages("ListTasks", {**params, "desiredStatus": status})]
-        return [task for task in self.describe_tasks(cluster, arns) if task.get("lastStatus") != "STOPPED"]
-
     def hide_credentials(self, *, fetch: bool = True) -> None:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
         from botocore.credentials import DeferredRefreshableCredentials
 
-        credentials = self._settings.get_credentials()
+        credentials = self._session.get_credentials()
         if credentials is not None and (fetch or not isinstance(credentials, DeferredRefreshableCredentials)):
             frozen = credentials.get_frozen_credentials()
             self._report.mask.hide([frozen.secret_key or "", frozen.token or ""], always=True)
@@ -2676,21 +2515,28 @@ class Aws:
             raise AwsError(said, code=_UNREADABLE, transient=True, maybe_done=True) from error
         return answer
 
+    def _pace(self, operation: str) -> None:
+        """Stay below ECS's throttle for registering and deregistering: 20 calls at once, then one a second.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+        """
+        if operation in _PACED:
+            now_s = self._clock.now()
+            self._paced_s = max(self._paced_s, now_s - 20.0) + 1.0
+            self._sleep(self._paced_s - now_s)
+
     def _sleep(self, seconds: float) -> None:
         if seconds > 0:
             with self._interrupts.allowed():
                 self._clock.sleep(seconds)
 
     def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._clients:
-            self._clients[service, region] = self._new_client(service, region)
-        return self._clients[service, region]
-
-    def _new_client(self, service: str, region: str) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        mode: Any = "adaptive" if self._settings.get_config_variable("retry_mode") == "adaptive" else "standard"
+        if (service, region) in self._clients:
+            return self._clients[service, region]
+        mode: Any = "adaptive" if self._session.get_config_variable("retry_mode") == "adaptive" else "standard"
         try:
             config = Config(
                 retries={"mode": mode, "total_max_attempts": 1},
@@ -2700,12 +2546,13 @@ class Aws:
                 parameter_validation=service not in _RAW,
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
-            client = self._session.client(service, region_name=region, config=config)
+            client = self._new_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError, OSError) as error:
             raise translated(error, "") from error
         if service in _RAW:
             client.meta.events.register("before-call", self._put_request)
             client.meta.events.register("before-parse", self._keep_answer)
+        self._clients[service, region] = client
         return client
 
     def _put_request(self, params: JSON, **_: Any) -> None:
@@ -2730,66 +2577,50 @@ def _backoff_s(attempt: int) -> float:
     return random.random() * min(8.0, 2.0 ** (attempt - 1))
 
 
+_PASSING, _LOST = {"transient": True}, {"transient": True, "maybe_done": True}
+_NOT_REACHED = "AWS was not reached{during}: {said}"
+_NETWORK = "Check the network, the proxy and the region's name, and try again."
+_MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what an error says of itself; the first holds
+    (r"^\d+ (ExpiredToken|ExpiredTokenException|RequestExpired) ", "The AWS credentials have expired ({what})",
+     "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait.", {}),
+    (r"^\d+ RequestTimeTooSkewed |Signature (expired|not yet current)",
+     "AWS refused {what}: this machine's clock is wrong ({said})", "Set the clock.", {}),
+    (r"^\d+ ((UnrecognizedClientException|InvalidClientTokenId|AuthFailure) |\S*Signature)",
+     "AWS does not accept these credentials ({what}: {said})",
+     "Check the access key, the secret key and the session token; they must belong together.", {}),
+    (rf"^\d+ ({'|'.join(_DENIED)}) |not authorized to perform: [\w-]+:\w+", "AWS denied {what}: {said}",
+     "Allow {action} in the IAM policy of these credentials.", {}),
+    (rf"^(429|\d+ ({'|'.join(_THROTTLED)}|\S*Throttl\S*)) ", "AWS throttled {what} ({said})",
+     "Other programs use the same account's budget of calls; try again in a minute.", _PASSING),
+    (r"^5", "AWS had an error of its own in {what}: {said} ({code})", "Try again.", _LOST),
+    (r"^\d", "AWS refused {what}: {said} ({code})", "", {}),
+    (r"NoRegionError", "No AWS region is set", "Give -r REGION, or set AWS_DEFAULT_REGION.", {}),
+    (r"(No|Partial)CredentialsError", "No AWS credentials were found",
+     "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.", {}),
+    (r"(ConnectTimeout|EndpointConnection|ProxyConnection)Error", _NOT_REACHED, _NETWORK, _PASSING),  # never sent
+    (r"botocore\.exceptions\.(HTTPClient|Connection)Error", _NOT_REACHED, _NETWORK, _LOST),
+    (r"builtins\.OSError", "The AWS credentials cannot be loaded{during}: {said}",
+     "Check the token file or the credential_process that the environment or the profile names.", {}),
+    (r"", "AWS cannot be used with these settings{during}: {said}",
+     "Check the profile, the credentials and the region.", {}),
+)  # fmt: skip
+
+
 def translated(error: Exception, operation: str) -> AwsError:
     """botocore's exception as one sentence with what to do next."""
     from botocore.exceptions import ClientError
 
-    return _refused(error, operation) if isinstance(error, ClientError) else _unreached(error, operation)
-
-
-def _refused(error: Any, operation: str) -> AwsError:
-    details = error.response.get("Error", {})
-    code, message = str(details.get("Code", "")), str(details.get("Message", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what, said = error.operation_name or operation, theirs(message)
-    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", message)
-    if code in _EXPIRED:
-        hint = "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait."
-        return AwsError(f"The AWS credentials have expired ({what})", code=code, hint=hint)
-    if code == "RequestTimeTooSkewed" or re.search(r"Signature (expired|not yet current)", message):
-        return AwsError(f"AWS refused {what}: this machine's clock is wrong ({said})", code=code, hint="Set the clock.")
-    if code in _UNKNOWN_KEY or "Signature" in code:
-        hint = "Check the access key, the secret key and the session token; they must belong together."
-        return AwsError(f"AWS does not accept these credentials ({what}: {said})", code=code, hint=hint)
-    if code in _DENIED or action:
-        needed = action[1] if action else f"{_SERVICES.get(what, 'ecs')}:{what}"
-        hint = f"Allow {needed} in the IAM policy of these credentials."
-        return AwsError(f"AWS denied {what}: {said}", code=code, hint=hint)
-    if code in _THROTTLED or "Throttl" in code or status == 429:
-        hint = "Other programs use the same account's budget of calls; try again in a minute."
-        return AwsError(f"AWS throttled {what} ({said})", code=code, hint=hint, transient=True)
-    if status >= 500:
-        text = f"AWS had an error of its own in {what}: {said} ({code})"
-        return AwsError(text, code=code, hint="Try again.", transient=True, maybe_done=True)
-    return AwsError(f"AWS refused {what}: {said} ({code})", code=code)
-
-
-def _unreached(error: Exception, operation: str) -> AwsError:
-    from botocore import exceptions as botocore
-
-    code, said = type(error).__name__, theirs(error)
-    during = f" ({operation})" if operation else ""
-    if isinstance(error, botocore.NoRegionError):
-        return AwsError("No AWS region is set", code=code, hint="Give -r REGION, or set AWS_DEFAULT_REGION.")
-    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
-        hint = "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role."
-        return AwsError("No AWS credentials were found", code=code, hint=hint)
-    if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
-        hint = "Check the network, the proxy and the region's name, and try again."
-        lost = _answer_lost(error)
-        return AwsError(f"AWS was not reached{during}: {said}", code=code, hint=hint, transient=True, maybe_done=lost)
-    if isinstance(error, OSError):
-        hint = "Check the token file or the credential_process that the environment or the profile names."
-        return AwsError(f"The AWS credentials cannot be loaded{during}: {said}", code=code, hint=hint)
-    hint = "Check the profile, the credentials and the region."
-    return AwsError(f"AWS cannot be used with these settings{during}: {said}", code=code, hint=hint)
-
-
-def _answer_lost(error: Exception) -> bool:
-    """False only where the request surely never arrived."""
-    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
-
-    return not isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError))
+    code, said, what = type(error).__name__, str(error), operation
+    itself = " ".join(f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__)
+    if isinstance(error, ClientError):
+        told, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        code, said, what = str(told.get("Code", "")), str(told.get("Message", "")), error.operation_name or operation
+        itself = f"{about.get('HTTPStatusCode', 0)} {code} {said}"
+    action = re.search(r"not authorized to perform: ([\w-]+:\w+)", said)
+    words = {"what": what, "said": theirs(said), "code": code, "during": f" ({operation})" if operation else ""}
+    words["action"] = action[1] if action else f"{_SERVICES.get(what, 'ecs')}:{what}"
+    _, sentence, hint, flags = next(row for row in _MEANINGS if re.search(row[0], itself))
+    return AwsError(sentence.format(**words), code=code, hint=hint.format(**words), **flags)
 
 
 # --- Operations -------------------------------------------------------------- may not build API calls by hand
@@ -2869,6 +2700,7 @@ class PlannedService(Planned):
     service: JSON = field(default_factory=dict)
     update: JSON = field(default_factory=dict)
     wait: WaitOptions = WaitOptions()
+    stops: str = ""  # the service deployment in progress, if ECS is to take that back by itself
 
     @property
     def points_elsewhere(self) -> bool:
@@ -3177,11 +3009,13 @@ def show_requests(ctx: Context, part: Planned) -> None:
     operation, request = "RunTask", {}
     if isinstance(part, PlannedTask):
         request = {**part.request, "count": part.run.count}
-    elif isinstance(part, PlannedService):
+    elif isinstance(part, PlannedService) and part.stops:
+        operation, request = "StopServiceDeployment", {"serviceDeploymentArn": part.stops, "stopType": "ROLLBACK"}
+    elif isinstance(part, PlannedService) and part.touched:
         operation, request = "UpdateService", part.update
     if part.registers:
         ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
-    if request and (part.registers or part.draft.ready):
+    if request and operation != "StopServiceDeployment" and (part.registers or part.draft.ready):
         request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
@@ -3428,6 +3262,8 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     if not part.touched:
         return rollout
     results.add(part, result="not finished")
+    if part.stops and (back := taken_back_by_ecs(ctx, results, part, rollout)):
+        return back
     enter_rollout(ctx, rollout)
     try:
         answer = send_update(ctx, {**part.update, **({"taskDefinition": arn} if arn else {})})
@@ -3649,7 +3485,7 @@ def way_back(part: PlannedService) -> str:
     """The definition that a rollback leads to: what last worked, else what is in use; empty if that is INACTIVE."""
     current = str(part.service.get("taskDefinition"))
     target = last_completed(part.service) or current
-    return "" if target == current and part.draft.deregistered else target
+    return "" if (target == current and part.draft.deregistered) or target == part.draft.ready else target
 
 
 def answered(rollout: Rollout, answer: JSON, arn: str) -> Rollout:
@@ -3728,7 +3564,7 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     seen, now_s = rollout.seen, ctx.clock.now()
     if service is not None and is_older(service, seen.last):
         return
-    if service is not None and not View(service, rollout.target, young=False).outdated:
+    if service is not None and not is_outdated(service, rollout.target, young=False):
         note_counts(ctx, rollout, service, now_s)
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
@@ -3868,7 +3704,7 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
         seen.known_events.add(str(event.get("id")))
         seen.events.append(theirs(message))
         ctx.report.note(f"{rollout.label}event: {theirs(message)}")
-        if re.search(r"unable|fail|unhealthy|error|insufficient", without_names(message), re.IGNORECASE):
+        if is_trouble(event):
             seen.bad_events.append(without_names(message))
             bad = True
     return bad
@@ -4245,6 +4081,9 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.seen.back
+    if back and back.state is RolloutState.SUPERSEDED:
+        ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
+        return Exit.SUPERSEDED
     if back is None or not back.succeeded:
         reason = back.reason if back and back.reason else "its end was not seen"
         to = back.target.definition if back else rollout.target.previous_definition
@@ -4269,8 +4108,8 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 def join_rollback(ctx: Context, rollout: Rollout) -> None:
     """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
-    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     primary = primary_of(rollout.seen.last)
+    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
     if rollout.seen.native_state:
         primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
     begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
@@ -4341,8 +4180,8 @@ def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
     if not rollout.undo:
         return {}
-    service = refresh(ctx, rollout, retries=True)
     ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
+    service = refresh(ctx, rollout, retries=True)
     if primary_of(service).get("id") not in ours:
         ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
         return {}
@@ -5099,201 +4938,1315 @@ def report_app(ctx: Context, results: Results) -> int:
     return results.code
 
 
-# Replacing instances
+# The day after: status
 
-INSTANCE_POLL_S = 5.0
-_CHANGED_MEANWHILE = ("MISSING", "INACTIVE", "InvalidInstanceID.NotFound", "ResourceContention")
+
+class Subject(Record):
+    """A service that is asked about, and what was found of it: `code` is how following it ended."""
+
+    name: str
+    label: str
+    service: JSON
+    health: Health
+    code: int | None = None
+    definition: JSON = field(default_factory=dict)
+    digests: dict[str, set[str]] = field(default_factory=dict)
+    facts: JSON = field(default_factory=dict)
+
+    @property
+    def arn(self) -> str:
+        """The definition in use; empty if nothing was deployed."""
+        return str(primary_of(self.service).get("taskDefinition") or self.service.get("taskDefinition") or "")
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is steady, or was followed to a good end, and runs what is expected."""
+        if self.health.standing is Standing.MISSING:
+            return Exit.AWS
+        own = Exit.OK if self.health.standing is Standing.STEADY else Exit.FAILED
+        code = own if self.code is None else self.code
+        return code or (Exit.FAILED if self.facts.get("expected") is False else Exit.OK)
+
+
+def status(ctx: Context, options: StatusOptions) -> int:
+    """What services run, how they do, and why not better; the exit code. Changes nothing."""
+    subjects = look_at_services(ctx, options)
+    codes = follow_all(ctx, options, subjects) if options.follow else {}
+    if codes:
+        subjects = look_at_services(ctx, options)
+    for subject in subjects:
+        subject.code = codes.get(subject.name)
+        (look_closer if options.every else show)(ctx, options, subject)
+        subject.facts |= facts_of(subject)
+    if options.every:
+        show_table(ctx, options.cluster, subjects)
+    if options.expected:
+        expect(ctx, options, subjects)
+    for subject in subjects:
+        subject.facts["exit_code"] = subject.exit_code
+    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    verdict = "not steady" if code else "steady"
+    ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
+    return code
+
+
+def look_at_services(ctx: Context, options: StatusOptions) -> list[Subject]:
+    """The named services, or with --all those of the cluster, the worst first."""
+    with explained(ctx, options.cluster):
+        names = list(options.services) or ctx.aws.service_names(options.cluster)
+        found = ctx.aws.describe_services(options.cluster, names)
+    services = {name: with_deployments(found.get(name) or {}) for name in names}
+    several, worst = len(names) > 1, list(Standing)
+    subjects = [Subject(n, f"{n}: " if several else "", each, health_of(each)) for n, each in services.items()]
+    return sorted(subjects, key=lambda s: (worst.index(s.health.standing), s.name)) if options.every else subjects
+
+
+def follow_all(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
+    """Follow what is in progress to its end, ECS's own way back too; each service's exit code is a deployment's."""
+    rollouts: list[Rollout] = []
+    for subject in subjects:
+        if subject.health.standing not in (Standing.STEADY, Standing.MISSING):
+            subject.definition = definition_of(ctx, subject.arn)
+            rollouts.append(present_rollout(ctx, options, subject))
+    watch_updates(ctx, rollouts)
+    returning = [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLING_BACK]
+    for rollout in returning:
+        join_rollback(ctx, rollout)
+    watch_updates(ctx, [rollout.seen.back for rollout in returning if rollout.seen.back])
+    codes: dict[str, int] = {}
+    for rollout in rollouts:
+        stuck = rollout in returning and end_rollback(ctx, rollout) is Exit.ROLLBACK_FAILED
+        if rollout in returning and not stuck:
+            rollout.seen.verdict = Verdict(RolloutState.ROLLED_BACK, rollout.reason)
+        codes[rollout.service], ending = ending_of(rollout, Exit.ROLLBACK_FAILED if stuck else None)
+        if codes[rollout.service]:
+            say_ending(ctx, rollout, codes[rollout.service], ending, explain(ctx, rollout))
+    return codes
+
+
+def present_rollout(ctx: Context, options: StatusOptions, subject: Subject) -> Rollout:
+    """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
+    service, primary, arn = subject.service, primary_of(subject.service), subject.arn
+    part = PlannedService(
+        subject.name, Draft(arn, subject.definition, subject.definition), False, service, {}, options.wait
+    )
+    rollout = rollout_of(ctx, Plan(options.cluster, several=bool(subject.label)), part, "")
+    failed = failed_before(service) if subject.health.standing is Standing.GOING_BACK else ""
+    before = last_completed({**service, "deployments": [d for d in service["deployments"] if d is not primary]})
+    target = replace(
+        rollout.target,
+        deployment_id=failed or str(primary.get("id") or ""),
+        previous_definition=arn if failed else before if before != arn else "",
+        after_s=0.0 if failed else stamp_s(primary),
+        steady=is_completed(primary),
+    )
+    rollout = replace(rollout, target=target, touched=True, native_before="")
+    rollout.seen.last, rollout.seen.last_s = service, ctx.clock.now()
+    rollout.seen.counts = counts_of(service, target.deployment_id)
+    return rollout
+
+
+def definition_of(ctx: Context, arn: str) -> JSON:
+    """A definition, its secrets masked from now on; {} and a note where it cannot be read."""
+    definition: JSON = {}
+    if arn:
+        try:
+            definition, _ = ctx.aws.describe_task_definition(arn, tags=False)
+        except AwsError as error:
+            require_final(ctx, error, f"{short_name(arn)} cannot be read.")
+    ctx.report.mask.hide(secret_values(definition))
+    return definition
+
+
+def require_final(ctx: Context, error: AwsError, what: str) -> None:
+    """Say what AWS does not tell us; raises the error if it may pass, since then it is not an answer."""
+    if error.transient:
+        raise error
+    ctx.report.note(f"{what} {error.message}")
+
+
+def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
+    """For the table: why tasks of a service that is not well have stopped."""
+    sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
+    if subject.health.standing not in sound and primary_of(subject.service):
+        rollout = present_rollout(ctx, options, subject)
+        diagnose(ctx, rollout)
+        note_reasons(subject, rollout)
+
+
+def note_reasons(subject: Subject, rollout: Rollout) -> None:
+    """Add the commonest reason why tasks stopped; where they stop, a service does not just scale."""
+    for reason, count in rollout.seen.reasons.most_common(1):
+        standing, because = subject.health.standing, subject.health.reason
+        standing = Standing.SHORT if standing is Standing.SCALING else standing
+        subject.health = Health(standing, f"{because}; {count} × {reason}")
+
+
+def facts_of(subject: Subject) -> JSON:
+    """What the JSON document says of any service; `show` adds to it."""
+    service, primary = subject.service, primary_of(subject.service)
+    return {
+        "name": subject.name,
+        "state": subject.health.standing.value,
+        "steady": subject.health.standing is Standing.STEADY,
+        "reason": subject.health.reason,
+        "task_definition": subject.arn or None,
+        "deployment_id": primary.get("id"),
+        "rollout_state": primary.get("rolloutState"),
+        "since": date_text(stamp_s(primary)) if primary else None,
+        **{f"{kind}_count": number(service, f"{kind}Count") for kind in ("desired", "running", "pending")},
+        "went_back": subject.facts.get("went_back") or gone_back(service) or None,
+    }
+
+
+def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
+    """A line for each service, and how many are steady."""
+    rows = [("SERVICE", "STATE", "TASKS", "DEFINITION", "SINCE", "WHY")]
+    for subject in subjects:
+        facts = subject.facts
+        why = facts["reason"] or (f"ECS went back: {facts['went_back']}" if facts["went_back"] else "")
+        counted = primary_of(subject.service) or subject.service
+        counts = f"{number(counted, 'runningCount')}/{number(counted, 'desiredCount')}"
+        rows.append((subject.name, facts["state"], counts, short_name(subject.arn), facts["since"] or "", why))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows if subjects else []:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        ctx.report.line("  ".join([*cells, row[5]]).rstrip())
+    steady = sum(subject.facts["steady"] for subject in subjects)
+    ctx.report.line(f"{steady} of {len(subjects)} services of {cluster} steady")
+
+
+def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
+    """A screenful about one service: what runs, since when, how it does and why, and what it may go back to."""
+    if subject.health.standing is Standing.MISSING:
+        hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
+        ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
+        return
+    subject.definition = definition_of(ctx, subject.arn)
+    subject.digests = running_digests(ctx, options.cluster, subject)
+    history = deployed_before(ctx, options.cluster, subject.service)
+    rollout = present_rollout(ctx, options, subject)
+    look_at_strategies(ctx, [rollout], {subject.name: subject.service})
+    well = subject.health.standing is Standing.STEADY or bool(subject.code)
+    if not well:
+        diagnose(ctx, rollout)
+        note_reasons(subject, rollout)
+    undone = next((past for past in history[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
+    by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
+    subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
+    say_standing(ctx, subject, rollout)
+    say_way_back(ctx, subject, history)
+    if not well:
+        say_why(ctx, subject, rollout)
+
+
+def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+    """What runs, by which deployment, since when, and how it does."""
+    service, primary, line = subject.service, primary_of(subject.service), ctx.report.line
+    line(f"{subject.name}: {subject.health.standing.value}, {counts_text(service)}")
+    line(f"  definition: {subject.arn or 'none'}")
+    images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(subject.definition)]
+    digests = {name: sorted(subject.digests.get(name, ())) for name, _ in images}
+    for name, image in images:
+        line(f"  image of {name}: {' '.join([image, *digests[name]])}")
+    subject.facts["images"] = [{"container": n, "image": image, "digests": digests[n]} for n, image in images]
+    if primary:
+        state = primary.get("rolloutState") or primary.get("status")
+        line(f"  deployment: {primary.get('id')}, {state}, since {date_text(stamp_s(primary))}")
+    for other in others_of(service):
+        definition = short_name(str(other.get("taskDefinition")))
+        line(f"  also: {definition} ({other.get('id')}), {number(other, 'runningCount')} running")
+    if subject.health.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
+        line(f"  roll-out: {progress_of(replace(rollout, label=''))}")
+    if subject.facts["went_back"]:
+        line(f"  ECS went back to this by itself: {subject.facts['went_back']}")
+    for text in troubles_of(service)[:5] if subject.health.standing is not Standing.STEADY else []:
+        line(f"  event: {theirs(text)}")
+
+
+def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
+    """What `rollback` would go back to, and how that is known."""
+    found = way_back_of(ctx, subject.service, history, subject.label)
+    past, definition = found or (None, {})
+    images = ", ".join(str(container.get("image")) for container in containers_of(definition))
+    known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
+    ctx.report.line(f"  a rollback leads to: {known}")
+    subject.facts["way_back"] = {"task_definition": past.definition, "known_by": known_by(past)} if past else None
+
+
+def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+    """Why tasks stopped, their last log lines, and one paragraph: why it is not steady, the likeliest cause."""
+    troubles = troubles_of(subject.service)
+    rollout.seen.bad_events += map(without_names, troubles)
+    cause, next_step = likely_cause({**explain(ctx, rollout), "stage": []})  # here is no time-out for a bake time
+    known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
+    because = f": {undotted(subject.health.reason)}" if subject.health.reason else ""
+    ctx.report.error(f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}.", known)
+    reasons = [{"count": count, "reason": reason} for reason, count in rollout.seen.reasons.most_common()]
+    subject.facts |= {"failed_tasks": reasons, "events": [*map(theirs, troubles)], "logs": rollout.seen.logs}
+    subject.facts["cause"] = known or None
+
+
+def running_digests(ctx: Context, cluster: str, subject: Subject) -> dict[str, set[str]]:
+    """The digests that each container of the definition in use runs, by a page of tasks; {} where they are not told."""
+    found: dict[str, set[str]] = {}
+    params = {"cluster": cluster, "serviceName": subject.name, "desiredStatus": "RUNNING", "maxResults": 100}
+    try:
+        arns = ctx.aws.call("ListTasks", params).get("taskArns") or []
+        tasks = ctx.aws.describe_tasks(cluster, arns)
+    except AwsError as error:
+        require_final(ctx, error, f"{subject.label}The digests that run cannot be read.")
+        return {}
+    ours = [task for task in tasks if task.get("taskDefinitionArn") == subject.arn]
+    for container in [container for task in ours for container in task.get("containers") or []]:
+        if digest := container.get("imageDigest"):
+            found.setdefault(str(container.get("name")), set()).add(str(digest))
+    return found
+
+
+def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> None:
+    """Set for each service whether it runs what is expected and nothing else, and say of each that it does not."""
+    read: dict[str, JSON] = {}
+    met: set[str] = set()
+    for subject in subjects:
+        digests = subject.digests or running_digests(ctx, options.cluster, subject) if subject.service else {}
+        deployments = [primary_of(subject.service), *others_of(subject.service)]
+        arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+        read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
+        found = [
+            {e: is_expected(e, read[arn], digests if arn == subject.arn else {}) for e in options.expected}
+            for arn in arns
+        ]
+        subject.facts["expected"] = bool(found) and all(
+            True in each.values() and False not in each.values() for each in found
+        )
+        met |= {text for each in found for text, holds in each.items() if holds}
+        if not subject.facts["expected"]:
+            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in arns) or "nothing"
+            ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
+    for text in options.expected:
+        if text not in met and all(subject.facts["expected"] for subject in subjects):
+            ctx.report.error(f"None of the services runs {text}.")
+            subjects[0].facts["expected"] = False
+
+
+def images_text(definition: JSON) -> str:
+    """The images of a definition's containers."""
+    return ", ".join(str(container.get("image")) for container in containers_of(definition))
+
+
+# The day after: rollback
+
+HISTORY = 60  # so many deployments are looked at; each twenty cost a call
+
+
+def deployed_before(ctx: Context, cluster: str, service: JSON) -> list[Past]:
+    """The newest deployments that ECS remembers (for 90 days), newest first; [] where it tells nothing of them."""
+    name = str(service.get("serviceName"))
+    try:
+        listed = ctx.aws.pages("ListServiceDeployments", {"cluster": cluster, "service": name, "maxResults": 100})
+        newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
+        arns = list(dict.fromkeys(str(each.get("targetServiceRevisionArn")) for each in newest))
+        revisions = ctx.aws.described("DescribeServiceRevisions", arns, {})
+    except AwsError as error:
+        require_final(ctx, error, f"The earlier deployments of {name} cannot be read.")
+        return []
+    definitions = {each.get("serviceRevisionArn"): str(each.get("taskDefinition")) for each in revisions}
+    told = [each for each in newest if each.get("targetServiceRevisionArn") in definitions]
+    return [
+        Past(
+            definitions[each["targetServiceRevisionArn"]], str(each.get("status")), stamp_s(each),
+            str(each.get("serviceDeploymentArn")),
+        )
+        for each in told
+    ]  # fmt: skip
+
+
+def ways_back(ctx: Context, service: JSON, history: Sequence[Past]) -> Iterator[Past]:
+    """What the service may go back to, the best first; a source is asked once the one before it has nothing more.
+
+    What ECS remembers says as well what failed or was left by going back: that is no way back by any source.
+    """
+    current = str(service.get("taskDefinition") or "")
+    succeeded = {past.definition: past for past in reversed(history) if past.ended == "SUCCESSFUL"}
+    worked = worked_before([p.definition for p in reversed(history) if p.ended == "SUCCESSFUL"], current)
+    yield from (succeeded[definition] for definition in worked)
+    left = {past.definition for past in history} | {current}
+    listed = sorted((d for d in service.get("deployments") or [] if is_completed(d)), key=stamp_s)
+    completed = {
+        str(d.get("taskDefinition")): Past(str(d.get("taskDefinition")), "COMPLETED", stamp_s(d)) for d in listed
+    }
+    yield from (completed[each] for each in worked_before(completed, current) if each not in left)
+    left |= completed.keys()
+    try:
+        active = ctx.aws.active_revisions(family_of(current)) if current else []
+    except AwsError as error:
+        require_final(ctx, error, f"The revisions of {family_of(current)} cannot be listed.")
+        active = []
+    older = [arn for arn in sorted(active, key=revision_of) if _is_newer(current, arn) and arn not in left]
+    yield from (Past(arn, "") for arn in older[::-1])
+
+
+def known_by(past: Past) -> str:
+    """How a way back is known."""
+    if past.release:
+        return f"deployed {date_text(past.at_s)}, {past.ended}"
+    if past.ended:
+        return f"deployed {date_text(past.at_s)}, {past.ended} and still listed"
+    return "the next older ACTIVE revision; ECS does not tell whether it ever worked"
+
+
+def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> tuple[Past, JSON] | None:
+    """The first way back that is ACTIVE, and its definition; names those that are not."""
+    for past in ways_back(ctx, service, history):
+        definition = definition_of(ctx, past.definition)
+        if definition.get("status") == "ACTIVE":
+            return past, definition
+        state = definition.get("status") or "not there any more"
+        ctx.report.note(f"{label}{short_name(past.definition)} is skipped: it is {state}, no service can go there.")
+    return None
+
+
+def rollback(ctx: Context, options: RollbackOptions) -> int:
+    """Take services back to what worked before, or to a revision that is named; the exit code."""
+    ctx.report.learn(cluster=options.cluster, service=", ".join(options.services))
+    problems = Problems()
+    with explained(ctx, options.cluster):
+        found = ctx.aws.describe_services(options.cluster, options.services)
+    services = problems.collect(
+        lambda name: usable_service(ctx, options.cluster, name, found.get(name)), options.services
+    )
+    problems.raise_all()
+    if options.candidates:
+        ctx.report.learn(parts=[list_ways_back(ctx, options, service) for service in services])
+        return Exit.OK
+    parts = problems.collect(lambda service: plan_way_back(ctx, options, service), services)
+    problems.raise_all()
+    plan = Plan(options.cluster, services=parts, several=len(parts) > 1)
+    if options.output.dry_run:
+        return show_dry_run(ctx, plan)
+    for part in parts:
+        ctx.report.line(f"{plan.label(part)}{_ANNOUNCED} {part.draft.ready or part.draft.current}")
+    results = carry_out(ctx, plan)
+    for part in parts:
+        if results.parts.get(part.name, {}).get("result") in ("successful", "skipped"):
+            arn = part.draft.ready or part.draft.current
+            ctx.report.line(f"{plan.label(part)}The service is back on {arn}, and stable.")
+    return results.code
+
+
+def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> PlannedService:
+    """The service and where it is to go back to; raises `DeployError` if there is nothing to go back to."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
+    label = f"{name}: " if len(options.services) > 1 else ""
+    history = deployed_before(ctx, options.cluster, service)
+    release = open_release(service, history)
+    best = next(ways_back(ctx, service, history), None) if release else None
+    if options.to:
+        definition, how = revision_named(ctx, options.to, current), "as it was named"
+    elif health_of(service).standing is Standing.GOING_BACK:
+        definition, how = definition_of(ctx, current), "where ECS is going back by itself already"
+    elif best:
+        definition, how = definition_of(ctx, best.definition), known_by(best)
+    elif found := way_back_of(ctx, service, history, label):
+        definition, how = found[1], known_by(found[0])
+    else:
+        hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
+        raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
+    arn, output_only = str(definition["taskDefinitionArn"]), ctx.aws.output_only_members()
+    old, new = (registrable(each, output_only) for each in (definition_of(ctx, current), definition))
+    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "")
+    ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
+    if draft.ready:
+        show_draft(ctx, draft, [], label)
+    stops = release if best and best.definition == arn else ""
+    if not stops:
+        warn_at_start(ctx, options.wait, service, label)
+    return PlannedService(
+        name, draft, False, service, {"cluster": options.cluster, "service": name}, options.wait, stops
+    )
+
+
+def open_release(service: JSON, history: Sequence[Past]) -> str:
+    """The ARN of the service deployment in progress under a strategy that ECS can take back by itself; or empty."""
+    strategy = (service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
+    if strategy == "ROLLING" or primary_of(service).get("rolloutState") != "IN_PROGRESS":
+        return ""
+    opened = [past.release for past in history if past.ended in ("PENDING", *_TAKEN_BACK, "IN_PROGRESS")]
+    return str(service.get("currentServiceDeployment") or next(iter(opened), ""))
+
+
+_TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+
+
+def revision_named(ctx: Context, revision: str, current: str) -> JSON:
+    """The definition that --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
+    family = family_of(current)
+    name = f"{family}:{revision}" if revision.isdigit() else revision
+    try:
+        definition, _ = ctx.aws.describe_task_definition(name, tags=False)
+    except AwsError as error:
+        if error.definition_missing:
+            error.message = f"The task definition {name} was not found in {ctx.aws.region}"
+            error.hint = revisions_hint(ctx, name)
+        raise
+    ctx.report.mask.hide(secret_values(definition))
+    if definition.get("family") != family:
+        raise DeployError(f"{name} is no revision of {family}, which the service runs")
+    if definition.get("status") != "ACTIVE":
+        said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
+        raise DeployError(said, hint=revisions_hint(ctx, name))
+    return definition
+
+
+def revisions_hint(ctx: Context, name: str) -> str:
+    """The ACTIVE revisions of a definition's family."""
+    family = family_of(name)
+    return names_hint(
+        lambda: [short_name(arn) for arn in ctx.aws.active_revisions(family)], f"ACTIVE revisions of {family}", name
+    )
+
+
+def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSON:
+    """Print what was deployed, newest first: when, which images, how that ended, where a rollback leads; the facts."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
+    history = deployed_before(ctx, options.cluster, service)
+    found = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
+    best = [found[0]] if found else []
+    rows = [*history[:20], *(past for past in best if past not in history[:20])]
+    read = {arn: definition_of(ctx, arn) for arn in dict.fromkeys(past.definition for past in rows)}
+    ctx.report.line(f"{name} runs {short_name(current)}; {'' if best else 'nothing to go back to; '}it was deployed:")
+    facts = []
+    for past in rows:
+        state, images = read[past.definition].get("status") or "gone", images_text(read[past.definition])
+        when, ended = (date_text(past.at_s), past.ended) if past.ended else ("never, as far as ECS tells", "")
+        notes = [
+            text for text, holds in ((state, state != "ACTIVE"), ("<- a rollback leads here", past in best)) if holds
+        ]
+        cells = [f"{short_name(past.definition):<16}", when, f"{ended:<19}", images, *notes]
+        ctx.report.line("  " + "  ".join(cells).rstrip())
+        facts.append({
+            "task_definition": past.definition, "deployed": when, "ended": ended, "status": state, "images": images,
+            "chosen": past in best,
+        })  # fmt: skip
+    return {"name": name, "task_definition": current, "candidates": facts}
+
+
+def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, rollout: Rollout) -> Rollout | None:
+    """Have ECS take its own deployment back, the roll-out to watch then; None where it can't, so that we deploy."""
+    primary = primary_of(part.service)
+    target = Target(str(primary.get("id") or ""), part.draft.ready)
+    known = rollout.seen.known_events
+    seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
+    rollout = replace(rollout, target=target, returning=True, seen=seen)
+    enter_rollout(ctx, rollout)
+    now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
+    going = bool(now) and now[0].get("status") in _TAKEN_BACK
+    if not going and not stopped_natively(ctx, rollout):
+        ctx.begun.settle(rollout.key)
+        return None
+    results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
+    return rollout
+
+
+# --- Instances ------------------------------------------------------------------------------ pure: no I/O
+
+REPLACING_TAG = "ecs-deploy:replacing"  # on a group: the capacity to return to, and the run that sees to it
+BEAT_S = 30.0  # a run renews its tag so often
+GONE_S = 120.0  # a tag that is not renewed for so long was left by a run that is gone
+_REFRESHING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
+
+
+class Claim(Value):
+    """What a group's tag says: the capacity to return to, and by which run (none: it has ended), renewed how often."""
+
+    capacity: int
+    by: str = ""
+    beats: int = 0
+
+    @property
+    def text(self) -> str:
+        """The tag's value."""
+        return f"capacity={self.capacity} by={self.by} beats={self.beats}"
+
+
+def claim_on(group: JSON) -> Claim | None:
+    """What the group's tag says; None where there is none that this program wrote."""
+    values = [str(tag.get("Value")) for tag in group.get("Tags") or [] if tag.get("Key") == REPLACING_TAG]
+    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", values[0] if values else "", re.ASCII)
+    return Claim(int(match[1]), match[2], int(match[3])) if match else None
+
+
+class Instance(Value):
+    """One EC2 instance, as its group (`member`) and the cluster (`container`, {} where it is not there) describe it.
+
+    `outdated` says why it is not current, `kept` why it is left alone even so; `tasks` counts what keeps one that
+    drains, by the group of the task; `proved`: it was empty at the look before this one, too.
+    """
+
+    id: str
+    member: JSON
+    container: JSON
+    outdated: str = ""
+    kept: str = ""
+    tasks: Mapping[str, int] = field(default_factory=dict)
+    proved: bool = False
+
+    @property
+    def arn(self) -> str:
+        """Its name in the cluster."""
+        return str(self.container.get("containerInstanceArn") or "")
+
+    @property
+    def state(self) -> str:
+        """Where it stands in its group."""
+        return str(self.member.get("LifecycleState") or "")
+
+    @property
+    def in_service(self) -> bool:
+        """True if it counts for the group's desired capacity."""
+        return self.state == "InService"
+
+    @property
+    def connected(self) -> bool:
+        """True if ECS can move tasks there and away."""
+        return bool(self.container.get("agentConnected"))
+
+    @property
+    def ready(self) -> bool:
+        """True if ECS may place tasks there."""
+        return self.container.get("status") == "ACTIVE" and self.connected
+
+    @property
+    def draining(self) -> bool:
+        """True if ECS places no more tasks there, and moves the services' tasks away."""
+        return self.container.get("status") == "DRAINING"
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing was seen there that would die with it."""
+        return self.draining and not self.tasks
+
+    @property
+    def weight(self) -> int:
+        """Its share of the group's capacity."""
+        return int(self.member.get("WeightedCapacity") or 1)
+
+    @property
+    def waits_for(self) -> str:
+        """Why it is not gone yet, as a row of the progress."""
+        if self.draining:
+            state = "DRAINING" if self.in_service else self.state
+            tasks = ", ".join(f"{count} × {group}" for group, count in self.tasks.items())
+            return f"{self.id} is {state}, tasks left: {tasks or 'none'}"
+        if not self.in_service:
+            return f"{self.id} is {self.state}"
+        if not self.container:
+            return f"{self.id} is not registered in the cluster any more"
+        return "" if self.ready else f"{self.id} cannot be drained, its agent is not connected"
+
+
+def task_count(container: JSON) -> int:
+    """How many tasks an instance has by its own count."""
+    return int(container.get("runningTasksCount") or 0) + int(container.get("pendingTasksCount") or 0)
+
+
+def remaining_tasks(container: JSON, listed: int, tasks: Sequence[JSON], services: Mapping[str, JSON]) -> Counter[str]:
+    """How many tasks of which group keep an instance: all but those of daemon services.
+
+    What is listed but not described, and what only the instance's own count knows, is a task as well.
+    """
+    there = [task for task in tasks if task.get("lastStatus") != "STOPPED"]
+    daemons = {f"service:{n}" for n, service in services.items() if service.get("schedulingStrategy") == "DAEMON"}
+    found = Counter(str(task.get("group")) for task in there if task.get("group") not in daemons)
+    unknown = max(listed - len(tasks), task_count(container) - len(there))
+    return found + Counter({"a task that was not described": unknown})
+
+
+class Fleet(Value):
+    """A group and its instances; `unsteady` are the services that must be steady before the next batch begins."""
+
+    group: JSON
+    instances: tuple[Instance, ...]
+    claim: Claim | None = None
+    unsteady: tuple[str, ...] = ()
+
+    @property
+    def desired(self) -> int:
+        """The group's desired capacity."""
+        return int(self.group["DesiredCapacity"])
+
+    @property
+    def capacity(self) -> int:
+        """The desired capacity that the group is to have in the end."""
+        return self.claim.capacity if self.claim else self.desired
+
+    @property
+    def left(self) -> list[Instance]:
+        """The instances that are to be replaced, those that are on their way out included."""
+        return [instance for instance in self.instances if instance.outdated and not instance.kept]
+
+    @property
+    def going(self) -> list[Instance]:
+        """The instances in service that are to go: those out of date; then what is above the capacity to return to."""
+        if self.left:
+            return [instance for instance in self.left if instance.in_service]
+        spare = [i for i in self.instances if i.in_service and not i.outdated and (i.ready or i.draining)]
+        surplus, chosen = self.desired - self.capacity, []
+        for instance in sorted(spare, key=lambda i: (not i.draining, task_count(i.container))):
+            if instance.weight <= surplus:
+                surplus -= instance.weight
+                chosen.append(instance)
+        return chosen
+
+    @property
+    def missing(self) -> str:
+        """What the group lacks before anything may go: capacity in service, or new instances in the cluster."""
+        in_service = [instance for instance in self.instances if instance.in_service]
+        capacity, going = weight_of(in_service), {instance.id for instance in self.going}
+        if capacity < self.desired:
+            return f"{capacity} of {self.desired} in service"
+        absent = [i.id for i in in_service if not i.outdated and not i.ready and i.id not in going]
+        return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
+
+
+def weight_of(instances: Iterable[Instance]) -> int:
+    """The capacity that the instances are together."""
+    return sum(instance.weight for instance in instances)
+
+
+class Act(Enum):
+    """What to do next with a group and its instances."""
+
+    WAIT = "wait"
+    CLAIM = "write the tag"
+    GROW = "raise the desired capacity"
+    DRAIN = "drain"
+    TERMINATE = "terminate"
+    RELEASE = "remove the tag"
+    DONE = "done"
+
+
+class Step(Value):
+    """An act and the instances it is for, the capacity it raises the group to, or what is waited for, row by row."""
+
+    act: Act
+    instances: tuple[Instance, ...] = ()
+    capacity: int = 0
+    waits_for: tuple[str, ...] = ()
+
+
+def next_step(fleet: Fleet, me: str, size: int) -> Step:
+    """The one next act of the run `me` that is safe as things are: grow, drain, shrink, at most `size` at a time.
+
+    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
+    """
+    claim, going = fleet.claim, fleet.going
+    if claim and claim.by not in ("", me):
+        row = f"{theirs(claim.by)} replaces the instances of this group"
+        return Step(Act.WAIT, waits_for=(row, *_rows(fleet, fleet.left)))
+    if not fleet.left and fleet.desired <= fleet.capacity:
+        return Step(Act.RELEASE if claim else Act.DONE)
+    draining = [instance for instance in going if instance.draining]
+    if fleet.missing:
+        return Step(Act.WAIT, waits_for=_rows(fleet, draining) or (fleet.missing,))
+    if not draining and fleet.unsteady:
+        return Step(Act.WAIT, waits_for=fleet.unsteady)
+    batch = draining or next_instances(fleet, size)
+    if not batch:
+        return Step(Act.WAIT, waits_for=_rows(fleet, fleet.left) or ("the group has no capacity for one more",))
+    if not claim or claim.by != me:
+        return Step(Act.CLAIM)
+    needed = fleet.capacity + weight_of(batch)
+    if fleet.desired < needed:
+        return Step(Act.GROW, capacity=needed)
+    if not draining:
+        return Step(Act.DRAIN, tuple(batch))
+    proved = tuple(instance for instance in draining if instance.empty and instance.proved)
+    return Step(Act.TERMINATE, proved) if proved else Step(Act.WAIT, waits_for=_rows(fleet, draining))
+
+
+def _rows(fleet: Fleet, instances: Iterable[Instance]) -> tuple[str, ...]:
+    """What each of the instances waits for; those that wait for nothing have no row."""
+    lacking = f"waits for its replacement: {fleet.missing}" if fleet.missing else ""
+    rows = (i.waits_for or (lacking and f"{i.id} {lacking}") for i in instances)
+    return tuple(row for row in rows if row)
+
+
+def next_instances(fleet: Fleet, size: int) -> list[Instance]:
+    """At most `size` of those that are to go, as many as the group has room for above its capacity."""
+    room = int(fleet.group["MaxSize"]) - fleet.capacity
+    chosen: list[Instance] = []
+    for instance in fleet.going:
+        if instance.ready and len(chosen) < size and instance.weight <= room:
+            room -= instance.weight
+            chosen.append(instance)
+    return chosen
+
+
+def capacity_after(claimed: int, expected: int, desired: int) -> int:
+    """The capacity to return to when somebody else has changed the desired one: more is added, less is obeyed."""
+    return claimed + desired - expected if desired > expected else min(claimed, desired)
+
+
+def kept_because(member: JSON, protected_too: bool) -> str:
+    """Why an instance is left alone although it is out of date, or an empty string."""
+    if "Standby" in str(member.get("LifecycleState")):
+        return "it is in Standby"
+    return "it is protected from scale-in" if member.get("ProtectedFromScaleIn") and not protected_too else ""
+
+
+def refresh_preferences(fleet: Fleet, size: int) -> JSON:
+    """How an instance refresh is to go: new instances first, a batch of them, and only for those out of date."""
+    desired = max(1, fleet.desired)
+    hands_off = any(instance.member.get("ProtectedFromScaleIn") for instance in fleet.instances if instance.kept)
+    return {
+        "MinHealthyPercentage": 100,
+        "MaxHealthyPercentage": min(200, 100 + -(-100 * size // desired)),
+        "SkipMatching": True,
+        "ScaleInProtectedInstances": "Ignore" if hands_off else "Refresh",
+        "StandbyInstances": "Ignore",
+    }
+
+
+def batch_size(count: int, percent: int, instances: int) -> int:
+    """How many instances are replaced at a time."""
+    return max(1, instances * percent // 100) if percent else count
+
+
+def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """Why a group's instance is not as the group would launch it now, or an empty string.
+
+    `versions` has the number of each (template id, `$Latest` or `$Default`).
+    """
+    configuration = str(group.get("LaunchConfigurationName") or "")
+    if configuration:
+        same = member.get("LaunchConfigurationName") == configuration
+        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
+    overrides = _overrides(group)
+    types = {str(override.get("InstanceType") or "") for override in overrides}
+    if overrides and "" not in types and member.get("InstanceType") not in types:
+        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
+    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
+    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
+    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
+    ours = {_version(template, versions) for template in wanted}
+    has = member.get("LaunchTemplate") or {}
+    same = bool(has) and _version(has, versions) in ours
+    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
+
+
+def templates_of(group: JSON) -> list[JSON]:
+    """Every launch template specification that the group launches from."""
+    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
+    return [specification for specification in specifications if specification]
+
+
+def _policy(group: JSON) -> JSON:
+    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    return found
+
+
+def _template(group: JSON) -> JSON:
+    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
+    return found
+
+
+def _overrides(group: JSON) -> list[JSON]:
+    return [*(_policy(group).get("Overrides") or [])]
+
+
+def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
+    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
+    version = str(specification.get("Version") or "$Default")
+    return template, versions.get((template, version), version)
+
+
+def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+    """What an instance was launched from, in words."""
+    template = member.get("LaunchTemplate")
+    if template:
+        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
+        return f"launch template {name} version {_version(template, versions)[1]}"
+    configuration = member.get("LaunchConfigurationName")
+    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
+
+
+def unsteady_reason(service: JSON) -> str:
+    """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
+    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
+    deployments = service.get("deployments") or []
+    if service.get("status") != "ACTIVE":
+        return ""
+    if len(deployments) > 1 or any(d.get("rolloutState", "COMPLETED") != "COMPLETED" for d in deployments):
+        return "its deployment is not completed"
+    return "" if running >= desired else f"{running} of {desired} running"
+
+
+# --- Replacing instances --------------------------------------------------------- may not build API calls by hand
+
+INSTANCE_POLL_S = 5.0  # also how long a tag must stand before its run acts: two that begin at once see each other's
+_MEANWHILE = ("MISSING", "INACTIVE", "ResourceContention", "ScalingActivityInProgress", "InstanceRefreshInProgress")
 
 
 class Replacement(Record):
-    """What one run of `replace_instances` is to do and has begun; all else is read from AWS before every step."""
+    """What one run of `replace_instances` remembers; all that decides is read from AWS before every step."""
 
     options: ReplaceInstancesOptions
-    fleet: Fleet
-    known: frozenset[str]
-    to_replace: tuple[str, ...]
-    batch_s: float
-    begun: set[str] = field(default_factory=set)
+    me: str
+    begun_s: float
+    moved_s: float  # when an instance was last replaced
+    size: int = 1
+    provider: JSON = field(default_factory=dict)
+    fleet: Fleet = Fleet({}, ())
+    known: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
+    joined: set[str] = field(default_factory=set)
+    drained: set[str] = field(default_factory=set)
+    terminated: set[str] = field(default_factory=set)
     replaced: list[str] = field(default_factory=list)
-    unsteady: dict[str, str] | None = None
+    unsteady: Mapping[str, str] | None = None
+    claim: Claim | None = None  # ours
+    claimed_s: float = 0.0
+    expected: tuple[
+        int, ...
+    ] = ()  # the desired capacity that we asked for last, after those that a look may still show
+    taken: str = ""
+    other: Claim | None = None
+    other_s: float = 0.0
+    refresh: str = ""
+    started: bool = False
+
+    @property
+    def by_refresh(self) -> bool:
+        """True if the group's own engine does the work: ECS drains what it terminates, or it is at work already."""
+        drains = self.provider.get("managedDraining") == "ENABLED"
+        return bool(self.refresh) or (drains and not self.claim and not self.fleet.claim)
 
 
 def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
-    """Replace the out-of-date instances of a group, batch by batch; the exit code.
-
-    Raises `DeployError` before anything has changed, or when what was begun has been put back as far as possible.
-    """
+    """Replace the out-of-date instances of a group; the exit code, 0 only if a last look shows every one current."""
     ctx.report.learn(cluster=options.cluster, group=options.group)
     run = plan_replacement(ctx, options)
-    if not run.to_replace and not run.fleet.detached:
-        ctx.report.line(f"Nothing to replace in {options.group}.")
-        ctx.report.learn(verdict="nothing to do")
-        return Exit.OK
-    require_replaceable(run)
-    if options.output.dry_run:
-        ctx.report.line("Dry run: nothing was changed.")
-        ctx.report.learn(verdict="dry run")
-        return Exit.OK
-    try:
-        carry_on(ctx, run)
-    except (DeployError, Interrupted):
+    if run.fleet.left or run.fleet.claim:
+        require_replaceable(ctx, run)
+        if options.output.dry_run:
+            ctx.report.line("Dry run: nothing was changed.")
+            ctx.report.learn(verdict="dry run")
+            return Exit.OK
         ctx.report.learn(verdict="failed", replaced=run.replaced)
-        with ctx.interrupts.held():
-            put_back(ctx, run)
-        raise
-    ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
-    ctx.report.learn(verdict="completed", replaced=run.replaced)
+        carry_on(ctx, run)
+    if run.replaced:
+        ctx.report.line(f"Instances replaced in {options.group}: {len(run.replaced)}")
+    require_current(ctx, run)
+    if not run.replaced:
+        ctx.report.line(f"Nothing to replace in {options.group}.")
+    ctx.report.learn(verdict="completed" if run.replaced else "nothing to do")
     return Exit.OK
 
 
 def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacement:
     """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
-    fleet = look_at_fleet(ctx, options)
-    to_replace: list[str] = []
-    for instance in fleet.instances:
-        kept = "" if options.include_protected and instance.in_service else instance.stays_because
-        if instance.detached:
-            ctx.report.line(f"{instance.id} was detached by an earlier run")
-        elif instance.outdated and kept:
-            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {kept}")
-        elif instance.outdated and not instance.leaving:
+    now_s, group = ctx.clock.now(), require_group(ctx, options.group)
+    provider = provider_of(ctx, options.cluster, str(group.get("AutoScalingGroupARN")))
+    run = Replacement(options, new_name(), now_s, now_s, provider=provider)
+    run.fleet = look_at_fleet(ctx, run)
+    run.empty = frozenset()  # the next look is too close to this one for a second proof
+    for instance in run.fleet.instances:
+        if instance.outdated and instance.kept:
+            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {instance.kept}")
+        elif instance.outdated:
             ctx.report.line(f"{instance.id} is out of date: {instance.outdated}")
-            to_replace.append(instance.id)
-    ctx.report.learn(outdated=[{"instance": i.id, "reason": i.outdated} for i in fleet.instances if i.outdated])
-    known = frozenset(instance.id for instance in fleet.instances)
-    return Replacement(options, fleet, known, tuple(to_replace), ctx.clock.now())
+    outdated = [{"instance": i.id, "reason": i.outdated} for i in run.fleet.instances if i.outdated]
+    ctx.report.learn(outdated=outdated)
+    if claim := run.fleet.claim:
+        who = f"{theirs(claim.by)} replaces its instances" if claim.by else "an earlier run left something to do"
+        ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
+        run.taken = claim.by if options.take_over else ""
+    run.known = frozenset(instance.id for instance in run.fleet.instances)
+    run.joined = set(run.known)
+    run.size = batch_size(*options.batch, len(run.known))
+    if run.fleet.left and (under_way := refreshes_of(ctx, run)[0]):
+        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    return run
 
 
-def require_replaceable(run: Replacement) -> None:
+def new_name() -> str:
+    """A name for this run that no other has, and that says where it runs."""
+    import socket
+    import uuid
+
+    return re.sub(r"[^\w.-]", "-", f"{socket.gethostname()[:60]}-{uuid.uuid4().hex[:8]}", flags=re.ASCII)
+
+
+def require_replaceable(ctx: Context, run: Replacement) -> None:
     """Raises `DeployError` for what would leave an instance half replaced."""
-    group, name, cluster = run.fleet.group, run.options.group, run.options.cluster
-    present = [i for i in run.fleet.instances if i.detached or i.in_service]
-    if not any(instance.container for instance in run.fleet.instances):
+    fleet, name, cluster = run.fleet, run.options.group, run.options.cluster
+    going = [instance for instance in fleet.left if instance.in_service]
+    if not any(instance.container for instance in fleet.instances):
         hint = "Name the cluster that the group's instances join."
         raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
-    absent = [i.id for i in present if not i.container and (i.detached or i.id in run.to_replace)]
-    if absent:
+    if absent := [instance.id for instance in going if not instance.container]:
         hint = "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance."
         raise DeployError(f"Not registered in the cluster {cluster}: {', '.join(absent)}", hint=hint)
-    if "Launch" in {process.get("ProcessName") for process in group.get("SuspendedProcesses") or []}:
-        hint = f"aws autoscaling resume-processes --auto-scaling-group-name {name} --scaling-processes Launch"
+    if lost := [instance.id for instance in going if not instance.connected]:
+        hint = "Its tasks cannot be moved. Restart its ECS agent, or terminate the instance."
+        raise DeployError(f"Cannot be drained, the agent is not connected: {', '.join(lost)}", hint=hint)
+    if "Launch" in {process.get("ProcessName") for process in fleet.group.get("SuspendedProcesses") or []}:
+        hint = scaling_command(ctx, run, "resume-processes", "--scaling-processes Launch")
         raise DeployError(f"{name} launches no instances, its process Launch is suspended", hint=hint)
-    if group.get("DesiredCapacityType") not in (None, "units"):
-        raise DeployError(f"{name} counts its capacity in {group['DesiredCapacityType']}, which is not supported")
-    candidates = [i for i in present if i.id in run.to_replace]
-    if candidates and not next_instances(run.fleet, candidates, 1):
-        desired = f"{group['DesiredCapacity']} are desired, {group['MaxSize']} allowed"
-        hint = "An instance that was detached must be able to come back: raise the group's maximum by one."
-        raise DeployError(f"{name} has no capacity for one more instance: {desired}", hint=hint)
+    if run.by_refresh:
+        return
+    if fleet.group.get("DesiredCapacityType") not in (None, "units"):
+        raise DeployError(f"{name} counts its capacity in {fleet.group['DesiredCapacityType']}, which is not supported")
+    if fleet.going and not any(i.draining for i in fleet.going) and not next_instances(fleet, 1):
+        room = f"{fleet.capacity} are desired, {fleet.group['MaxSize']} allowed"
+        hint = "New instances come before the old ones go: raise the group's maximum by one."
+        raise DeployError(f"{name} has no capacity for one more instance: {room}", hint=hint)
+    if old := outdated_warm(ctx, run):
+        hint = scaling_command(ctx, run, "delete-warm-pool", "--force-delete")
+        message = f"The warm pool of {name} would replace old instances by old ones: {', '.join(old)}"
+        raise DeployError(message, hint=f"Delete it, and make it again afterwards:\n{hint}")
+
+
+def require_current(ctx: Context, run: Replacement) -> None:
+    """Raises `DeployError` unless the last look showed every instance current; it names those that are not."""
+    name, kept = run.options.group, [instance for instance in run.fleet.instances if instance.outdated]
+    commands = {"Standby": "exit-standby", "InService": "set-instance-protection --no-protected-from-scale-in"}
+    hints = [scaling_command(ctx, run, commands.get(i.state, "exit-standby"), f"--instance-ids {i.id}") for i in kept]
+    old = outdated_warm(ctx, run)
+    if kept or old:
+        ctx.report.learn(verdict="failed", replaced=run.replaced)
+    if kept:
+        why = "; ".join(f"{instance.id}: {instance.kept}" for instance in kept)
+        hint = "Run it again after this, or with --include-protected for those that are protected:"
+        raise DeployError(f"Out of date and left alone in {name}: {why}", hint="\n".join([hint, *hints]))
+    if old:
+        hint = "They were launched from what the group had before. An instance refresh replaces them, too."
+        raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
+
+
+def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -> str:
+    """A command about the group, ready to be pasted."""
+    words = ["  aws autoscaling", verb, "--auto-scaling-group-name", shell_word(run.options.group), more, ctx.aws.place]
+    return " ".join(word for word in words if word)
 
 
 def carry_on(ctx: Context, run: Replacement) -> None:
-    """Take one safe step after the other until nothing is left; raises `DeployError` 22 if a batch takes too long."""
-    begun_s = answered_s = ctx.clock.now()
+    """Take one safe step after the other until nothing is left; raises `DeployError` 22 where one takes too long."""
+    patience = Patience(run.begun_s, endless=not run.options.timeout_s)
     while True:
         try:
             step = take_step(ctx, run)
-            answered_s = ctx.clock.now()
+            patience.answered(ctx.clock.now())
         except AwsError as error:
-            changed = error.code in _CHANGED_MEANWHILE or "not part of" in error.message
-            if not (error.transient or changed) or ctx.clock.now() - answered_s > UNREACHABLE_S:
-                raise
-            ctx.report.note(f"{error.message}; looking again.")
+            error.transient |= error.code in _MEANWHILE or "No managed instance" in error.message
+            patience.excuse(error, ctx.clock.now(), ctx.report)
             step = Step(Act.WAIT, waits_for=(error.message,))
         if step.act is Act.DONE:
             return
-        left_s = run.batch_s + (run.options.timeout_s or FOREVER_S) - ctx.clock.now()
+        now_s = ctx.clock.now()
+        left_s = run.moved_s + (run.options.timeout_s or FOREVER_S) - now_s
         if step.act is Act.WAIT:
-            ctx.report.progress({row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - begun_s)
-            if left_s <= 0:
-                waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for)}"
-                raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, "Run it again to go on.")
-        ctx.sleep(max(0.0, min(INSTANCE_POLL_S, left_s)))
+            show_progress(ctx, run, step)
+        if left_s <= 0:
+            followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
+            waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for or (step.act.value,))}"
+            raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
+        ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, patience.backoff_s), left_s)))
+
+
+def show_progress(ctx: Context, run: Replacement, step: Step) -> None:
+    """How far it is, and what is waited for."""
+    count = len(run.replaced) + len(run.fleet.left)
+    rows = {"": f"{run.options.group}: {len(run.replaced)} of {count} replaced"}
+    ctx.report.progress(rows | {row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - run.begun_s)
 
 
 def take_step(ctx: Context, run: Replacement) -> Step:
     """Look, decide, and act once; the step."""
-    options = run.options
-    fleet = look_at_fleet(ctx, options, run.begun)
-    for gone in sorted(run.begun - {instance.id for instance in fleet.instances}):
-        ctx.report.note(f"{gone} was terminated by somebody else.")
-        run.begun.remove(gone)
-    run.begun |= {instance.id for instance in fleet.detached}
-    run.fleet = fleet if fleet.detached else replace(fleet, unsteady=look_at_steadiness(ctx, run))
-    size = batch_size(*options.batch, len(fleet.group.get("Instances") or []))
-    step = next_step(run.fleet, run.to_replace, size)
-    if step.act in (Act.DETACH, Act.DONE):
+    fleet = look_at_fleet(ctx, run)
+    tell(ctx, run, fleet)
+    run.fleet = fleet
+    if run.by_refresh:
+        return follow_refresh(ctx, run)
+    heed_claim(ctx, run)
+    if run.fleet.going and not any(instance.draining for instance in run.fleet.going):
+        run.fleet = replace(run.fleet, unsteady=look_at_steadiness(ctx, run))
+    step = next_step(run.fleet, run.me, run.size)
+    if step.act not in (Act.WAIT, Act.TERMINATE):
         require_current_replacements(run)
-    if step.act is Act.DETACH:
-        detach_batch(ctx, run, step.instances)
-    elif step.act is Act.DRAIN:
-        ctx.aws.set_container_instances(options.cluster, [i.arn for i in step.instances], "DRAINING")
-        ctx.report.line(f"DRAINING: {', '.join(instance.id for instance in step.instances)}")
-    elif step.act is Act.TERMINATE:
-        terminate_batch(ctx, run, [instance.id for instance in step.instances])
+    act(ctx, run, step)
     return step
 
 
 def require_current_replacements(run: Replacement) -> None:
     """Raises `DeployError` if the group launched an instance that is out of date as well; it would never end."""
     for instance in run.fleet.instances:
-        if instance.outdated and instance.in_service and instance.id not in run.known:
+        if instance.outdated and instance.id not in run.known:
             raise DeployError(
                 f"The new instance {instance.id} is out of date as well: {instance.outdated}",
                 hint="If the group's template changed in the meantime, run it again.",
             )
 
 
-def detach_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> None:
-    """Mark the instances, and take them out of the group, which launches new ones; a new batch begins."""
-    group, ids = run.options.group, [instance.id for instance in batch]
-    tag_instances(ctx, ids, {REPLACING_TAG: group})
-    run.begun |= set(ids)
-    lowering = lowers_capacity(batch, run.fleet.group)
-    run.batch_s, run.unsteady = ctx.clock.now(), None
-    for lower_capacity in (True, False):
-        chosen = [instance_id for instance_id in ids if (instance_id in lowering) is lower_capacity]
-        if chosen:
-            params = {"AutoScalingGroupName": group, "ShouldDecrementDesiredCapacity": lower_capacity}
-            ctx.aws.described("DetachInstances", chosen, params)
-            ctx.report.line(f"Detached from {group}: {', '.join(chosen)}")
+def act(ctx: Context, run: Replacement, step: Step) -> None:
+    """Carry the step out; what is about to be sent is remembered first, since its answer may be lost."""
+    group, fleet = run.options.group, run.fleet
+    if step.act is Act.CLAIM and claim_on(require_group(ctx, group)) == claim_on(fleet.group):
+        run.expected = (fleet.desired,)
+        run.drained = {i.id for i in fleet.going if i.draining and fleet.claim}
+        ctx.begun.enter(group, lambda cause: left_over(ctx, run), lambda cause: put_back(ctx, run))
+        write_claim(ctx, run, Claim(fleet.capacity, run.me))
+    elif step.act is Act.GROW:
+        run.expected = (fleet.desired, step.capacity)
+        ctx.aws.call("SetDesiredCapacity", {"AutoScalingGroupName": group, "DesiredCapacity": step.capacity})
+        ctx.report.line(f"Desired capacity of {group}: {fleet.desired} -> {step.capacity}")
+    elif step.act is Act.DRAIN:
+        run.drained |= {instance.id for instance in step.instances}
+        run.unsteady = None
+        ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
+    elif step.act is Act.TERMINATE:
+        for instance in step.instances:
+            run.terminated.add(instance.id)
+            lowered = run.expected[-1] - instance.weight
+            run.expected = (lowered, *run.expected)
+            params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
+            ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
+            run.expected = (*run.expected, lowered)
+    elif step.act is Act.RELEASE:
+        remove_claim(ctx, run)
 
 
-def terminate_batch(ctx: Context, run: Replacement, ids: Sequence[str]) -> None:
-    """Terminate instances that were just seen to be drained."""
-    ctx.aws.call("TerminateInstances", {"InstanceIds": list(ids)})
-    ctx.report.line(f"Terminated: {', '.join(ids)}")
-    run.replaced += ids
-    run.begun -= set(ids)
+# The tag of the group
 
 
-def look_at_fleet(ctx: Context, options: ReplaceInstancesOptions, begun: Iterable[str] = ()) -> Fleet:
-    """The group's instances, and those that this run (`begun`) or an earlier one has detached from it."""
-    group = require_group(ctx, options.group)
-    with explained(ctx, options.cluster):
-        containers = {str(c.get("ec2InstanceId")): c for c in container_instances(ctx, options.cluster)}
-    members = {str(member["InstanceId"]): member for member in group.get("Instances") or []}
-    marked = marked_instances(ctx, options.group, begun)
-    versions = template_versions(ctx, group)
-    found: list[Instance] = []
-    for instance_id in dict.fromkeys([*marked, *members]):
-        member, container = members.get(instance_id, {}), containers.get(instance_id, {})
-        tags = marked.get(instance_id, {})
-        instance = Instance(instance_id, member, container, tags)
-        if instance_id in marked and (not member or instance.state.startswith("Detach")):
-            tasks = remaining_tasks(ctx, options.cluster, instance.arn) if instance.draining else {}
-            instance = replace(instance, detached=True, tasks=tasks)
+def write_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Set the group's tag."""
+    run.claim, run.claimed_s = claim, ctx.clock.now()
+    ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**_group_tag(run), "Value": claim.text, "PropagateAtLaunch": False}]})
+
+
+def remove_claim(ctx: Context, run: Replacement) -> None:
+    """Remove the group's tag: nothing is left to be remembered."""
+    ctx.aws.call("DeleteTags", {"Tags": [_group_tag(run)]})
+    run.claim = None
+    ctx.begun.settle(run.options.group)
+
+
+def _group_tag(run: Replacement) -> JSON:
+    return {"ResourceId": run.options.group, "ResourceType": "auto-scaling-group", "Key": REPLACING_TAG}
+
+
+def heed_claim(ctx: Context, run: Replacement) -> None:
+    """Renew our tag, or follow the run whose it is; one that its run has left counts as nobody's."""
+    found = run.fleet.claim
+    if found and found.by == run.me:
+        renew_claim(ctx, run, found)
+        found = run.claim
+    elif found and found.by:
+        found = followed_claim(ctx, run, found)
+    elif run.claim:
+        found = replace(run.claim, by="")  # somebody has removed it
+    run.fleet = replace(run.fleet, claim=found)
+
+
+def renew_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Write our tag again where it is old, or where somebody else has changed the desired capacity."""
+    capacity, desired = claim.capacity, run.fleet.desired
+    if desired not in run.expected:
+        capacity = capacity_after(claim.capacity, run.expected[-1], desired)
+        run.expected = (desired,)
+        ctx.report.note(f"Somebody else changed the desired capacity to {desired}; it is to be {capacity} in the end.")
+    if capacity != claim.capacity or ctx.clock.now() - run.claimed_s >= BEAT_S:
+        write_claim(ctx, run, Claim(capacity, run.me, claim.beats + 1))
+
+
+def followed_claim(ctx: Context, run: Replacement, claim: Claim) -> Claim:
+    """Another run's claim, as nobody's if that run is gone or is not to be waited for."""
+    now_s = ctx.clock.now()
+    if run.claim:
+        ctx.report.note(f"{theirs(claim.by)} has taken over.")
+        run.claim = None
+        ctx.begun.settle(run.options.group)
+    if claim != run.other:
+        run.other, run.other_s = claim, now_s
+    gone = claim.by == run.taken or now_s - run.other_s >= GONE_S
+    return replace(claim, by="") if gone else claim
+
+
+def put_back(ctx: Context, run: Replacement) -> bool:
+    """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells it the next run.
+
+    The desired capacity is never lowered: the group would choose itself what to terminate, and it knows no tasks.
+    """
+    try:
+        run.fleet = fleet = look_at_fleet(ctx, run)
+        run.expected = (fleet.desired,)
+        if not fleet.claim or fleet.claim.by != run.me:
+            return True
+        if back := unfinished(run):
+            ctx.aws.set_container_instances(run.options.cluster, [instance.arn for instance in back], "ACTIVE")
+            ctx.report.line(f"ACTIVE again: {', '.join(instance.id for instance in back)}")
+            run.drained = set()
+        if fleet.desired <= fleet.capacity:
+            remove_claim(ctx, run)
         else:
-            begun_before = "an earlier run began to replace it" if REPLACING_TAG in tags else ""
-            instance = replace(instance, outdated=outdated_reason(member, group, versions) or begun_before)
+            write_claim(ctx, run, Claim(fleet.capacity))
+        return fleet.desired <= fleet.capacity
+    except AwsError as error:
+        ctx.report.note(f"Not put back: {error.message}")
+        return False
+
+
+def unfinished(run: Replacement) -> list[Instance]:
+    """The instances that this run has set DRAINING, or taken over so, and that cannot be spared: they are not empty."""
+    spare = run.expected[-1] > run.fleet.capacity
+    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not (i.empty and spare)]
+
+
+def left_over(ctx: Context, run: Replacement) -> str:
+    """How the group stands as last seen, or as it was last told to be; and the commands that mend it."""
+    fleet, options, said = run.fleet, run.options, list[str]()
+    cluster, group = shell_word(options.cluster), shell_word(options.group)
+    if back := unfinished(run):
+        active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
+        said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
+        said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
+    desired = run.expected[-1]
+    if desired > fleet.capacity:
+        said.append(
+            f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
+            " it by hand: the group would choose itself which instance to terminate, with the tasks on it."
+        )
+    again = f"  ecs-deploy replace-instances --cluster {cluster} --asg {group} {ctx.aws.place}"
+    return "\n".join([*said, "To go on, which takes back what is left:", again])
+
+
+# An instance refresh
+
+
+def refreshes_of(ctx: Context, run: Replacement) -> tuple[JSON, JSON]:
+    """The group's instance refresh that is under way, and the one that this run follows; {} where there is none."""
+    found = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
+    under_way: JSON = next((refresh for refresh in found if refresh["Status"] in _REFRESHING), {})
+    return under_way, next((refresh for refresh in found if refresh["InstanceRefreshId"] == run.refresh), {})
+
+
+def follow_refresh(ctx: Context, run: Replacement) -> Step:
+    """Start an instance refresh if none is under way, and wait for its end; raises `DeployError` for a bad one."""
+    under_way, followed = refreshes_of(ctx, run)
+    if under_way and under_way["InstanceRefreshId"] != run.refresh:
+        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    if under_way or (run.refresh and not followed):
+        return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
+    ctx.begun.settle(run.refresh)
+    status = str(followed.get("Status") or "Successful")
+    if status != "Successful":
+        reason = theirs(followed.get("StatusReason") or "no reason given")
+        raise DeployError(f"Instance refresh {run.refresh} of {run.options.group} is {status}: {reason}")
+    left = run.fleet.left
+    if not any(instance.in_service for instance in left):
+        rows = tuple(instance.waits_for for instance in left)
+        return Step(Act.WAIT if left else Act.DONE, waits_for=rows)
+    if run.started:
+        names = ", ".join(instance.id for instance in left)
+        hint = "If the group's template changed in the meantime, run it again."
+        raise DeployError(f"Instance refresh {run.refresh} has ended, but these are out of date: {names}", hint=hint)
+    run.refresh = ""
+    return start_refresh(ctx, run) if run.by_refresh else take_step(ctx, run)
+
+
+def start_refresh(ctx: Context, run: Replacement) -> Step:
+    """Have the group replace its instances by itself."""
+    preferences = refresh_preferences(run.fleet, run.size)
+    params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
+    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
+
+
+def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
+    """From now on wait for this instance refresh; it goes on without us, too."""
+    run.refresh, run.started, name = refresh, started, run.options.group
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
+    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
+    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+
+
+def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
+    """After a time-out: cancel the instance refresh that this run has started; true if that was taken."""
+    if not (isinstance(cause, DeployError) and cause.exit_code == Exit.TIMED_OUT):
+        return False
+    try:
+        ctx.aws.call("CancelInstanceRefresh", {"AutoScalingGroupName": run.options.group})
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return False
+    ctx.report.note(f"Instance refresh {run.refresh} is being cancelled; what it has replaced stays.")
+    return True
+
+
+def refresh_rows(run: Replacement, refresh: JSON) -> tuple[str, ...]:
+    """How far the refresh is, and what the instances wait for that are on their way out."""
+    reason = f": {theirs(refresh['StatusReason'])}" if refresh.get("StatusReason") else ""
+    state = f"{refresh.get('Status') or 'about to begin'}, {refresh.get('PercentageComplete') or 0} %{reason}"
+    leaving = [instance.waits_for for instance in run.fleet.left if not instance.in_service]
+    return (f"refresh {run.refresh} is {state}", *leaving)
+
+
+# Looking
+
+
+def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
+    """The group's instances as the group and the cluster describe them now, and what runs on those that drain."""
+    group, cluster, found = require_group(ctx, run.options.group), run.options.cluster, list[Instance]()
+    versions = template_versions(ctx, group)
+    with explained(ctx, cluster):
+        names = lambda: ctx.aws.pages("ListContainerInstances", {"cluster": cluster})  # noqa: E731
+        described = complete(ctx, "DescribeContainerInstances", names, {"cluster": cluster})
+    containers = {str(container.get("ec2InstanceId")): container for container in described}
+    ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
+    for member in group.get("Instances") or []:
+        container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
+        instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
+        if instance.draining:
+            tasks = tasks_left(ctx, cluster, instance)
+            instance = replace(instance, tasks=tasks, proved=instance.id in run.empty)
         found.append(instance)
-    return Fleet(group, tuple(found))
+    run.empty = frozenset(instance.id for instance in found if instance.empty)
+    return Fleet(group, tuple(found), claim_on(group))
 
 
-def container_instances(ctx: Context, cluster: str) -> list[JSON]:
-    """The instances that are registered in the cluster."""
-    arns = ctx.aws.pages("ListContainerInstances", {"cluster": cluster})
-    return ctx.aws.described("DescribeContainerInstances", arns, {"cluster": cluster})
+def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], params: JSON) -> list[JSON]:
+    """What these names stand for, all of it: asked again if some are missing, and an `AwsError` if they stay so."""
+    for _ in range(3):
+        wanted = names()
+        found = ctx.aws.described(operation, wanted, params)
+        if len(found) >= len(wanted):
+            return found
+        ctx.sleep(1.0)
+    raise AwsError(f"{operation} described {len(found)} of {len(wanted)}", code="MISSING", transient=True)
+
+
+def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
+    """Print what has changed since the look before: what serves now, what drains, and what is gone."""
+    before = {instance.id: instance for instance in run.fleet.instances}
+    now = {instance.id for instance in fleet.instances}
+    ready = [i for i in fleet.instances if i.in_service and i.ready and not i.outdated]
+    joined = [instance.id for instance in ready if instance.id not in run.joined]
+    drains = [i.id for i in fleet.instances if i.draining and not (i.id in before and before[i.id].draining)]
+    gone = [i.id for i in before.values() if i.id not in now and (i.outdated or i.id in run.terminated)]
+    for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
+        if ids:
+            ctx.report.line(f"{what}: {', '.join(ids)}")
+    for other in gone if run.claim else []:
+        if other not in run.terminated:
+            ctx.report.note(f"{other} was terminated by somebody else.")
+    run.joined |= set(joined)
+    run.moved_s = ctx.clock.now() if gone else run.moved_s
+    run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
 
 
 def require_group(ctx: Context, name: str) -> JSON:
@@ -5310,29 +6263,16 @@ def require_group(ctx: Context, name: str) -> JSON:
     return found
 
 
-def marked_instances(ctx: Context, group: str, begun: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The tags of the instances whose replacement has begun, by id; a tag may not be found right after it was set."""
-    described = instances_with(ctx, f"tag:{REPLACING_TAG}", [group])
-    described += instances_with(ctx, "instance-id", sorted(begun))
-    found = {str(i["InstanceId"]): {t["Key"]: t["Value"] for t in i.get("Tags") or []} for i in described}
-    return {i: tags for i, tags in found.items() if tags.get("aws:autoscaling:groupName", group) == group}
-
-
-def instances_with(ctx: Context, attribute: str, values: Sequence[str]) -> list[JSON]:
-    """The EC2 instances that have one of the values there (`instance-id`, `tag:…`) and are not terminated."""
-    there = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
-    found: list[JSON] = []
-    for start in range(0, len(values), 200):
-        wanted = {"Name": attribute, "Values": list(values[start : start + 200])}
-        for reservation in ctx.aws.pages("DescribeInstances", {"Filters": [there, wanted]}):
-            found += reservation.get("Instances") or []
-    return found
-
-
-def tag_instances(ctx: Context, ids: Sequence[str], tags: Mapping[str, str]) -> None:
-    """Set tags on EC2 instances."""
-    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-    ctx.aws.call("CreateTags", {"Resources": list(ids), "Tags": pairs})
+def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
+    """What the cluster's capacity provider says of that group; {} if it has none."""
+    with explained(ctx, cluster):
+        described = ctx.aws.described("DescribeClusters", [cluster], {})
+        if not described:
+            raise AwsError(f"{cluster} was not described", code="ClusterNotFoundException")
+    names = described[0].get("capacityProviders") or []
+    providers = complete(ctx, "DescribeCapacityProviders", lambda: names, {})
+    groups: list[JSON] = [provider.get("autoScalingGroupProvider") or {} for provider in providers]
+    return next((group for group in groups if group.get("autoScalingGroupArn") == group_arn), {})
 
 
 def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
@@ -5345,77 +6285,36 @@ def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
     return found
 
 
-def remaining_tasks(ctx: Context, cluster: str, container_instance: str) -> Counter[str]:
-    """How many tasks of which group are still on an instance; those of daemon services do not count."""
-    groups = Counter(str(task.get("group")) for task in ctx.aws.tasks_on(cluster, container_instance))
-    names = [group.removeprefix("service:") for group in groups if group.startswith("service:")]
-    for name, service in ctx.aws.describe_services(cluster, names).items():
-        if service.get("schedulingStrategy") == "DAEMON":
-            del groups[f"service:{name}"]
-    return groups
+def outdated_warm(ctx: Context, run: Replacement) -> list[str]:
+    """The ids of the warm pool's instances that are out of date."""
+    group = run.fleet.group
+    if not group.get("WarmPoolConfiguration"):
+        return []
+    versions, params = template_versions(ctx, group), {"AutoScalingGroupName": run.options.group}
+    warm = ctx.aws.pages("DescribeWarmPool", params)
+    return [str(member["InstanceId"]) for member in warm if outdated_reason(member, group, versions)]
+
+
+def tasks_left(ctx: Context, cluster: str, instance: Instance) -> Counter[str]:
+    """How many tasks of which group are still on an instance that drains."""
+    params = {"cluster": cluster, "containerInstance": instance.arn}
+    statuses = ("RUNNING", "STOPPED")
+    arns = [arn for status in statuses for arn in ctx.aws.pages("ListTasks", {**params, "desiredStatus": status})]
+    tasks = ctx.aws.describe_tasks(cluster, arns)
+    groups = {str(task.get("group")) for task in tasks if task.get("lastStatus") != "STOPPED"}
+    names = sorted(group.removeprefix("service:") for group in groups if group.startswith("service:"))
+    return remaining_tasks(instance.container, len(arns), tasks, ctx.aws.describe_services(cluster, names))
 
 
 def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
-    """The cluster's services that have not been seen steady since the last batch was detached, with the reason."""
+    """The cluster's services that have not been seen steady since the last batch began, with the reason."""
     cluster = run.options.cluster
     names = list(run.unsteady) if run.unsteady is not None else ctx.aws.service_names(cluster)
-    reasons = {name: unsteady_reason(s) for name, s in ctx.aws.describe_services(cluster, names).items()}
-    run.unsteady = {name: reason for name, reason in reasons.items() if reason}
-    return tuple(f"{name} is not steady: {reason}" for name, reason in run.unsteady.items())
-
-
-def put_back(ctx: Context, run: Replacement) -> None:
-    """Attach again and set ACTIVE what is detached but not drained; name what is left, and how to mend it."""
-    try:
-        fleet = settled_fleet(ctx, run)
-    except (AwsError, Interrupted):
-        fleet = Fleet(run.fleet.group, tuple(replace(i, detached=i.id in run.begun) for i in run.fleet.instances))
-    if fleet.detached:
-        ctx.report.note("Putting back what was begun.")
-    for instance in fleet.detached:
-        try:
-            if not instance.drained:
-                attach_again(ctx, run, instance, int(fleet.group["DesiredCapacity"]))
-                continue
-            problem = "it is drained"
-        except (AwsError, Interrupted) as error:
-            problem = error.message if isinstance(error, AwsError) else "interrupted"
-        ctx.report.note(left_over(run.options, instance, problem))
-
-
-def settled_fleet(ctx: Context, run: Replacement) -> Fleet:
-    """The fleet once no instance is Detaching any more, which refuses to be attached; or after 30 seconds."""
-    for _ in range(6):
-        fleet = look_at_fleet(ctx, run.options, run.begun)
-        if not any(instance.member for instance in fleet.detached):
-            break
-        ctx.sleep(INSTANCE_POLL_S)
-    return fleet
-
-
-def attach_again(ctx: Context, run: Replacement, instance: Instance, capacity: int) -> None:
-    """Bring an instance back into its group and cluster; a tag tells the next run that this raised the capacity."""
-    tag_instances(ctx, [instance.id], {CAPACITY_TAG: str(capacity)})
-    ctx.aws.call("AttachInstances", {"AutoScalingGroupName": run.options.group, "InstanceIds": [instance.id]})
-    if instance.draining:
-        ctx.aws.set_container_instances(run.options.cluster, [instance.arn], "ACTIVE")
-    ctx.report.line(f"Attached to {run.options.group} again: {instance.id}")
-
-
-def left_over(options: ReplaceInstancesOptions, instance: Instance, problem: str) -> str:
-    """In which state an instance is left, why, and the commands that mend it."""
-    status = instance.container.get("status", "unregistered")
-    said = f"{instance.id} is left detached from {options.group} and {status}: {problem}."
-    again = f"ecs-deploy replace-instances --cluster {options.cluster} --asg {options.group}"
-    if instance.drained:
-        terminate = f"aws ec2 terminate-instances --instance-ids {instance.id}"
-        return f"{said} Terminate it with one of:\n  {again}\n  {terminate}"
-    return (
-        f"{said} Go on with the first, or attach it again with the others:\n  {again}\n"
-        f"  aws autoscaling attach-instances --auto-scaling-group-name {options.group} --instance-ids {instance.id}\n"
-        f"  aws ecs update-container-instances-state --cluster {options.cluster} --status ACTIVE"
-        f" --container-instances {instance.arn}"
-    )
+    services = ctx.aws.describe_services(cluster, names)
+    reasons = {n: unsteady_reason(services[n]) if n in services else "it was not described" for n in names}
+    unsteady = {name: reason for name, reason in reasons.items() if reason}
+    run.unsteady = unsteady if len(services) == len(names) else None  # one that is not there any more is not waited for
+    return tuple(f"{name} is not steady: {reason}" for name, reason in unsteady.items())
 
 
 # --- Command line ---------------------------------------------------------------------------- may not act
@@ -5468,6 +6367,12 @@ def _batch(text: str) -> tuple[int, int]:
     if match is None or (match[2] and int(match[1]) > 100):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
     return (0, int(match[1])) if match[2] else (int(match[1]), 0)
+
+
+def _revision(text: str) -> str:
+    if not re.fullmatch(r"(?:(?:arn:.*/)?[\w-]+:)?0*[1-9]\d{0,8}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a revision's number, family:revision nor an ARN")
+    return text
 
 
 def _tag(text: str) -> str:
@@ -5581,6 +6486,13 @@ def _schedule_name(text: str) -> Iterator[tuple[str, ScheduleName]]:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME, GROUP/NAME, BUS/NAME, rule:… or schedule:…")
     yield text.strip(), ScheduleName(match[1] or "", match[2] or "", match[3])
+
+
+def _expected(text: str) -> Iterator[tuple[str, str]]:
+    """An image, family:revision, or a definition's ARN."""
+    if "task-definition/" not in text:
+        ImageReference.parse(text.strip())
+    yield text.strip(), text.strip()
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -5710,6 +6622,7 @@ _APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-d
 _SHOWN = ("--version", "--help")
 
 # fmt: off
+_EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
 OPTIONS = (
     Group("what to deploy", ("",), (
         Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
@@ -5833,6 +6746,28 @@ OPTIONS = (
                "wait.keep_failed_revision"),
         Option("--fail-fast", "N", "give a service up after N stopped tasks", "wait.fail_fast", _number(1)),
     )),
+    Group("what to look at", ("status",), (
+        Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
+        Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("--all", "", "every service of the cluster, a line each, the worst first", "every", excludes="-n"),
+        Option("--expect", "IMAGE|FAMILY:REVISION", "fail unless each service runs this and nothing else (repeatable)",
+               "expected", _expected, adds=True),
+        Option("--wait", "", "follow what is in progress to its end, as a deployment is followed", "follow"),
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+    )),
+    Group("what to take back", ("rollback",), (
+        Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
+        Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("--to", "REVISION", "to this revision, a number, family:revision or ARN; else to what worked before",
+               "to", _revision),
+        Option("--list", "", "only list what was deployed, and where a rollback would lead", "candidates"),
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+        Option("--no-wait", "", "end once AWS has accepted the rollback", "wait.no_wait"),
+    )),
     Group("what to replace", ("replace-instances",), (
         Option("-c --cluster", "CLUSTER", "the cluster that the group's instances belong to",
                "cluster", legacy="-cluster"),
@@ -5843,8 +6778,9 @@ OPTIONS = (
                "timeout_s", _number(0)),
         Option("--include-protected", "", "replace instances that are protected from scale-in as well",
                "include_protected"),
+        Option("--take-over", "", "do not wait for the run that the group's tag names: it is gone", "take_over"),
     )),
-    Group("credentials (what is not given comes from boto3's usual chain)", ("", "app", "replace-instances"), (
+    Group("credentials (what is not given comes from boto3's usual chain)", _EVERYWHERE, (
         Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
         Option("-s --aws-secret-key", "KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
         Option("-r --region --aws-region", "REGION", "region", "aws.region", legacy="-region"),
@@ -5853,7 +6789,7 @@ OPTIONS = (
                "aws.instance_profile", excludes="-k -s -p"),
         Option("-a --aws-assume-role", "ARN", "assume this role first", "aws.assume_role_arn"),
     )),
-    Group("output", ("", "app", "replace-instances"), (
+    Group("output", _EVERYWHERE, (
         Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
         Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
         Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
@@ -5871,6 +6807,8 @@ def options_of(word: str) -> list[Option]:
 
 _EXAMPLES = """other commands:
   ecs-deploy app --help                 deploy an application file
+  ecs-deploy status --help              what services run, how they do, and why not better
+  ecs-deploy rollback --help            take services back to what worked before
   ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
 
 examples:
@@ -5894,6 +6832,16 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, descripti
     "app": (
         "ecs-deploy app --image-tag TAG [--config FILE] [options]",
         "Deploy an application file: tasks before, all services at once, tasks after.",
+        "",
+    ),
+    "status": (
+        "ecs-deploy status -c CLUSTER (-n SERVICE … | --all) [options]",
+        "What services run, how they do, and why not better; changes nothing. Exit code 0 if each of them is steady.",
+        "",
+    ),
+    "rollback": (
+        "ecs-deploy rollback -c CLUSTER -n SERVICE … [--to REVISION] [options]",
+        "Take services back to the definition that worked before the present one, and see it run.",
         "",
     ),
     "replace-instances": (
@@ -6225,6 +7173,28 @@ def _application(path: str, cluster: str) -> Application:
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 
 
+def parse_status(argv: Sequence[str], _env: Mapping[str, str]) -> StatusOptions:
+    """The options of `ecs-deploy status`; raises `UsageError` for whatever is wrong with them."""
+    return StatusOptions(**_fields("status", _given_services("status", argv, "-n/--service-name, or --all")))
+
+
+def parse_rollback(argv: Sequence[str], _env: Mapping[str, str]) -> RollbackOptions:
+    """The options of `ecs-deploy rollback`; raises `UsageError` for whatever is wrong with them."""
+    return RollbackOptions(**_fields("rollback", _given_services("rollback", argv, "-n/--service-name")))
+
+
+def _given_services(word: str, argv: Sequence[str], needed: str) -> Given:
+    """The options that were given to a command about services of a cluster; raises `UsageError`."""
+    given = given_options(word, argv)
+    if not given.keys() & {"--service-name", "--all"}:
+        raise UsageError(f"SERVICE is required: {needed}", Exit.NO_TARGET)
+    if "--cluster" not in given:
+        raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+    for error in _table_rules(word, given):
+        raise error
+    return given
+
+
 def parse_replace_instances(argv: Sequence[str], _env: Mapping[str, str]) -> ReplaceInstancesOptions:
     """The options of `ecs-deploy replace-instances`; raises `UsageError` for whatever is wrong with them."""
     given = given_options("replace-instances", argv)
@@ -6414,7 +7384,7 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
 
     return {
         "status": status_of(facts),
-        "task-definition-arn": each("new_task_definition"),
+        "task-definition-arn": each("new_task_definition") or each("task_definition"),
         "previous-task-definition-arn": each("previous_task_definition"),
         "deployment-id": each("deployment_id"),
         "exit-code": str(int(facts["exit_code"])),
@@ -6444,9 +7414,14 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
-    rows = [_summary_row(item, facts, ending, duration_s) for item in facts.get("parts") or [facts]]
+    parts = facts.get("parts") or [facts]
+    head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
+    if "state" in parts[0]:
+        head = ["Service", "Cluster", "Task definition", "Tasks", "Since", "State", "Why"]
+        rows = [_standing_row(item, facts) for item in parts]
+    else:
+        rows = [_summary_row(item, facts, ending, duration_s) for item in parts]
     if any(row[0] for row in rows):
-        head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += _table(head, rows)
     if facts.get("schedules"):
         shown = ("name", "old", "new", "result")
@@ -6479,6 +7454,16 @@ def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> lis
         "<br>".join(new),
         "" if total_s is None else duration_text(total_s),
         _cell(item.get("result") or ending),
+    ]
+
+
+def _standing_row(item: JSON, facts: JSON) -> list[str]:
+    """How a service does, of the command `status`."""
+    counts = f"{item['running_count']} of {item['desired_count']}"
+    definition = short_name(item["task_definition"] or "")
+    why = item["reason"] or item["went_back"]
+    return [
+        _cell(each) for each in (item["name"], facts["cluster"], definition, counts, item["since"], item["state"], why)
     ]
 
 
@@ -6576,9 +7561,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     for warning in options.warnings:
         report.warning(warning)
     with interrupts.installed():
-        aws = connect(
-            options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=options.output.dry_run
-        )
+        read_only = options.output.dry_run or word == "status"
+        aws = connect(options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=read_only)
         ctx = Context(aws, clock, report, interrupts, Begun())
         try:
             return act(ctx, options)
@@ -6591,6 +7575,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
 _COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {
     "": (parse_classic, deploy),
     "app": (parse_app, deploy_app),
+    "status": (parse_status, status),
+    "rollback": (parse_rollback, rollback),
     "replace-instances": (parse_replace_instances, replace_instances),
 }
 

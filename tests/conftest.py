@@ -6,8 +6,9 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tests.simulator import Call, Simulator
+from tests.terminal import Screen, Terminal
 
 settings.register_profile("local", max_examples=60, deadline=None)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
@@ -67,17 +69,25 @@ def sim(_simulator: Simulator) -> Iterator[Simulator]:
     assert _simulator.violations == []
 
 
+BOOTED_S = 2_718_281.0
+"""The program's clock at world time zero: monotonic, so neither zero nor the epoch of AWS's timestamps."""
+
+
 class SimClock:
-    """The world's time as the program's clock: to sleep is to advance it."""
+    """The world's time as the program's clock: to sleep is to advance it, and what `time.sleep` refuses is refused."""
 
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
         self.slept: list[float] = []
+        self.before_sleep: Callable[[], object] = lambda: None
 
     def now(self) -> float:
-        return self._sim.world.now_s
+        return BOOTED_S + self._sim.world.now_s
 
     def sleep(self, seconds: float) -> None:
+        if not 0 <= seconds < threading.TIMEOUT_MAX:
+            raise ValueError(f"nobody can sleep for {seconds} s")
+        self.before_sleep()
         self.slept.append(seconds)
         self._sim.advance(seconds)
 
@@ -87,14 +97,23 @@ def clock(sim: Simulator) -> SimClock:
     return SimClock(sim)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
     """How a run ended, what it wrote, and the API calls that it made."""
 
-    code: int
+    ended_with: int
     out: str
     err: str
     calls: tuple[Call, ...] = ()
+    screens: Sequence[Screen] = field(default=(), repr=False)
+    """On a terminal: what it showed each time the program waited, and in the end."""
+    code_was_read: bool = False
+
+    @property
+    def code(self) -> int:
+        """Its exit code; where the test never reads it, it must be 0."""
+        self.code_was_read = True
+        return self.ended_with
 
     @property
     def lines(self) -> list[str]:
@@ -117,42 +136,68 @@ class Result:
 
 
 Cli = Callable[..., Result]
+SCREEN = {"TERM": "xterm", "COLUMNS": "200", "LINES": "100"}
 
 
 class _Stream(StringIO):
-    """A text stream that may claim to be a terminal."""
+    """A text stream that may be shown on a terminal."""
 
-    def __init__(self, *, tty: bool) -> None:
+    def __init__(self, terminal: Terminal | None) -> None:
         super().__init__()
-        self._tty = tty
+        self._terminal = terminal
 
     def isatty(self) -> bool:
-        return self._tty
+        return self._terminal is not None
+
+    def write(self, text: str) -> int:
+        if self._terminal:
+            self._terminal.write(text)
+        return super().write(text)
 
 
 @pytest.fixture
-def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """`cli("-c", "prod", …, env={…})` runs the program in this process, against `sim` and in its time.
 
-    A variable that is None in `env` is not set.
+    A variable that is None in `env` is not set. A run whose `code` the test never reads must end with 0, and none
+    with a bug of the program, unless that is what is asked for.
     """
     import ecs_deploy
 
+    results: list[Result] = []
+
     def run(
-        *argv: str, env: dict[str, str | None] | None = None, tty: bool = False, stdin: str | None = None
+        *argv: str,
+        env: dict[str, str | None] | None = None,
+        tty: bool = False,
+        stdin: str | None = None,
+        bug: bool = False,
     ) -> Result:
-        for name, value in {**sim.environment(), **(env or {})}.items():
+        for name, value in {**sim.environment(), **(SCREEN if tty else {}), **(env or {})}.items():
             if value is None:
                 monkeypatch.delenv(name, raising=False)
             else:
                 monkeypatch.setenv(name, value)
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", StringIO(stdin))
-        out, err = _Stream(tty=tty), _Stream(tty=tty)
+        terminal = Terminal(int(os.environ["COLUMNS"]), int(os.environ["LINES"])) if tty else None
+        screens: list[Screen] = []
+
+        def look() -> None:
+            if terminal:
+                screens.append(terminal.shown())
+
+        clock.before_sleep = look
+        out, err = _Stream(terminal), _Stream(terminal)
         before = len(sim.calls)
         code = int(ecs_deploy.main(list(argv), env=os.environ, out=out, err=err, clock=clock))
-        result = Result(code, out.getvalue(), err.getvalue(), tuple(sim.calls[before:]))
-        assert code == 70 or "Traceback (most recent call last)" not in result.out + result.err
+        look()
+        result = Result(code, out.getvalue(), err.getvalue(), tuple(sim.calls[before:]), screens)
+        results.append(result)
+        ended_by_bug = code == ecs_deploy.Exit.BUG or "Traceback (most recent call last)" in result.out + result.err
+        assert ended_by_bug == bug, result.err
         return result
 
-    return run
+    yield run
+    unread = [(result.ended_with, result.err) for result in results if not result.code_was_read]
+    assert [run for run in unread if run[0]] == [], "a code other than 0 that the test does not look at"

@@ -15,6 +15,7 @@ from ecs_deploy import Exit
 from tests.conftest import Cli
 from tests.simulator import Simulator
 from tests.simulator.errors import AwsError, Fault, Json
+from tests.terminal import progress_of
 
 SHOP = """\
 version: v1
@@ -327,12 +328,18 @@ def test_the_json_document_lists_every_part(sim: Simulator, cli: Cli) -> None:
 
 def test_on_a_terminal_progress_is_a_table_of_all_services(sim: Simulator, cli: Cli) -> None:
     shop(sim)
+    sim.world.at(2.5, lambda: sim.services["shop", "web"].add_event("short"))
 
     result = cli("app", "--image-tag", "2", "--skip-tasks", tty=True)
 
-    assert "\x1b[A" in result.err
-    assert "web: new: 0 running" in result.err
-    assert "worker: new: 0 running" in result.err
+    tables = progress_of(result.screens)
+    assert result.code == Exit.OK
+    assert tables[0] == [
+        "[   0 s] web: new: 0 running, 0 pending of 1; old: 1 running",
+        "[   0 s] worker: new: 0 running, 0 pending of 1; old: 1 running",
+    ]
+    assert {len(table) for table in tables} == {2}
+    assert [line for line in result.screens[-1] if "short" in line] == ["web: event: (service web) short"]
 
 
 def test_tasks_get_the_network_and_the_capacity_providers_of_the_file(sim: Simulator, cli: Cli) -> None:
@@ -472,7 +479,9 @@ def test_toml_is_read_and_its_mistakes_have_paths(sim: Simulator, cli: Cli) -> N
         " 0 entries where there should be between 1 and 16",
     ]
     Path("a.toml").write_text("version = ")
-    assert "not TOML" in cli("app", "-t", "2", "-f", "a.toml").err
+    result = cli("app", "-t", "2", "-f", "a.toml")
+    assert result.code == Exit.USAGE
+    assert "not TOML" in result.err
 
 
 @pytest.mark.parametrize(
@@ -528,9 +537,10 @@ def test_the_table_is_no_longer_than_the_screen(sim: Simulator, cli: Cli) -> Non
 
     result = cli("app", "-t", "2", "-f", "app.json", tty=True, env={"LINES": "6", "COLUMNS": "100"})
 
+    *most, others = zip(*progress_of(result.screens), strict=True)
     assert result.code == Exit.OK
-    assert "… and 6 more" in result.err
-    assert "s3: new: 0 running" not in result.err
+    assert [{row[9:11] for row in rows} for rows in most] == [{"s0"}, {"s1"}, {"s2"}]
+    assert set(others) == {"… and 6 more"}
 
 
 def test_interrupted_it_names_what_goes_on_and_not_what_is_done(sim: Simulator, cli: Cli) -> None:
@@ -578,6 +588,7 @@ def test_the_reasons_of_several_missing_things_come_with_all_their_hints(sim: Si
 
     result = cli("app", "--image-tag", "2")
 
+    assert result.code == Exit.AWS
     assert "Give a family with an ACTIVE revision" in result.err
     assert "The services of the cluster: web, worker" in result.err
 

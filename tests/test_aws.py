@@ -181,6 +181,7 @@ def test_a_role_that_may_not_be_assumed_is_an_error(web: Simulator, cli: Cli) ->
 def test_a_region_that_is_given_wins(web: Simulator, cli: Cli) -> None:
     result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", "-r", "eu-central-1")
 
+    assert result.code == 24
     assert "The cluster nowhere was not found in eu-central-1" in result.err
 
 
@@ -188,6 +189,7 @@ def test_a_region_that_is_given_wins(web: Simulator, cli: Cli) -> None:
 def test_a_region_comes_from_the_environment(web: Simulator, cli: Cli, name: str) -> None:
     result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", env={"AWS_DEFAULT_REGION": "", name: "eu-north-1"})
 
+    assert result.code == 24
     assert "The cluster nowhere was not found in eu-north-1" in result.err
 
 
@@ -352,6 +354,7 @@ def test_a_long_list_is_read_to_its_end(sim: Simulator, cli: Cli) -> None:
 
     result = cli(*DEPLOY)
 
+    assert result.code == 24
     assert result.operations == ["DescribeServices"] + ["ListClusters"] * 4
     assert "cluster-0, cluster-1, cluster-2, cluster-3, cluster-4, cluster-5, cluster-6" in result.err
 
@@ -445,7 +448,7 @@ def test_nothing_is_read_from_the_input(web: Simulator, cli: Cli) -> None:
 
 
 def test_the_command_ignores_empty_variables_that_would_hide_a_profiles_settings(
-    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sim.service("prod", "web")
     config = tmp_path / "config"

@@ -230,6 +230,7 @@ def test_the_command_that_undoes_it_undoes_all_of_it(sim: Simulator, cli: Cli) -
 
     result = cli("-c", "prod", "-n", "web", "-i", "app:2", "-D", "5", "-m", "50", "-t", "10")
 
+    assert result.code == 22
     undo = result.err.rpartition("To go back:\n")[2]
     assert "--desired-count 1 " in undo
     assert "--deployment-configuration '{" in undo

@@ -1,9 +1,9 @@
 """`replace-instances` against moto's server, which somebody else wrote: Auto Scaling, EC2 and ECS in its words.
 
-moto launches a replacement within DetachInstances' answer. It neither boots agents nor drains, so while the program
-sleeps new instances are registered in the cluster, and the tasks of those that drain are stopped. It describes every
-instance with the group's launch configuration of today and the template's default version, so there an instance gets
-out of date by the tag of an earlier run, or as long as the default is not the version that the group asks for.
+moto launches within SetDesiredCapacity's answer. It neither boots agents nor drains, so while the program sleeps new
+instances are registered in the cluster, and the tasks of those that drain are stopped. It describes every instance
+with the group's launch configuration and the template's default version of today, so here an instance gets out of
+date by its type. It has no instance refreshes: the gate answers that there are none.
 """
 
 from __future__ import annotations
@@ -20,13 +20,23 @@ import pytest
 
 import ecs_deploy
 from ecs_deploy import Exit
+from tests.conftest import BOOTED_S
 
 make_server = pytest.importorskip("werkzeug.serving", reason="moto[server] is not installed").make_server
 moto_server = pytest.importorskip("moto.moto_server.werkzeug_app", reason="moto[server] is not installed")
 pytestmark = pytest.mark.slow
 REGION = "us-east-1"
 PROGRAM = "AKIAPROGRAM"
-CHANGING = ("CreateTags", "DetachInstances", "AttachInstances", "UpdateContainerInstancesState", "TerminateInstances")
+CHANGING = (
+    "CreateOrUpdateTags",
+    "SetDesiredCapacity",
+    "UpdateContainerInstancesState",
+    "TerminateInstanceInAutoScalingGroup",
+    "DeleteTags",
+)
+NO_REFRESHES = b"""<DescribeInstanceRefreshesResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">
+<DescribeInstanceRefreshesResult><InstanceRefreshes/></DescribeInstanceRefreshesResult>
+</DescribeInstanceRefreshesResponse>"""
 
 
 class Gate:
@@ -56,6 +66,9 @@ class Gate:
         words = f"{environ.get('HTTP_X_AMZ_TARGET', '')} {body.decode()}"
         if self._calls_left > 0 and any(operation in words for operation in CHANGING):
             self._calls_left -= 1
+        if not self.closed and "Action=DescribeInstanceRefreshes" in words:
+            start_response("200 OK", [("Content-Type", "text/xml")])
+            return [NO_REFRESHES]
         if not self.closed:
             return self._moto(environ, start_response)
         if self._carried_out and not closed_before:
@@ -92,19 +105,19 @@ class Account:
         self.scaling, self.ec2, self.ecs = (
             session.client(name, endpoint_url=address) for name in ("autoscaling", "ec2", "ecs")
         )
-        self.now_s = 0.0
+        self.now_s = BOOTED_S
         self.image = self.ec2.register_image(Name="with-an-agent")["ImageId"]
         self.ecs.create_cluster(clusterName="prod")
         self.agents_start = True
         self.draining: set[str] = set()
-        self.old: list[str] = []
-        self.old_template = ""
+        self.template: dict[str, str] = {}
 
     def now(self) -> float:
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
         """Agents join and instances drain."""
+        assert 0 <= seconds < float("inf")
         self.now_s += seconds
         registered = self.registered()
         for instance_id in self.members():
@@ -113,8 +126,6 @@ class Account:
         for container in registered.values():
             if container["status"] == "DRAINING":
                 self.drain(container["containerInstanceArn"])
-        if self.old_template and not set(self.old) & set(self.members()):
-            self.ec2.modify_launch_template(LaunchTemplateId=self.old_template, DefaultVersion="2")
 
     def drain(self, container_instance: str) -> None:
         """The tasks stop the second time."""
@@ -156,18 +167,19 @@ class Account:
     def change_group(self, **launch: Any) -> None:
         self.scaling.update_auto_scaling_group(AutoScalingGroupName="workers", **launch)
 
-    def template(self) -> dict[str, str]:
-        """A launch template of two versions, the first one."""
-        settings = {"ImageId": self.image, "InstanceType": "t3.large"}
-        made = self.ec2.create_launch_template(LaunchTemplateName="workers", LaunchTemplateData=settings)
-        found = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"]}
-        self.ec2.create_launch_template_version(**found, LaunchTemplateData={**settings, "EbsOptimized": True})
-        return {**found, "Version": "1"}
-
-    def configuration(self, name: str) -> dict[str, str]:
-        settings = {"LaunchConfigurationName": name, "ImageId": self.image, "InstanceType": "t3.large"}
-        self.scaling.create_launch_configuration(**settings)
-        return {"LaunchConfigurationName": name}
+    def launch_policy(self, type_: str) -> dict[str, Any]:
+        """A policy that launches instances of that type, by the default version of the group's template."""
+        settings = {"ImageId": self.image, "InstanceType": type_}
+        if not self.template:
+            made = self.ec2.create_launch_template(LaunchTemplateName="workers", LaunchTemplateData=settings)
+            self.template = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"]}
+        else:
+            made = self.ec2.create_launch_template_version(**self.template, LaunchTemplateData=settings)
+            version = str(made["LaunchTemplateVersion"]["VersionNumber"])
+            self.ec2.modify_launch_template(**self.template, DefaultVersion=version)
+        specification = {**self.template, "Version": "$Default"}
+        policy = {"LaunchTemplateSpecification": specification, "Overrides": [{"InstanceType": type_}]}
+        return {"MixedInstancesPolicy": {"LaunchTemplate": policy}}
 
     def start_task(self, instance_id: str) -> None:
         """A task of somebody's on that instance."""
@@ -195,136 +207,92 @@ def replace(account: Account, *more: str) -> tuple[int, list[str], str]:
     return code, out.getvalue().splitlines(), err.getvalue()
 
 
-def by_configuration(account: Account) -> None:
-    account.make_group(**account.configuration("small-1"))
-    account.old = account.members()
-    account.ec2.create_tags(Resources=account.old, Tags=[{"Key": "ecs-deploy:replacing", "Value": "workers"}])
-
-
-def by_template(account: Account) -> None:
-    template = account.template()
-    account.make_group(LaunchTemplate=template)
-    account.old, account.old_template = account.members(), template["LaunchTemplateId"]
-    account.change_group(LaunchTemplate={**template, "Version": "2"})
-
-
-def by_policy(account: Account) -> None:
-    template = account.template()
-    account.make_group(MixedInstancesPolicy=policy(template))
-    account.old, account.old_template = account.members(), template["LaunchTemplateId"]
-    account.change_group(MixedInstancesPolicy=policy({**template, "Version": "2"}))
-
-
-def policy(template: dict[str, str]) -> dict[str, Any]:
-    return {"LaunchTemplate": {"LaunchTemplateSpecification": template, "Overrides": [{"InstanceType": "t3.large"}]}}
-
-
-@pytest.mark.parametrize(
-    ("furnish", "batch"), [(by_configuration, "1"), (by_configuration, "2"), (by_template, "100%"), (by_policy, "100%")]
-)
-def test_replaces_every_instance(account: Account, furnish: Callable[[Account], None], batch: str) -> None:
-    furnish(account)
+def furnish(account: Account) -> list[str]:
+    """A group of three instances that are out of date; their ids."""
+    account.make_group(**account.launch_policy("t3.large"))
     old = account.members()
+    account.change_group(**account.launch_policy("m5.large"))
+    return old
+
+
+def assert_replaced(account: Account, old: list[str]) -> None:
+    group = account.group()
+    assert account.states(old) == ["terminated"] * 3
+    assert len(account.members()) == group["DesiredCapacity"] == 3
+    assert set(account.members()).isdisjoint(old)
+    assert set(account.members()) <= set(account.registered())
+    assert group["Tags"] == []
+
+
+@pytest.mark.parametrize("batch", ["1", "2", "100%"])
+def test_replaces_every_instance(account: Account, batch: str) -> None:
+    old = furnish(account)
 
     code, lines, errors = replace(account, "--batch", batch)
 
     assert code == Exit.OK, errors
     assert lines[-1] == "Instances replaced in workers: 3"
-    assert account.states(old) == ["terminated"] * 3
-    assert len(account.members()) == 3
-    assert set(account.members()).isdisjoint(old)
-    assert account.group()["DesiredCapacity"] == 3
-    assert set(account.members()) <= set(account.registered())
+    assert_replaced(account, old)
     assert replace(account)[:2] == (Exit.OK, ["Nothing to replace in workers."])
 
 
 def test_a_dry_run_names_the_reasons_and_changes_nothing(account: Account) -> None:
-    by_template(account)
-    old = account.members()
+    old = furnish(account)
 
     code, lines, _ = replace(account, "--dry-run")
 
     assert code == Exit.OK
-    assert [line.partition(" ")[0] for line in lines[:3]] == old
-    assert all(" is out of date: launch template workers version 1, not launch template " in line for line in lines[:3])
+    assert lines[:3] == [f"{instance} is out of date: instance type t3.large, not m5.large" for instance in old]
     assert account.members() == old
 
 
 def test_waits_for_the_tasks_of_an_instance_that_drains(account: Account) -> None:
-    by_configuration(account)
-    first = account.members()[0]
-    account.start_task(first)
+    old = furnish(account)
+    account.start_task(old[0])
 
     code, _, errors = replace(account)
 
     assert code == Exit.OK, errors
-    assert f"{first} is DRAINING, tasks left: 1 × family:job" in errors
-    assert account.states([first]) == ["terminated"]
+    assert f"{old[0]} is DRAINING, tasks left: 1 × family:job" in errors
+    assert_replaced(account, old)
 
 
-def test_goes_on_with_an_instance_that_an_earlier_run_left_draining(account: Account) -> None:
-    account.make_group(**account.configuration("small-1"))
-    left = account.members()[0]
-    arn = account.registered()[left]["containerInstanceArn"]
-    account.ec2.create_tags(Resources=[left], Tags=[{"Key": "ecs-deploy:replacing", "Value": "workers"}])
-    account.scaling.detach_instances(
-        InstanceIds=[left], AutoScalingGroupName="workers", ShouldDecrementDesiredCapacity=False
-    )
-    account.ecs.update_container_instances_state(cluster="prod", containerInstances=[arn], status="DRAINING")
-
-    code, lines, errors = replace(account)
-
-    assert code == Exit.OK, errors
-    assert lines == [
-        f"{left} was detached by an earlier run",
-        f"Terminated: {left}",
-        "Instances replaced in workers: 1",
-    ]
-    assert account.states([left]) == ["terminated"]
-    assert len(account.members()) == 3
-
-
-def test_attaches_an_instance_again_whose_replacement_never_joins(account: Account) -> None:
-    by_configuration(account)
-    old = account.members()
+def test_an_instance_whose_replacement_never_joins(account: Account) -> None:
+    old = furnish(account)
     account.agents_start = False
 
-    code, lines, errors = replace(account, "-t", "60")
+    code, _, errors = replace(account, "-t", "60")
 
     assert code == Exit.TIMED_OUT
     assert "not ACTIVE in the cluster" in errors
-    assert lines[-1] == f"Attached to workers again: {old[0]}"
+    assert "workers is left with a desired capacity of 4, 3 before." in errors
     assert set(old) < set(account.members())
-    assert account.group()["DesiredCapacity"] == 4
+    assert [tag["Value"] for tag in account.group()["Tags"]] == ["capacity=3 by= beats=0"]
 
     account.agents_start = True
     account.sleep(0)
     assert replace(account)[0] == Exit.OK
-    assert account.states(old) == ["terminated"] * 3
-    assert account.group()["DesiredCapacity"] == 3
+    assert_replaced(account, old)
 
 
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("at", range(6))
 def test_killed_at_a_call_and_started_again(account: Account, gate: Gate, at: int, carried_out: bool) -> None:
-    by_configuration(account)
-    old = account.members()
+    old = furnish(account)
     account.start_task(old[0])
     gate.strike(at, carried_out=carried_out)
     assert replace(account, "--batch", "3")[0] == Exit.AWS
     assert gate.closed
     gate.open()
 
-    code, _, errors = replace(account, "--batch", "3")
+    code, _, errors = replace(account, "--batch", "3", "--take-over")
 
     assert code == Exit.OK, errors
-    assert account.states(old) == ["terminated"] * 3
-    assert len(account.members()) == account.group()["DesiredCapacity"] == 3
-    assert set(account.members()) <= set(account.registered())
+    assert_replaced(account, old)
 
 
 def test_a_group_that_does_not_exist(account: Account) -> None:
-    by_configuration(account)
+    furnish(account)
     out, err = StringIO(), StringIO()
 
     code = ecs_deploy.main(["replace-instances", "-c", "prod", "--asg", "worker"], env=os.environ, out=out, err=err)

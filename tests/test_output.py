@@ -13,6 +13,7 @@ import pytest
 import ecs_deploy
 from tests.conftest import Cli, SimClock
 from tests.simulator import AwsError, Simulator
+from tests.terminal import progress_of
 from tests.vocabulary import DEPLOY, PREFIX, WEB
 
 CANARY = "c4n4ry-v4lue"
@@ -94,6 +95,7 @@ def test_verbose_prints_the_error_of_a_call(sim: Simulator, cli: Cli) -> None:
 
     result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", "-v")
 
+    assert result.code == 24
     assert (
         '> DescribeServices {"cluster": "nowhere", "services": ["web"]} -> ClusterNotFoundException, 0 ms' in result.err
     )
@@ -148,9 +150,10 @@ def test_the_json_document_says_why_it_failed(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=breaker)
     sim.image("app:2").crashes(after_s=2)
 
-    document = json.loads(cli(*DEPLOY, "--output=json").out)
+    result = cli(*DEPLOY, "--output=json")
 
-    assert document["exit_code"] == 1
+    document = json.loads(result.out)
+    assert document["exit_code"] == result.code == 1
     assert document["verdict"] == "failed"
     assert document["reason"] == "ECS deployment circuit breaker: tasks failed to start."
     assert document["failed_tasks"][0]["count"] == 3
@@ -173,18 +176,41 @@ def test_the_json_document_tells_of_a_dry_run(sim: Simulator, cli: Cli) -> None:
     assert (document["exit_code"], document["verdict"]) == (0, "dry run")
 
 
-def test_on_a_terminal_progress_is_one_line_that_redraws_itself(sim: Simulator, cli: Cli) -> None:
-    sim.service("prod", "web", image="app:1")
+@pytest.mark.parametrize("columns", [200, 50], ids=["wide", "narrow"])
+def test_on_a_terminal_progress_is_one_line_that_redraws_itself(sim: Simulator, cli: Cli, columns: int) -> None:
+    service = sim.service("prod", "web", image="app:1", drain_s=5)
     sim.image("app:2").starts_after(20)
+    sim.world.at(10.5, lambda: service.add_event("half of it"))
 
-    result = cli(*DEPLOY, tty=True, env={"TERM": "xterm", "COLUMNS": "50"})
+    result = cli(*DEPLOY, tty=True, env={"COLUMNS": str(columns)})
 
-    drawn = re.findall(r"(\[ *\d+ s\][^\r\n]*)\r\x1b\[K", result.err)
+    drawn = [row for (row,) in progress_of(result.screens)]
+    seconds = [int(row[1:6]) for row in drawn]
     assert result.code == 0
-    assert len(drawn) > 20
-    assert all(len(line) < 50 for line in drawn)
-    assert not re.search(r"\[ +\d+ s\][^\r]*\n", result.err)
+    assert seconds == sorted(set(seconds))
+    assert seconds[:10] == list(range(10))
+    assert list(dict.fromkeys(row[7:] for row in drawn)) == [
+        "] new: 0 running, 0 pending of 1; old: 1 running"[: columns - 8],
+        "] new: 0 running, 1 pending of 1; old: 1 running"[: columns - 8],
+        "] new: 1 running, 0 pending of 1; old: 1 running"[: columns - 8],
+        "] new: 1 running, 0 pending of 1; old: none left"[: columns - 8],
+    ]
     assert "\x1b" not in result.out
+
+
+def test_in_the_end_a_terminal_shows_what_a_file_would_hold_but_for_the_progress(sim: Simulator, cli: Cli) -> None:
+    endings = []
+    for term in ("xterm", "dumb"):
+        sim.reset()
+        sim.service("prod", "web", image="app:1").add_event("from before")
+        sim.image("app:2").crashes(after_s=2)
+        result = cli(*DEPLOY, "--fail-fast", "2", tty=True, env={"TERM": term})
+        assert result.code == 1
+        endings.append(result.screens[-1])
+
+    drawn, plain = endings
+    assert drawn == [line for line in plain if not line.startswith("[")]
+    assert 2 < len(drawn) < len(plain)
 
 
 @pytest.mark.parametrize(("tty", "term"), [(False, "xterm"), (True, "dumb")], ids=["a file", "a dumb terminal"])
@@ -249,7 +275,7 @@ def test_a_bug_is_said_to_be_one_with_a_traceback_without_secrets(
 
     monkeypatch.setattr(clock, "sleep", break_down)
 
-    result = cli(*DEPLOY)
+    result = cli(*DEPLOY, bug=True)
 
     assert result.code == 70
     assert "RuntimeError: the clock fell off the wall, says ***" in result.err

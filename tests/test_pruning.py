@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Simulator
 from tests.vocabulary import DEPLOY, PREFIX
 
@@ -87,7 +87,7 @@ def test_a_refused_deregistration_is_a_warning(sim: Simulator, cli: Cli, denied:
     assert sim.active_revisions("web") == [1, 2, 3]
 
 
-def test_registering_and_deregistering_keep_within_the_budget_of_aws(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_registering_and_deregistering_keep_within_the_budget_of_aws(sim: Simulator, cli: Cli) -> None:
     for _ in range(60):
         sim.task_definition("web", "app:1")
     sim.service("prod", "web", image="app:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from ecs_deploy import Exit
 from tests.conftest import Cli, Result
 from tests.simulator import Fault, Simulator
-from tests.simulator.instances import Group, Instance
+from tests.simulator.groups import Group
+from tests.simulator.instances import Instance
 
 REPLACE = ("replace-instances", "--cluster", "prod", "--asg", "workers")
 
@@ -24,19 +26,31 @@ def replace(cli: Cli) -> Callable[..., Result]:
 
 
 def workers(sim: Simulator, launch: Any = None, *, desired: int = 2, maximum: int = 20) -> Group:
-    """A group with a service on it, and every half second a look whether enough tasks run."""
-    group = sim.instances.group("workers", "prod", launch, desired=desired, maximum=maximum)
+    """A group behind a balancer with a service on it, and every half second a look whether both have what they need."""
+    group: Group = sim.instances.group("workers", "prod", launch, desired=desired, maximum=maximum)
+    group.target_groups = ["arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/workers/1"]
     sim.service("prod", "web", desired_count=desired * 2)
-    note_shortage(sim)
-    return group  # type: ignore[no-any-return]
+    note_shortage(sim, {"workers": desired})
+    return group
 
 
-def note_shortage(sim: Simulator) -> None:
+def by_refresh(sim: Simulator, *, desired: int = 2, protection: bool = False) -> Group:
+    """The same, of a capacity provider with managed draining."""
+    group = workers(sim, desired=desired)
+    sim.instances.capacity_provider("workers", group, termination_protection=protection)
+    return group
+
+
+def note_shortage(sim: Simulator, owed: dict[str, int]) -> None:
     for service in sim.services.values():
         running = sum(service.running_images().values())
         if service.members.get("schedulingStrategy") != "DAEMON" and running < service.desired_count:
             sim.violations.append(f"{service.name}: {running} of {service.desired_count} at {sim.now_s} s")
-    sim.world.at(sim.now_s + 0.5, lambda: note_shortage(sim))
+    for name, capacity in owed.items():
+        targets = sum(instance.weight or 1 for instance in sim.instances.groups[name].targets)
+        if targets < capacity:
+            sim.violations.append(f"{name}: {targets} of {capacity} targets at {sim.now_s} s")
+    sim.world.at(sim.now_s + 0.5, lambda: note_shortage(sim, owed))
 
 
 def ids(instances: list[Instance]) -> list[str]:
@@ -51,15 +65,33 @@ def outdated(sim: Simulator, group: Group) -> list[Instance]:
 
 
 def assert_replaced(sim: Simulator, group: Group, old: list[Instance], *, desired: int = 2) -> None:
-    """The old instances are gone, others are in their place, and no service's task was killed."""
+    """The old instances are gone, others are in their place, no task was killed, and nothing is remembered."""
     sim.advance(60)
     assert all(instance.state == "terminated" for instance in old)
+    assert_in_order(sim, group, desired=desired)
+    assert all(sim.steady(*key) for key, s in sim.services.items() if "schedulingStrategy" not in s.members)
+
+
+def assert_in_order(sim: Simulator, group: Group, *, desired: int = 2) -> None:
+    """Every instance is current, serves, and is one of as many as at first; no task was killed, no tag is left."""
     alive = sim.instances.alive()
     assert alive == group.members
+    assert group.outdated() == []
     assert [(i.lifecycle, i.container_status) for i in alive] == [("InService", "ACTIVE")] * desired
     assert group.desired == desired
     assert sim.instances.killed == []
-    assert all(sim.steady(*key) for key, s in sim.services.items() if "schedulingStrategy" not in s.members)
+    assert group.tags == {}
+    assert all(set(instance.tags) <= {"aws:autoscaling:groupName"} for instance in alive)
+
+
+def times(result: Result, operation: str) -> list[float]:
+    """When each call of that operation was made."""
+    return [call.at_s for call in result.calls if call.operation == operation]
+
+
+def grown_to(result: Result) -> list[int]:
+    """The desired capacities that were asked for."""
+    return [request["DesiredCapacity"] for request in result.requests("SetDesiredCapacity")]
 
 
 def policy(sim: Simulator, *overrides: dict[str, Any]) -> dict[str, Any]:
@@ -86,17 +118,20 @@ def test_replaces_instances_of_another_launch_configuration(sim: Simulator, repl
     assert result.lines == [
         f"{first} is out of date: launch configuration small-1, not launch configuration small-2",
         f"{second} is out of date: launch configuration small-1, not launch configuration small-2",
-        f"Detached from workers: {first}",
+        "Desired capacity of workers: 2 -> 3",
+        f"In service: {group.members[0].id}",
         f"DRAINING: {first}",
+        "Desired capacity of workers: 2 -> 3",
         f"Terminated: {first}",
-        f"Detached from workers: {second}",
+        f"In service: {group.members[1].id}",
         f"DRAINING: {second}",
         f"Terminated: {second}",
         "Instances replaced in workers: 2",
     ]
-    assert result.changes == [
-        "CreateTags", "DetachInstances", "UpdateContainerInstancesState", "TerminateInstances",
-    ] * 2  # fmt: skip
+    batch = ["SetDesiredCapacity", "UpdateContainerInstancesState", "TerminateInstanceInAutoScalingGroup"]
+    tag = [operation for operation in result.changes if operation not in batch]
+    assert [operation for operation in result.changes if operation in batch] == batch * 2
+    assert (tag[0], tag[-1]) == ("CreateOrUpdateTags", "DeleteTags")
     assert_replaced(sim, group, old)
 
 
@@ -211,20 +246,6 @@ def test_an_instance_that_was_attached_by_hand_is_out_of_date(sim: Simulator, re
     assert len(group.members) == 2
 
 
-def test_an_instance_that_an_earlier_run_began_to_replace_is_out_of_date(
-    sim: Simulator, replace: Callable[..., Result]
-) -> None:
-    group = workers(sim)
-    begun, other = group.members
-    begun.tags["ecs-deploy:replacing"] = "workers"
-
-    result = replace()
-
-    assert result.code == Exit.OK
-    assert result.lines[0] == f"{begun.id} is out of date: an earlier run began to replace it"
-    assert (begun.state, other.state) == ("shutting-down", "running")
-
-
 def test_a_service_with_too_few_tasks_is_waited_for(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim)
     old = outdated(sim, group)
@@ -237,7 +258,7 @@ def test_a_service_with_too_few_tasks_is_waited_for(sim: Simulator, replace: Cal
 
     assert result.code == Exit.OK
     assert "growing is not steady: 1 of 2 running" in result.err
-    assert next(call.at_s for call in result.calls if call.operation == "DetachInstances") >= 50
+    assert min(times(result, "SetDesiredCapacity")) >= 50
     sim.violations[:] = [violation for violation in sim.violations if not violation.startswith("growing")]
     assert_replaced(sim, group, old)
 
@@ -290,27 +311,28 @@ def test_ten_instances_in_two_batches_never_run_a_task_too_few(sim: Simulator, r
     result = replace("--batch", "50%")
 
     assert result.code == Exit.OK
-    detached = [request["InstanceIds"] for request in result.requests("DetachInstances")]
-    assert detached == [ids(old)[:5], ids(old)[5:]]
-    assert all(not request["ShouldDecrementDesiredCapacity"] for request in result.requests("DetachInstances"))
+    assert grown_to(result) == [15, 15]
+    states = [request["containerInstances"] for request in result.requests("UpdateContainerInstancesState")]
+    assert states == [[i.arn for i in old[:5]], [i.arn for i in old[5:]]]
+    assert all(r["ShouldDecrementDesiredCapacity"] for r in result.requests("TerminateInstanceInAutoScalingGroup"))
     assert_replaced(sim, group, old, desired=10)
     assert sim.running("prod", "agent") == {"app:1": 10}
 
 
 @pytest.mark.parametrize(
-    ("batch", "sizes"),
+    ("batch", "capacities"),
     [
-        ("1", [1, 1, 1, 1]),
-        ("3", [3, 1]),
-        ("9", [4]),
-        ("30%", [1, 1, 1, 1]),
-        ("50%", [2, 2]),
-        ("100%", [4]),
-        ("1%", [1] * 4),
+        ("1", [5, 5, 5, 5]),
+        ("3", [7, 5]),
+        ("9", [8]),
+        ("30%", [5, 5, 5, 5]),
+        ("50%", [6, 6]),
+        ("100%", [8]),
+        ("1%", [5] * 4),
     ],
 )
 def test_a_batch_is_a_number_of_instances_or_a_share_of_the_group(
-    sim: Simulator, replace: Callable[..., Result], batch: str, sizes: list[int]
+    sim: Simulator, replace: Callable[..., Result], batch: str, capacities: list[int]
 ) -> None:
     group = workers(sim, desired=4)
     old = outdated(sim, group)
@@ -318,20 +340,18 @@ def test_a_batch_is_a_number_of_instances_or_a_share_of_the_group(
     result = replace("--batch", batch)
 
     assert result.code == Exit.OK
-    assert [len(request["InstanceIds"]) for request in result.requests("DetachInstances")] == sizes
+    assert grown_to(result) == capacities
     assert_replaced(sim, group, old, desired=4)
 
 
-def test_a_batch_is_no_larger_than_what_the_group_could_take_back(
-    sim: Simulator, replace: Callable[..., Result]
-) -> None:
+def test_a_batch_is_no_larger_than_the_group_has_room_for(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim, desired=5, maximum=7)
     old = outdated(sim, group)
 
     result = replace("--batch", "4")
 
     assert result.code == Exit.OK
-    assert [len(request["InstanceIds"]) for request in result.requests("DetachInstances")] == [2, 2, 1]
+    assert grown_to(result) == [7, 7, 6]
     assert_replaced(sim, group, old, desired=5)
 
 
@@ -355,7 +375,6 @@ def test_more_instances_than_one_call_takes(sim: Simulator, replace: Callable[..
     result = replace("--batch", "100%")
 
     assert result.code == Exit.OK
-    assert [len(request["InstanceIds"]) for request in result.requests("DetachInstances")] == [20, 3]
     states = [len(r["containerInstances"]) for r in result.requests("UpdateContainerInstancesState")]
     assert states == [10, 10, 3]
     assert_replaced(sim, group, old, desired=23)
@@ -368,24 +387,23 @@ def test_the_next_batch_waits_until_the_services_are_steady_again(
     old = outdated(sim, group)
     terminated: list[float] = []
 
-    def scale_when_the_first_is_terminated(index: int, operation: str, params: dict[str, Any]) -> None:
-        if operation == "TerminateInstances" and not terminated:
+    def deploy_when_the_first_is_terminated(index: int, operation: str, params: dict[str, Any]) -> None:
+        if operation == "TerminateInstanceInAutoScalingGroup" and not terminated:
             terminated.append(sim.now_s)
             sim.service("prod", "late", "late:1", desired_count=1)
             sim.someone_deploys("prod", "late", "late:2")
             sim.image("late:2").starts_after(100)
 
-    sim.on_call = scale_when_the_first_is_terminated
+    sim.on_call = deploy_when_the_first_is_terminated
     result = replace()
 
     assert result.code == Exit.OK
-    second = [call for call in result.calls if call.operation == "DetachInstances"][1]
-    assert second.at_s >= terminated[0] + 100
+    assert times(result, "SetDesiredCapacity")[1] >= terminated[0] + 100
     assert "late is not steady: its deployment is not completed" in result.err
     assert_replaced(sim, group, old)
 
 
-def test_detaches_nothing_while_a_service_never_gets_steady(sim: Simulator, replace: Callable[..., Result]) -> None:
+def test_changes_nothing_while_a_service_never_gets_steady(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim)
     old = outdated(sim, group)
     sim.service("prod", "ill", "ill:1", desired_count=1)
@@ -400,62 +418,115 @@ def test_detaches_nothing_while_a_service_never_gets_steady(sim: Simulator, repl
     assert group.members == old
 
 
-# What is left alone
-
-
-def test_instances_that_are_protected_are_left_alone_and_named(sim: Simulator, replace: Callable[..., Result]) -> None:
+def test_hooks_and_the_draining_of_the_balancer_run_before_an_instance_is_gone(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
     group = workers(sim)
-    protected, other = outdated(sim, group)
-    protected.protected = True
+    group.deregisters_s, group.hook_s = 40.0, 30.0
+    old = outdated(sim, group)
 
     result = replace()
 
     assert result.code == Exit.OK
-    reason = "launch template workers version 1, not launch template workers version 2"
-    assert result.lines[0] == (
-        f"{protected.id} is out of date ({reason}), but left alone: it is protected from scale-in"
+    assert f"{old[1].id} is Terminating:Wait" in result.err
+    gone = times(result, "TerminateInstanceInAutoScalingGroup")[-1] + 70
+    assert sim.now_s >= gone
+    assert_replaced(sim, group, old)
+
+
+@pytest.mark.parametrize("kind", ["target_groups", "balancers"])
+def test_the_only_target_of_a_balancer_stays_until_the_next_one_serves(
+    sim: Simulator, replace: Callable[..., Result], kind: str
+) -> None:
+    group = workers(sim, desired=1)
+    group.target_groups = []
+    setattr(group, kind, ["workers"])
+    old = outdated(sim, group)
+
+    assert replace().code == Exit.OK
+    assert_replaced(sim, group, old, desired=1)
+
+
+# What is left alone
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "command"),
+    [
+        pytest.param(
+            {"protected": True},
+            "it is protected from scale-in",
+            "set-instance-protection --no-protected-from-scale-in",
+            id="protected",
+        ),
+        pytest.param({"lifecycle": "Standby"}, "it is in Standby", "exit-standby", id="standby"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("more", [(), ("--include-protected",)])
+def test_what_is_left_alone_is_named_and_no_success(
+    sim: Simulator,
+    replace: Callable[..., Result],
+    change: dict[str, Any],
+    reason: str,
+    command: str,
+    count: int,
+    more: tuple[str, ...],
+) -> None:
+    if change.get("protected") and more:
+        pytest.skip("then they are not left alone")
+    group = sim.instances.group("workers", "prod", desired=2)
+    sim.service("prod", "web", desired_count=4)
+    old = outdated(sim, group)
+    kept = old[:count]
+    for instance in kept:
+        vars(instance).update(change)
+        group.desired -= instance.lifecycle == "Standby"
+
+    result = replace(*more)
+
+    assert result.code == Exit.FAILED
+    why = "launch template workers version 1, not launch template workers version 2"
+    assert result.lines[:count] == [f"{i.id} is out of date ({why}), but left alone: {reason}" for i in kept]
+    assert f"ERROR: Out of date and left alone in workers: {kept[0].id}: {reason}" in result.err
+    assert (
+        f"  aws autoscaling {command} --auto-scaling-group-name workers --instance-ids {kept[0].id} --region us-east-1"
+        in result.err
     )
-    assert protected.state == "running"
-    assert other.state != "running"
+    assert [instance.state for instance in old] == ["running"] * count + ["terminated"] * (2 - count)
+    assert "Nothing to replace" not in result.out
+    assert sim.instances.killed == []
+    assert group.tags == {}
 
 
-def test_protected_instances_are_replaced_if_asked(sim: Simulator, replace: Callable[..., Result]) -> None:
+@pytest.mark.parametrize("more", [("--include-protected",), ()])
+def test_protected_instances_are_replaced_if_asked_or_if_ecs_protects_them(
+    sim: Simulator, replace: Callable[..., Result], more: tuple[str, ...]
+) -> None:
     group = workers(sim)
+    if not more:
+        sim.instances.capacity_provider("workers", group, managed_draining=False, termination_protection=True)
     old = outdated(sim, group)
     old[0].protected = True
 
-    result = replace("--include-protected")
+    result = replace(*more)
 
     assert result.code == Exit.OK
     assert_replaced(sim, group, old)
 
 
-@pytest.mark.parametrize("more", [(), ("--include-protected",)])
-def test_an_instance_in_standby_is_left_alone(
-    sim: Simulator, replace: Callable[..., Result], more: tuple[str, ...]
-) -> None:
-    group = workers(sim)
-    old = outdated(sim, group)
-    old[0].lifecycle, group.desired = "Standby", 1
-
-    result = replace(*more)
-
-    assert result.code == Exit.OK
-    assert result.lines[0].endswith("but left alone: it is in Standby")
-    assert (old[0].state, old[1].state) == ("running", "shutting-down")
-
-
-def test_an_instance_that_was_moved_to_another_group_is_not_ours_any_more(
+def test_what_an_operator_has_taken_out_of_the_group_is_not_ours(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
-    workers(sim)
-    moved = sim.instances.group("others", "prod", desired=1).members[0]
-    moved.tags["ecs-deploy:replacing"] = "workers"
+    group = workers(sim)
+    taken_out = sim.instances.group("others", "prod", desired=1).members[0]
+    taken_out.group, taken_out.lifecycle, taken_out.container_status = "", "", "DRAINING"
+    taken_out.tags["ecs-deploy:replacing"] = "workers"
+    old = outdated(sim, group)
 
-    result = replace()
-
-    assert (result.code, result.lines) == (Exit.OK, ["Nothing to replace in workers."])
-    assert moved.state == "running"
+    assert replace().code == Exit.OK
+    assert taken_out.state == "running"
+    assert all(instance.state == "terminated" for instance in old)
 
 
 def test_daemon_tasks_do_not_keep_an_instance(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -465,7 +536,7 @@ def test_daemon_tasks_do_not_keep_an_instance(sim: Simulator, replace: Callable[
     seen: list[str] = []
     sim.on_call = lambda index, operation, params: seen.extend(
         task.group for instance in old for task in sim.instances.tasks_on(instance)
-        if operation == "TerminateInstances" and instance.id in params["InstanceIds"]
+        if operation == "TerminateInstanceInAutoScalingGroup" and instance.id == params["InstanceId"]
     )  # fmt: skip
 
     result = replace()
@@ -475,10 +546,11 @@ def test_daemon_tasks_do_not_keep_an_instance(sim: Simulator, replace: Callable[
     assert_replaced(sim, group, old)
 
 
+@pytest.mark.parametrize("launch", [workers, by_refresh])
 def test_a_dry_run_lists_what_is_out_of_date_and_changes_nothing(
-    sim: Simulator, replace: Callable[..., Result]
+    sim: Simulator, replace: Callable[..., Result], launch: Callable[[Simulator], Group]
 ) -> None:
-    group = workers(sim)
+    group = launch(sim)
     old = outdated(sim, group)
 
     result = replace("--dry-run")
@@ -535,12 +607,26 @@ def test_a_group_of_another_cluster(sim: Simulator, cli: Cli, more: tuple[str, .
     assert "ERROR: No instance of workers is registered in the cluster test" in refused(sim, result, group)
 
 
-def test_an_instance_that_is_not_in_the_cluster(sim: Simulator, replace: Callable[..., Result]) -> None:
-    group = workers(sim)
-    lost, _ = outdated(sim, group)
-    lost.container_status = ""
+@pytest.mark.parametrize("launch", [workers, by_refresh])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"container_status": ""}, "Not registered in the cluster prod: ", id="not in the cluster"),
+        pytest.param({"agent_connected": False}, "Cannot be drained, the agent is not connected: ", id="no agent"),
+    ],
+)
+def test_an_instance_that_ecs_cannot_drain(
+    sim: Simulator,
+    replace: Callable[..., Result],
+    launch: Callable[[Simulator], Group],
+    change: dict[str, Any],
+    said: str,
+) -> None:
+    group = launch(sim)
+    lost = outdated(sim, group)[1]
+    vars(lost).update(change)
 
-    assert f"ERROR: Not registered in the cluster prod: {lost.id}" in refused(sim, replace(), group)
+    assert f"ERROR: {said}{lost.id}" in refused(sim, replace(), group)
 
 
 def test_a_group_without_capacity_for_one_more(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -573,24 +659,153 @@ def test_a_group_that_counts_in_other_units(sim: Simulator, replace: Callable[..
     assert "ERROR: workers counts its capacity in vcpu, which is not supported" in message
 
 
-def test_tags_that_may_not_be_set_stop_the_run_before_anything_is_detached(
+def test_a_tag_that_may_not_be_set_stops_the_run_before_anything_else(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
     group = workers(sim)
-    outdated(sim, group)
-    sim.deny("ec2:CreateTags")
+    old = outdated(sim, group)
+    sim.deny("autoscaling:CreateOrUpdateTags")
 
     result = replace()
 
     assert result.code == Exit.AWS
-    assert "DetachInstances" not in result.operations
-    assert all(instance.lifecycle == "InService" for instance in group.members)
+    assert result.changes == ["CreateOrUpdateTags", "DeleteTags"][:1]
+    assert group.members == old
+    assert group.desired == 2
+
+
+# Warm pools
+
+
+def test_old_instances_of_a_warm_pool_would_become_the_replacements(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    group.warm_up(2)
+    outdated(sim, group)
+
+    message = refused(sim, replace(), group)
+
+    names = ", ".join(ids(group.warm))
+    assert f"ERROR: The warm pool of workers would replace old instances by old ones: {names}" in message
+    assert "  aws autoscaling delete-warm-pool --auto-scaling-group-name workers --force-delete" in message
+
+
+def test_a_warm_pool_that_is_current_is_used(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    group.warm_up(2)
+    warm = ids(group.warm)
+
+    assert replace().code == Exit.OK
+    assert ids(group.members) == warm
+    assert_replaced(sim, group, old)
+
+
+def test_current_instances_with_an_old_warm_pool_are_no_success(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    outdated(sim, group)
+    group.warm_up(1)
+    group.warm[0].origin = group.members[0].origin
+    for instance in group.members:
+        instance.origin = group.new_instance().origin
+
+    result = replace()
+
+    assert f"ERROR: Out of date in the warm pool of workers: {group.warm[0].id}" in refused(sim, result, group)
+
+
+def test_an_instance_refresh_replaces_the_warm_pool_as_well(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    group.warm_up(1)
+    old = outdated(sim, group)
+
+    assert replace().code == Exit.OK
+    assert all(instance.state == "terminated" for instance in old)
+    assert group.outdated() == []
+
+
+# Answers that are not the whole truth
+
+
+@pytest.mark.parametrize(
+    "operation", ["DescribeTasks", "DescribeServices", "DescribeContainerInstances", "DescribeCapacityProviders"]
+)
+@pytest.mark.parametrize("at", range(0, 40, 3))
+def test_an_answer_with_something_missing_destroys_nothing(
+    sim: Simulator, replace: Callable[..., Result], operation: str, at: int
+) -> None:
+    group = workers(sim)
+    sim.page_size = 100
+    sim.instances.capacity_provider("workers", group, managed_draining=False)
+    sim.instances.daemon("prod", "agent")
+    sim.service("prod", "slow", desired_count=4, drain_s=17)
+    old = outdated(sim, group)
+    seen: list[int] = []
+
+    def leave_out(index: int, name: str, params: dict[str, Any]) -> None:
+        if name == operation:
+            seen.append(index)
+            sim.world.leaves_out = [operation] if len(seen) == at + 1 else []
+
+    sim.on_call = leave_out
+    result = replace()
+
+    assert result.code == Exit.OK, result.err
+    assert_replaced(sim, group, old)
+
+
+def test_a_task_that_is_never_described_keeps_its_instance(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    sim.on_call = lambda index, operation, params: setattr(sim.world, "leaves_out", ["DescribeTasks"])
+    long_job_on(sim, old[0])
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    assert f"{old[0].id} is DRAINING, tasks left: 1 × a task that was not described" in result.err
+    assert (old[0].state, old[0].container_status) == ("running", "ACTIVE")
+    sim.world.leaves_out = []
+
+
+@pytest.mark.parametrize("never", ["DescribeContainerInstances", "DescribeCapacityProviders"])
+def test_what_is_never_described_whole_is_an_error(sim: Simulator, replace: Callable[..., Result], never: str) -> None:
+    group = workers(sim)
+    sim.instances.capacity_provider("workers", group, managed_draining=False)
+    outdated(sim, group)
+    sim.on_call = lambda index, operation, params: setattr(sim.world, "leaves_out", [never])
+
+    message = refused(sim, replace(), group, Exit.AWS)
+
+    assert f"ERROR: {never} described " in message
+    sim.world.leaves_out = []
+
+
+def test_two_looks_before_anything_is_terminated(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+
+    result = replace()
+
+    calls = [(call.operation, call.params) for call in result.calls]
+    for instance in old:
+        end = calls.index(
+            ("TerminateInstanceInAutoScalingGroup", {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True})
+        )
+        looks = [p for o, p in calls[:end] if o == "ListTasks" and p["containerInstance"] == instance.arn]
+        assert len(looks) >= 4  # what runs and what stops, twice
 
 
 # Going wrong, and going on
 
 
-def test_without_a_replacement_the_instance_is_attached_again(sim: Simulator, replace: Callable[..., Result]) -> None:
+GO_ON = "  ecs-deploy replace-instances --cluster prod --asg workers --region us-east-1\n"
+
+
+def test_without_a_replacement_it_says_that_the_capacity_is_one_more(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
     group = workers(sim)
     old = outdated(sim, group)
     group.launches = False
@@ -598,31 +813,43 @@ def test_without_a_replacement_the_instance_is_attached_again(sim: Simulator, re
     result = replace("-t", "60")
 
     assert result.code == Exit.TIMED_OUT
-    waited = f"{old[0].id} waits for its replacement: 1 of 2 in service"
-    assert f"ERROR: Not replaced within 60 seconds: {waited}" in result.err
-    assert result.lines[-1] == f"Attached to workers again: {old[0].id}"
-    sim.advance(60)
-    assert [(i.lifecycle, i.container_status) for i in group.members] == [("InService", "ACTIVE")] * 2
+    assert "ERROR: Not replaced within 60 seconds: 2 of 3 in service" in result.err
+    assert "workers is left with a desired capacity of 3, 2 before. Do not lower it by hand: " in result.err
+    assert GO_ON in result.err
     assert sim.instances.alive() == old
+    assert group.tags == {"ecs-deploy:replacing": "capacity=2 by= beats=0"}
+
+    group.launches = True
+    group.reconcile()
+    again = replace()
+
+    assert again.code == Exit.OK
+    assert again.lines[2] == "workers returns to a desired capacity of 2: an earlier run left something to do"
+    assert_replaced(sim, group, old)
 
 
-def test_what_was_attached_again_leaves_no_surplus_instance_behind(
+def test_a_capacity_of_one_more_is_taken_back_even_where_nothing_is_out_of_date_any_more(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
     group = workers(sim)
-    old = outdated(sim, group)
+    before = group.launch
+    group.launch = with_version(sim, "1")
+    sim.instances.new_version("workers")
+    group.launch = with_version(sim, "2")
     group.launches = False
     assert replace("-t", "60").code == Exit.TIMED_OUT
-    assert group.desired == 3
-    group.launches = True
+    group.launch, group.launches = with_version(sim, "1"), True
     group.reconcile()
+    sim.advance(60)
+    assert len(group.members) == 3
+    assert before
 
     result = replace()
 
     assert result.code == Exit.OK
-    lowering = [r["ShouldDecrementDesiredCapacity"] for r in result.requests("DetachInstances")]
-    assert lowering == [True, False]
-    assert_replaced(sim, group, old)
+    assert result.lines[-1] == "Nothing to replace in workers."
+    sim.advance(60)
+    assert_in_order(sim, group)
 
 
 def test_an_instance_that_does_not_drain_in_time_serves_again(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -634,8 +861,8 @@ def test_an_instance_that_does_not_drain_in_time_serves_again(sim: Simulator, re
 
     assert result.code == Exit.TIMED_OUT
     assert f"{old[0].id} is DRAINING, tasks left: 1 × family:job" in result.err
-    assert result.changes[-3:] == ["CreateTags", "AttachInstances", "UpdateContainerInstancesState"]
-    assert (old[0].lifecycle, old[0].container_status) == ("Pending", "ACTIVE")
+    assert result.lines[-1] == f"ACTIVE again: {old[0].id}"
+    assert (old[0].lifecycle, old[0].container_status) == ("InService", "ACTIVE")
     assert batch_job.stays
     sim.advance(30)
     assert group.capacity == group.desired == 3
@@ -664,58 +891,26 @@ def test_a_job_that_ends_in_time_is_waited_for(sim: Simulator, replace: Callable
     assert_replaced(sim, group, old)
 
 
-def test_what_cannot_be_attached_again_is_named_with_the_commands_that_mend_it(
+def test_a_drained_instance_that_may_not_be_terminated_is_left_to_the_next_run(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
     group = workers(sim)
     old = outdated(sim, group)
-    group.launches = False
-    sim.world.at(30, lambda: setattr(group, "maximum", 2))
-
-    result = replace("-t", "60")
-
-    assert result.code == Exit.TIMED_OUT
-    assert f"{old[0].id} is left detached from workers and ACTIVE: AWS refused AttachInstances: " in result.err
-    for command in (
-        "  ecs-deploy replace-instances --cluster prod --asg workers\n",
-        f"  aws autoscaling attach-instances --auto-scaling-group-name workers --instance-ids {old[0].id}\n",
-        "  aws ecs update-container-instances-state --cluster prod --status ACTIVE"
-        f" --container-instances {old[0].arn}\n",
-    ):
-        assert command in result.err
-    assert old[0].state == "running"
-
-    group.maximum, group.launches = 20, True
-    group.reconcile()
-    again = replace()
-
-    assert again.code == Exit.OK
-    assert again.lines[0] == f"{old[0].id} was detached by an earlier run"
-    assert_replaced(sim, group, old)
-
-
-def test_a_drained_instance_that_may_not_be_terminated_is_named(sim: Simulator, replace: Callable[..., Result]) -> None:
-    group = workers(sim)
-    old = outdated(sim, group)
-    sim.deny("ec2:TerminateInstances")
+    sim.deny("autoscaling:TerminateInstanceInAutoScalingGroup")
 
     result = replace()
 
     assert result.code == Exit.AWS
-    assert (
-        f"{old[0].id} is left detached from workers and DRAINING: it is drained. Terminate it with one of:"
-        in result.err
-    )
-    assert f"  aws ec2 terminate-instances --instance-ids {old[0].id}\n" in result.err
-    assert "AttachInstances" not in result.operations
+    assert GO_ON in result.err
+    assert (old[0].state, old[0].container_status) == ("running", "DRAINING")
 
-    sim.allow("ec2:TerminateInstances")
+    sim.allow("autoscaling:TerminateInstanceInAutoScalingGroup")
     assert replace().code == Exit.OK
     assert_replaced(sim, group, old)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, Exit.SIGINT), (signal.SIGTERM, Exit.SIGTERM)])
-@pytest.mark.parametrize("at_s", [1, 4, 12, 26, 28])
+@pytest.mark.parametrize("at_s", [1, 7, 12, 26, 33, 37])
 def test_a_signal_puts_back_what_is_not_drained(
     sim: Simulator, replace: Callable[..., Result], signum: signal.Signals, code: int, at_s: float
 ) -> None:
@@ -728,10 +923,25 @@ def test_a_signal_puts_back_what_is_not_drained(
 
     assert result.code == code
     assert result.err.endswith("Interrupted.\n")
-    assert old[0].state == "running"
-    assert result.lines[-1] == f"Attached to workers again: {old[0].id}"
+    assert [(i.state, i.container_status) for i in old] == [("running", "ACTIVE")] * 2
+    assert ("is left with a desired capacity of 3, 2 before" in result.err) == (group.desired == 3)
+    assert bool(group.tags) == (group.desired == 3)
     assert replace().code == Exit.OK
     assert_replaced(sim, group, old)
+
+
+def test_a_signal_leaves_an_instance_alone_that_an_operator_had_set_draining_before(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    long_job_on(sim, group.members[0])
+    old = outdated(sim, group)
+    sim.instances.set_status(old[0], "DRAINING")
+    sim.advance(30)
+    sim.world.at(sim.now_s + 30, lambda: signal.raise_signal(signal.SIGTERM))
+
+    assert replace().code == Exit.SIGTERM
+    assert old[0].container_status == "DRAINING"
 
 
 def test_goes_on_while_the_only_new_instance_has_not_joined_the_cluster_yet(
@@ -742,7 +952,7 @@ def test_goes_on_while_the_only_new_instance_has_not_joined_the_cluster_yet(
     old = outdated(sim, group)
     sim.world.at(sim.now_s + 40, lambda: signal.raise_signal(signal.SIGTERM))
     assert replace().code == Exit.SIGTERM
-    assert [(i.lifecycle, i.container_status) for i in group.members] == [("Pending", "ACTIVE"), ("InService", "")]
+    assert [(i.lifecycle, i.container_status) for i in group.members] == [("InService", "ACTIVE"), ("InService", "")]
 
     result = replace()
 
@@ -750,65 +960,10 @@ def test_goes_on_while_the_only_new_instance_has_not_joined_the_cluster_yet(
     assert_replaced(sim, group, old, desired=1)
 
 
-def test_a_signal_that_comes_while_it_puts_back_does_not_keep_it_from_that(
-    sim: Simulator, replace: Callable[..., Result]
-) -> None:
-    group = workers(sim)
-    group.detaches_s = 68
-    old = outdated(sim, group)
-    group.launches = False
-    sim.world.at(sim.now_s + 72, lambda: signal.raise_signal(signal.SIGTERM))
-
-    result = replace("-t", "60")
-
-    assert result.code == Exit.TIMED_OUT
-    assert sim.now_s < 73
-    assert result.lines[-1] == f"Attached to workers again: {old[0].id}"
-
-
-def test_a_signal_leaves_a_drained_instance_to_the_next_run(sim: Simulator, replace: Callable[..., Result]) -> None:
-    group = workers(sim)
-    old = outdated(sim, group)
-    draining: list[str] = []
-
-    def interrupt_when_drained(index: int, operation: str, params: dict[str, Any]) -> None:
-        if operation == "UpdateContainerInstancesState" and not draining:
-            draining.append(operation)
-            sim.world.at(sim.now_s + 4.9, lambda: signal.raise_signal(signal.SIGTERM))
-
-    sim.on_call = interrupt_when_drained
-    result = replace()
-
-    assert result.code == Exit.SIGTERM
-    assert f"{old[0].id} is left detached from workers and DRAINING: it is drained." in result.err
-    again = replace()
-    assert again.changes[0] == "TerminateInstances"
-    assert again.code == Exit.OK
-    assert_replaced(sim, group, old)
-
-
-def test_an_instance_that_is_still_detaching_is_left_to_the_next_run(
-    sim: Simulator, replace: Callable[..., Result]
-) -> None:
-    group = workers(sim)
-    group.detaches_s = 100
-    old = outdated(sim, group)
-    sim.world.at(sim.now_s + 1, lambda: signal.raise_signal(signal.SIGTERM))
-
-    result = replace()
-
-    assert result.code == Exit.SIGTERM
-    assert f"{old[0].id} is left detached from workers and ACTIVE: AWS refused AttachInstances: " in result.err
-    again = replace()
-    assert (again.code, again.lines[0]) == (Exit.OK, f"{old[0].id} was detached by an earlier run")
-    sim.advance(100)
-    assert_replaced(sim, group, old)
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param({"agent_connected": False}, "cannot be drained, its agent is not connected", id="no agent"),
+        pytest.param({"agent_connected": False}, "is DRAINING, tasks left: 2 × service:web", id="no agent"),
         pytest.param({"container_status": "INACTIVE"}, "is not registered in the cluster any more", id="deregistered"),
     ],
 )
@@ -816,36 +971,37 @@ def test_nothing_is_terminated_that_the_cluster_cannot_speak_for(
     sim: Simulator, replace: Callable[..., Result], change: dict[str, Any], said: str
 ) -> None:
     group = workers(sim)
+    sim.image("app:1").starts_after(500)
     old = outdated(sim, group)
-    sim.world.at(sim.now_s + 7, lambda: vars(old[0]).update(change))
+    sim.world.at(sim.now_s + 36, lambda: vars(old[0]).update(change))
+    sim.world.at(sim.now_s + 36, lambda: vars(old[1]).update(change))
 
     result = replace("-t", "60")
 
     assert result.code == Exit.TIMED_OUT
-    assert f"ERROR: Not replaced within 60 seconds: {old[0].id} {said}" in result.err
-    assert result.lines[-1] == f"Attached to workers again: {old[0].id}"
-    assert old[0].state == "running"
+    assert f"{old[0].id} {said}" in result.err
+    assert (old[0].state, old[1].state) == ("running", "running")
 
 
-def test_a_group_that_grows_to_its_maximum_during_the_run(sim: Simulator, replace: Callable[..., Result]) -> None:
+def test_a_group_whose_maximum_is_lowered_during_the_run(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim, maximum=3)
     old = outdated(sim, group)
     sim.on_call = lambda index, operation, params: (
-        setattr(group, "desired", 3) if operation == "TerminateInstances" else None
+        setattr(group, "maximum", 2) if operation == "TerminateInstanceInAutoScalingGroup" else None
     )
-    sim.world.at(sim.now_s + 45, group.reconcile)
 
     result = replace("-t", "120")
 
     assert result.code == Exit.TIMED_OUT
     assert "ERROR: Not replaced within 120 seconds: the group has no capacity for one more" in result.err
     assert (old[0].state, old[1].lifecycle) == ("terminated", "InService")
+    assert (group.desired, group.tags) == (2, {})
 
 
 def test_does_not_end_well_while_an_instance_can_neither_serve_nor_leave(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
-    group = workers(sim)
+    group = sim.instances.group("workers", "prod", desired=2)
     old = outdated(sim, group)
     old[1].lifecycle, group.desired = "Quarantined", 1
 
@@ -854,6 +1010,7 @@ def test_does_not_end_well_while_an_instance_can_neither_serve_nor_leave(
     assert result.code == Exit.TIMED_OUT
     assert f"ERROR: Not replaced within 60 seconds: {old[1].id} is Quarantined" in result.err
     assert old[0].state == "terminated"
+    assert group.tags == {}
 
 
 def test_a_service_that_is_being_deleted_is_not_waited_for(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -865,7 +1022,7 @@ def test_a_service_that_is_being_deleted_is_not_waited_for(sim: Simulator, repla
     result = replace()
 
     assert result.code == Exit.OK
-    assert next(call.at_s for call in result.calls if call.operation == "DetachInstances") < 10
+    assert times(result, "SetDesiredCapacity")[0] < 10
     assert f"{old[0].id} is DRAINING, tasks left: 1 × service:old" in result.err
 
 
@@ -875,7 +1032,7 @@ def test_a_template_that_changes_during_the_run_ends_it_between_two_batches(
     group = workers(sim)
     old = outdated(sim, group)
     sim.on_call = lambda index, operation, params: (
-        sim.instances.new_version("workers") if operation == "TerminateInstances" else None
+        sim.instances.new_version("workers") if operation == "TerminateInstanceInAutoScalingGroup" else None
     )
 
     result = replace()
@@ -885,12 +1042,32 @@ def test_a_template_that_changes_during_the_run_ends_it_between_two_batches(
     reason = "launch template workers version 2, not launch template workers version 3"
     assert f"ERROR: The new instance {new.id} is out of date as well: {reason}" in result.err
     assert old[1].lifecycle == "InService"
+    assert (group.desired, group.tags) == (2, {})
     sim.on_call = None
     assert replace().code == Exit.OK
     assert_replaced(sim, group, [*old, new])
 
 
-@pytest.mark.parametrize("at_s", [0.1, 3, 9, 17, 24, 26])
+def test_after_a_template_rollback_the_next_run_leaves_current_instances_alone(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim, with_version(sim, "1"))
+    old = group.members
+    sim.instances.new_version("workers")
+    group.launch = with_version(sim, "2")
+    long_job_on(sim, old[0])
+    assert replace("-t", "60").code == Exit.TIMED_OUT
+    group.launch = with_version(sim, "1")
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert group.members == old
+    sim.advance(60)
+    assert_in_order(sim, group)
+
+
+@pytest.mark.parametrize("at_s", [0.1, 3, 9, 17, 24, 26, 34, 38, 42])
 def test_a_spot_instance_that_is_taken_away_during_its_replacement(
     sim: Simulator, replace: Callable[..., Result], at_s: float
 ) -> None:
@@ -902,26 +1079,7 @@ def test_a_spot_instance_that_is_taken_away_during_its_replacement(
     result = replace()
 
     assert result.code == Exit.OK
-    assert f"{old[0].id} was terminated by somebody else." in result.err
     assert_replaced(sim, group, old, desired=3)
-
-
-def test_an_instance_that_vanishes_just_before_it_is_detached(sim: Simulator, replace: Callable[..., Result]) -> None:
-    group = sim.instances.group("workers", "prod", desired=2)
-    sim.service("prod", "web", desired_count=4)
-    old = outdated(sim, group)
-    sim.on_call = lambda index, operation, params: (
-        sim.instances.vanish(old[0]) if operation == "DetachInstances" else None
-    )
-
-    result = replace()
-
-    assert result.code == Exit.OK
-    assert (
-        f"The instance {old[0].id} is not part of Auto Scaling group workers. (ValidationError); looking again."
-        in result.err
-    )
-    assert_replaced(sim, group, old)
 
 
 def test_an_instance_that_vanishes_just_before_it_is_set_draining(
@@ -944,12 +1102,28 @@ def test_an_instance_that_vanishes_just_before_it_is_set_draining(
     assert_replaced(sim, group, old)
 
 
+def test_an_instance_that_vanishes_just_before_it_is_terminated(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = sim.instances.group("workers", "prod", desired=2)
+    sim.service("prod", "web", desired_count=4)
+    old = outdated(sim, group)
+    sim.on_call = lambda index, operation, params: (
+        sim.instances.vanish(old[0]) if operation == "TerminateInstanceInAutoScalingGroup" else None
+    )
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert result.lines.count(f"Terminated: {old[0].id}") == 1
+    assert result.lines[-1] == "Instances replaced in workers: 2"
+    assert_replaced(sim, group, old)
+
+
 def test_a_replacement_that_is_taken_away_is_replaced_before_tasks_move(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
     group = workers(sim)
     old = outdated(sim, group)
-    sim.world.at(sim.now_s + 19, lambda: sim.instances.vanish(group.members[-1]))
+    sim.world.at(sim.now_s + 29, lambda: sim.instances.vanish(group.members[-1]))
 
     result = replace()
 
@@ -957,8 +1131,11 @@ def test_a_replacement_that_is_taken_away_is_replaced_before_tasks_move(
     assert_replaced(sim, group, old)
 
 
-def test_an_answer_that_is_lost_is_not_taken_for_a_failure(sim: Simulator, replace: Callable[..., Result]) -> None:
-    group = workers(sim)
+@pytest.mark.parametrize("launch", [workers, by_refresh])
+def test_an_answer_that_is_lost_is_not_taken_for_a_failure(
+    sim: Simulator, replace: Callable[..., Result], launch: Callable[[Simulator], Group]
+) -> None:
+    group = launch(sim)
     old = outdated(sim, group)
     lost = set()
 
@@ -971,8 +1148,386 @@ def test_an_answer_that_is_lost_is_not_taken_for_a_failure(sim: Simulator, repla
     result = replace()
 
     assert result.code == Exit.OK
-    assert {"DetachInstances", "TerminateInstances", "UpdateContainerInstancesState"} <= lost
+    ways = {
+        workers: {
+            "CreateOrUpdateTags",
+            "SetDesiredCapacity",
+            "UpdateContainerInstancesState",
+            "TerminateInstanceInAutoScalingGroup",
+            "DeleteTags",
+        },
+        by_refresh: {"StartInstanceRefresh"},
+    }
+    assert {operation for operation in lost if not operation.startswith(("Describe", "List"))} == ways[launch]
     assert_replaced(sim, group, old)
+
+
+# The desired capacity is changed by others
+
+
+@pytest.mark.parametrize("at_s", [12, 30, 37, 45, 60])
+def test_a_capacity_that_somebody_raises_stays_raised(
+    sim: Simulator, replace: Callable[..., Result], at_s: float
+) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    sim.world.at(sim.now_s + at_s, lambda: setattr(group, "desired", group.desired + 2))
+    sim.world.at(sim.now_s + at_s, group.soon)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert "; it is to be 4 in the end." in result.err
+    assert_replaced(sim, group, old, desired=4)
+
+
+def test_a_capacity_that_somebody_sets_back_is_the_one_to_return_to(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = sim.instances.group("workers", "prod", desired=2)
+    sim.service("prod", "web", desired_count=4)
+    old = outdated(sim, group)
+    sim.world.at(sim.now_s + 30, lambda: setattr(group, "desired", 2))
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert_replaced(sim, group, old)
+
+
+# Two runs
+
+
+def foreign_claim(group: Group, *, capacity: int = 2, beats: int = 1) -> None:
+    group.tags["ecs-deploy:replacing"] = f"capacity={capacity} by=runner-7 beats={beats}"
+
+
+def test_a_run_that_is_at_work_is_followed(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    for beat in range(1, 12):
+        sim.world.at(sim.now_s + 30 * beat, partial(foreign_claim, group, beats=beat))
+    sim.world.at(sim.now_s + 340, lambda: sim.instances.vanish(old[0]))
+    sim.world.at(sim.now_s + 341, lambda: group.tags.clear())
+    foreign_claim(group, beats=0)
+    sim.violations.clear()
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert min(times(result, "CreateOrUpdateTags")) > 340
+    assert "runner-7 replaces the instances of this group" in result.err
+    sim.violations.clear()
+    assert group.outdated() == []
+
+
+def test_a_run_that_is_followed_too_long_is_named(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    outdated(sim, group)
+    foreign_claim(group)
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    assert result.changes == []
+    assert "ERROR: Not replaced within 60 seconds: runner-7 replaces the instances of this group" in result.err
+    assert "--take-over" in result.err
+
+
+def test_a_tag_that_nobody_renews_is_taken_over_after_two_minutes(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    foreign_claim(group)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert 120 <= min(times(result, "CreateOrUpdateTags")) <= 130
+    assert_replaced(sim, group, old)
+
+
+def test_a_tag_is_taken_over_at_once_if_asked(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    foreign_claim(group)
+
+    result = replace("--take-over")
+
+    assert result.code == Exit.OK
+    assert min(times(result, "CreateOrUpdateTags")) < 10
+    assert_replaced(sim, group, old)
+
+
+def test_a_run_whose_tag_is_taken_over_follows_the_other(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    sim.world.at(sim.now_s + 36, lambda: foreign_claim(group))
+    sim.world.at(sim.now_s + 50, lambda: group.tags.clear())
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert "runner-7 has taken over." in result.err
+    assert_in_order_after(sim, group, old, capacity=3)
+
+
+def assert_in_order_after(sim: Simulator, group: Group, old: list[Instance], *, capacity: int) -> None:
+    """As `assert_replaced`, where a tag was removed by hand while the capacity was raised."""
+    assert all(instance.state in ("terminated", "shutting-down") for instance in old)
+    assert group.desired == capacity
+    assert sim.instances.killed == []
+
+
+def test_a_tag_that_somebody_removes_is_written_again(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    sim.world.at(sim.now_s + 36, lambda: group.tags.clear())
+
+    assert replace().code == Exit.OK
+    assert_replaced(sim, group, old)
+
+
+def test_a_tag_that_cannot_be_read_is_written_anew(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    group.tags["ecs-deploy:replacing"] = "workers"
+
+    assert replace().code == Exit.OK
+    assert_replaced(sim, group, old)
+
+
+# The group's own engine
+
+
+def test_a_group_that_ecs_drains_replaces_its_instances_by_itself(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = by_refresh(sim, desired=4, protection=True)
+    sim.instances.daemon("prod", "agent")
+    old = outdated(sim, group)
+
+    result = replace("--batch", "2")
+
+    assert result.code == Exit.OK
+    assert result.changes == ["StartInstanceRefresh"]
+    assert result.requests("StartInstanceRefresh") == [
+        {
+            "AutoScalingGroupName": "workers",
+            "Strategy": "Rolling",
+            "Preferences": {
+                "MinHealthyPercentage": 100,
+                "MaxHealthyPercentage": 150,
+                "SkipMatching": True,
+                "ScaleInProtectedInstances": "Refresh",
+                "StandbyInstances": "Ignore",
+            },
+        }
+    ]
+    id_ = group.refreshes[0].id
+    assert result.lines[4] == f"Started instance refresh {id_} of workers"
+    assert result.lines[-1] == "Instances replaced in workers: 4"
+    for instance in old:
+        assert sum(instance.id in line for line in result.lines if line.startswith("DRAINING: ")) == 1
+        assert sum(instance.id in line for line in result.lines if line.startswith("Terminated: ")) == 1
+    assert f"refresh {id_} is InProgress, 50 %" in result.err
+    assert_replaced(sim, group, old, desired=4)
+
+
+@pytest.mark.parametrize(
+    ("desired", "batch", "percent"), [(1, "1", 200), (3, "1", 134), (10, "1", 110), (10, "25%", 120), (2, "5", 200)]
+)
+def test_a_batch_is_what_the_refresh_may_launch_above_the_capacity(
+    sim: Simulator, replace: Callable[..., Result], desired: int, batch: str, percent: int
+) -> None:
+    group = by_refresh(sim, desired=desired)
+    old = outdated(sim, group)
+
+    result = replace("--batch", batch)
+
+    assert result.code == Exit.OK
+    assert result.requests("StartInstanceRefresh")[0]["Preferences"]["MaxHealthyPercentage"] == percent
+    assert_replaced(sim, group, old, desired=desired)
+
+
+def test_a_refresh_that_is_under_way_is_followed(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody())
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert result.changes == []
+    assert f"Following instance refresh {group.refreshes[0].id} of workers" in result.lines
+    assert_replaced(sim, group, old)
+
+
+def started_by_somebody(**preferences: Any) -> dict[str, Any]:
+    chosen = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, **preferences}
+    return {"AutoScalingGroupName": "workers", "Preferences": chosen}
+
+
+def test_what_a_followed_refresh_leaves_is_replaced_by_one_of_our_own(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody(ScaleInProtectedInstances="Ignore"))
+    old[0].protected = True
+
+    result = replace("--include-protected")
+
+    assert result.code == Exit.OK
+    assert result.changes == ["StartInstanceRefresh"]
+    assert_replaced(sim, group, old)
+
+
+def test_a_refresh_of_a_group_that_ecs_does_not_drain_is_followed_as_well(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = sim.instances.group("workers", "prod", desired=2)
+    old = outdated(sim, group)
+    sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody(ScaleInProtectedInstances="Ignore"))
+    old[0].protected = True
+
+    result = replace("--include-protected")
+
+    assert result.code == Exit.OK
+    assert result.changes[0] == "CreateOrUpdateTags"
+    assert times(result, "SetDesiredCapacity")[0] > 20
+    assert_in_order_after(sim, group, old, capacity=2)
+
+
+def test_two_runs_that_start_a_refresh_at_once(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+
+    def start_before(index: int, operation: str, params: dict[str, Any]) -> None:
+        if operation == "StartInstanceRefresh" and not group.refreshes:
+            sim.on_call = None
+            sim.world.handle("autoscaling", operation, started_by_somebody())
+
+    sim.on_call = start_before
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert len(group.refreshes) == 1
+    assert_replaced(sim, group, old)
+
+
+@pytest.mark.parametrize("status", ["Failed", "Cancelled"])
+def test_ends_as_the_refresh_ends(sim: Simulator, replace: Callable[..., Result], status: str) -> None:
+    group = by_refresh(sim)
+    outdated(sim, group)
+
+    def end() -> None:
+        if status == "Failed":
+            group.refresh_fails = "No more capacity"
+        else:
+            sim.world.handle("autoscaling", "CancelInstanceRefresh", {"AutoScalingGroupName": "workers"})
+
+    sim.world.at(sim.now_s + 10, end)
+
+    result = replace()
+
+    assert result.code == Exit.FAILED
+    reason = {"Failed": "No more capacity", "Cancelled": "Cancelled due to user request."}[status]
+    assert f"ERROR: Instance refresh {group.refreshes[0].id} of workers is {status}: {reason}" in result.err
+
+
+CANCEL = "  aws autoscaling cancel-instance-refresh --auto-scaling-group-name workers --region us-east-1\n"
+
+
+@pytest.mark.parametrize("at_s", [1, 4, 12, 20])
+def test_a_signal_leaves_the_refresh_running(sim: Simulator, replace: Callable[..., Result], at_s: float) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    sim.world.at(sim.now_s + at_s, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = replace()
+
+    assert result.code == Exit.SIGTERM
+    assert result.changes == ["StartInstanceRefresh"]
+    assert f"Instance refresh {group.refreshes[0].id} of workers goes on. To cancel it:\n{CANCEL}" in result.err
+    again = replace()
+    assert (again.code, again.changes) == (Exit.OK, [])
+    assert_replaced(sim, group, old)
+
+
+def test_the_time_out_cancels_the_refresh(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    long_job_on(sim, old[0])
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    assert result.changes == ["StartInstanceRefresh", "CancelInstanceRefresh"]
+    id_ = group.refreshes[0].id
+    assert f"Instance refresh {id_} is being cancelled; what it has replaced stays." in result.err
+    assert "ERROR: Not replaced within 60 seconds: refresh " in result.err
+    assert old[0].state == "running"
+
+
+def test_the_time_out_leaves_a_refresh_alone_that_this_run_has_not_started(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    long_job_on(sim, old[0])
+    sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody())
+
+    result = replace("-t", "60")
+
+    assert (result.code, result.changes) == (Exit.TIMED_OUT, [])
+    assert f"Instance refresh {group.refreshes[0].id} of workers goes on." in result.err
+    assert CANCEL in result.err
+
+
+def test_a_refresh_that_cannot_be_cancelled_is_named(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    long_job_on(sim, outdated(sim, group)[0])
+    sim.deny("autoscaling:CancelInstanceRefresh")
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    assert f"Instance refresh {group.refreshes[0].id} of workers goes on. To cancel it:\n{CANCEL}" in result.err
+
+
+def test_a_template_that_changes_during_a_refresh(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+
+    def change_at_the_end(index: int, operation: str, params: dict[str, Any]) -> None:
+        if group.refreshes and group.refreshes[0].status == "Successful" and sim.on_call:
+            sim.on_call = None
+            sim.instances.new_version("workers")
+
+    sim.on_call = change_at_the_end
+    result = replace()
+
+    assert result.code == Exit.FAILED
+    assert f"ERROR: Instance refresh {group.refreshes[0].id} has ended, but these are out of date: " in result.err
+    assert all(instance.state == "terminated" for instance in old)
+    assert replace().code == Exit.OK
+
+
+def test_instances_that_are_protected_by_hand_are_left_alone_by_a_refresh(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = by_refresh(sim)
+    kept, other = outdated(sim, group)
+    kept.protected = True
+
+    result = replace()
+
+    assert result.code == Exit.FAILED
+    assert result.requests("StartInstanceRefresh")[0]["Preferences"]["ScaleInProtectedInstances"] == "Ignore"
+    assert f"ERROR: Out of date and left alone in workers: {kept.id}: it is protected from scale-in" in result.err
+    assert (kept.state, other.state) == ("running", "terminated")
 
 
 # The command line
@@ -1016,7 +1571,7 @@ def test_help_names_every_option(sim: Simulator, cli: Cli) -> None:
     result = cli("replace-instances", "--help")
 
     assert result.code == Exit.OK
-    for option in ("--cluster", "--asg", "--batch", "--timeout", "--include-protected", "--dry-run", "--region"):
+    for option in ("--cluster", "--asg", "--batch", "--timeout", "--include-protected", "--take-over", "--dry-run"):
         assert option in result.out
 
 
@@ -1037,32 +1592,54 @@ def test_a_document_of_what_was_done(sim: Simulator, replace: Callable[..., Resu
     }
 
 
-def test_progress_says_what_each_instance_of_the_batch_waits_for(
+def test_progress_says_how_far_it_is_and_what_each_instance_waits_for(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
     group = workers(sim)
     sim.service("prod", "slow", "slow:1", desired_count=2, drain_s=12)
+    group.hook_s = 20
     first, second = ids(outdated(sim, group))
 
     result = replace("--batch", "2")
 
     rows = [line.partition("] ")[2] for line in result.err.splitlines()]
-    assert [row for row in rows if row.startswith(first)] == [
-        f"{first} waits for its replacement: 0 of 2 in service",
-        f"{first} waits for its replacement: {', '.join(ids(group.members))} not ACTIVE in the cluster",
+    assert [row for row in rows if row.startswith((first, "workers", "2 of", "i-00000000000000002,"))] == [
+        "workers: 0 of 2 replaced",
+        "2 of 4 in service",
+        f"{', '.join(ids(group.members))} not ACTIVE in the cluster",
         f"{first} is DRAINING, tasks left: 1 × service:slow",
+        f"{first} is DRAINING, tasks left: none",
+        f"{first} is Terminating:Wait, tasks left: none",
     ]
     assert any(row.startswith(second) for row in rows)
 
 
 def test_with_expired_credentials_it_names_what_it_cannot_put_back(sim: Simulator, cli: Cli) -> None:
     group = workers(sim)
-    (first, _) = outdated(sim, group)
-    group.launches = False
-    sim.on_call = lambda index, operation, params: Fault.EXPIRED if sim.now_s > 30 else None
+    first, _ = outdated(sim, group)
+    long_job_on(sim, first)
+    sim.on_call = lambda index, operation, params: Fault.EXPIRED if sim.now_s > 60 else None
 
     result = cli(*REPLACE)
 
     assert result.code == Exit.AWS
-    assert f"{first.id} is left detached from workers and " in result.err
-    assert "aws autoscaling attach-instances --auto-scaling-group-name workers" in result.err
+    assert f"DRAINING, not empty: {first.id}. To have them take tasks again:" in result.err
+    assert (
+        "  aws ecs update-container-instances-state --cluster prod --status ACTIVE"
+        f" --container-instances {first.arn} --region us-east-1\n" in result.err
+    )
+    assert "workers is left with a desired capacity of 3, 2 before." in result.err
+    assert GO_ON in result.err
+
+
+def test_what_it_offers_names_the_profile(sim: Simulator, cli: Cli, tmp_path: Any) -> None:
+    group = workers(sim)
+    outdated(sim, group)
+    group.launches = False
+    config = tmp_path / "config"
+    config.write_text("[profile ops]\nregion = us-east-1\naws_access_key_id = AKIA\naws_secret_access_key = secret\n")
+
+    result = cli(*REPLACE, "-t", "60", "-p", "ops", env={"AWS_CONFIG_FILE": str(config)})
+
+    assert result.code == Exit.TIMED_OUT
+    assert GO_ON.replace("\n", " --profile ops\n") in result.err

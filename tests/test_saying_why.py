@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, Json, last_paragraph
 
@@ -116,7 +116,7 @@ def test_a_service_that_is_deleted_under_way_is_a_failure(sim: Simulator, cli: C
     assert last_paragraph(result)[1] == "Create the service again, or deploy to another one."
 
 
-def test_after_as_many_stopped_tasks_as_allowed_it_gives_up(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_after_as_many_stopped_tasks_as_allowed_it_gives_up(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=2)
 
@@ -124,7 +124,7 @@ def test_after_as_many_stopped_tasks_as_allowed_it_gives_up(sim: Simulator, cli:
 
     assert result.code == 1
     assert "2 of its tasks stopped (--fail-fast)" in last_paragraph(result)[0]
-    assert clock.now() < 30
+    assert sim.now_s < 30
 
 
 def test_a_service_that_is_gone_without_a_trace_is_a_failure(sim: Simulator, cli: Cli) -> None:
@@ -189,14 +189,20 @@ def test_a_log_without_lines_is_not_shown(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", containers=[logged("web")], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").crashes(after_s=2)
 
-    assert "Last log lines" not in cli(*DEPLOY, "-t", "300").err
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 1
+    assert "Last log lines" not in result.err
 
 
 def test_the_log_of_a_container_that_never_started_is_not_asked_for(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", containers=[logged("web")], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").cannot_be_pulled()
 
-    assert "GetLogEvents" not in cli(*DEPLOY, "-t", "300").operations
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 1
+    assert "GetLogEvents" not in result.operations
 
 
 def test_a_log_that_may_not_be_read_does_not_hide_the_failure(sim: Simulator, cli: Cli) -> None:

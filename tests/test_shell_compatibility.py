@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Simulator
 
 TABLE: dict[str, Any] = json.loads((Path(__file__).parent / "cases" / "command_lines.json").read_text("utf-8"))
@@ -133,14 +133,14 @@ def test_an_empty_argument_is_ignored_wherever_it_stands(shop: Simulator, cli: C
     assert shop.steady("prod", "web") or result.changes == ["RegisterTaskDefinition", "UpdateService"]
 
 
-def test_the_time_out_line_is_printed_word_for_word(shop: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_the_time_out_line_is_printed_word_for_word(shop: Simulator, cli: Cli) -> None:
     shop.image(f"{WEB}:2").starts_after(1000)
 
     result = cli("-c", "prod", "-n", "web", "-i", f"{WEB}:2", "-t", "30")
 
     assert result.code == 22
     assert result.lines[-1] == "ERROR: New task definition not running within 30 seconds"
-    assert clock.now() == 30
+    assert shop.now_s == 30
 
 
 def test_the_rollback_line_is_printed_word_for_word(shop: Simulator, cli: Cli) -> None:

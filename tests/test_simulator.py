@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from cProfile import Profile
 from typing import Any
 
 import botocore.session
@@ -737,20 +738,28 @@ def test_an_instance_gets_credentials_from_its_metadata(sim: Simulator, monkeypa
     assert sim.calls[0].access_key.startswith("ASIA")
 
 
-# --- Cost, and the command
+# --- Cost, the clock, and the command
 
 
 def test_ten_minutes_of_two_hundred_tasks_cost_next_to_nothing(sim: Simulator, ecs: Client, clock: SimClock) -> None:
     sim.page_size = 10
     sim.service("prod", "web", image="app:1", desired_count=200)
     deploy(sim, ecs, "app:2")
-    started_s = time.perf_counter()
+    profile = Profile()
 
-    clock.sleep(600)
+    profile.runcall(clock.sleep, 600)
 
-    assert time.perf_counter() - started_s < 0.2
+    assert sum(row.callcount for row in profile.getstats()) < 60_000
     assert sim.running("prod", "web") == {"app:2": 200}
-    assert clock.now() == 600
+    assert sim.now_s == 600
+
+
+@pytest.mark.parametrize("seconds", [-0.001, float("nan"), float("inf")])
+def test_its_clock_refuses_what_nobody_can_sleep(clock: SimClock, seconds: float) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        time.sleep(seconds)
+    with pytest.raises(ValueError, match="nobody can sleep"):
+        clock.sleep(seconds)
 
 
 def test_the_command_runs_inside_a_world_and_its_exit_code_is_kept() -> None:

@@ -57,6 +57,17 @@ class Call:
         return not self.operation.startswith(("Describe", "List", "Get", "Filter", "AssumeRole"))
 
 
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a request, and to which service of which region, as its headers say; nobody checks the signature."""
+
+    access_key: str
+    session_token: str
+    region: str
+    service: str
+    user_agent: str
+
+
 def invalid(message: str) -> AwsError:
     return AwsError("InvalidParameterException", message)
 

@@ -1,24 +1,20 @@
-"""EC2 instances in Auto Scaling groups, and how they serve a cluster: launched, registered, drained, terminated."""
+"""EC2 instances, and how they serve a cluster: registered, drained, shut down."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.simulator.errors import AwsError, Json, invalid
+from tests.simulator.groups import Group, page
 from tests.simulator.services import SCHEDULER_DELAY_S, Service
 from tests.simulator.tasks import Task
 
 if TYPE_CHECKING:
     from tests.simulator.model import World
 
-REACTION_S = 4.0
-"""How long a group takes to notice that its capacity is not as desired."""
-ATTACHING_S = 2.0
 SHUTDOWN_S = 8.0
-GROUP_TAG = "aws:autoscaling:groupName"
 
 
 @dataclass
@@ -63,96 +59,6 @@ class Instance:
         }
 
 
-class Group:
-    """An Auto Scaling group; `launch` is one of LaunchConfigurationName, LaunchTemplate and MixedInstancesPolicy."""
-
-    def __init__(self, fleet: Instances, name: str, cluster: str, launch: Json, *, desired: int, maximum: int) -> None:
-        self.fleet, self.name, self.cluster, self.launch = fleet, name, cluster, launch
-        self.minimum, self.desired, self.maximum = 0, desired, maximum
-        self.boots_s, self.registers_s, self.detaches_s = 12.0, 6.0, 3.0
-        self.suspended: list[str] = []
-        self.protects_new = False
-        self.launches = True
-        self.capacity_type = ""
-        self._launched = 0
-
-    @property
-    def members(self) -> list[Instance]:
-        return [instance for instance in self.fleet.all.values() if instance.group == self.name]
-
-    @property
-    def capacity(self) -> int:
-        """What is in service, or will be."""
-        counted = [i for i in self.members if i.lifecycle in ("InService", "Pending")]
-        return sum(instance.weight or 1 for instance in counted)
-
-    def reconcile(self) -> None:
-        """Launch or terminate, until the capacity is as desired."""
-        if not self.launches or "Launch" in self.suspended:
-            return
-        while self.capacity < self.desired:
-            self.launch_one()
-        surplus = [i for i in self.members if i.lifecycle == "InService" and not i.protected]
-        while self.capacity > self.desired and surplus:
-            self.fleet.terminate(surplus.pop(0), by_call=False)
-
-    def soon(self) -> None:
-        self.fleet.world.timeline.after(REACTION_S, self.reconcile)
-
-    def launch_one(self, *, at_once: bool = False) -> Instance:
-        """A new instance; `at_once`: as if it had been there for long."""
-        type_, origin, weight = self._blueprint()
-        self._launched += 1
-        instance = self.fleet.new_instance(self.cluster, type_, origin)
-        instance.group, instance.weight, instance.protected = self.name, weight, self.protects_new
-        instance.tags[GROUP_TAG] = self.name
-        if at_once:
-            self._in_service(instance)
-            self.fleet.register(instance)
-        else:
-            self.fleet.world.timeline.after(self.boots_s, partial(self._in_service, instance))
-            self.fleet.world.timeline.after(self.boots_s + self.registers_s, partial(self.fleet.register, instance))
-        return instance
-
-    def _in_service(self, instance: Instance) -> None:
-        if instance.state == "pending":
-            instance.state = "running"
-        if instance.group == self.name and instance.lifecycle == "Pending" and instance.state == "running":
-            instance.lifecycle = "InService"
-
-    def _blueprint(self) -> tuple[str, Json, int]:
-        """Type, origin and weight of the next instance; the overrides of a policy take turns."""
-        if "LaunchConfigurationName" in self.launch:
-            return "t3.large", {"LaunchConfigurationName": self.launch["LaunchConfigurationName"]}, 0
-        policy = self.launch.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
-        overrides = policy.get("Overrides") or [{}]
-        override = overrides[self._launched % len(overrides)]
-        template: Json = policy.get("LaunchTemplateSpecification") or self.launch["LaunchTemplate"]
-        resolved = self.fleet.resolved(override.get("LaunchTemplateSpecification") or template)
-        return override.get("InstanceType", "t3.large"), resolved, int(override.get("WeightedCapacity", 0))
-
-    def attached(self, instance: Instance) -> None:
-        if instance.lifecycle == "Pending" and instance.group == self.name:
-            instance.lifecycle = "InService"
-
-    def described(self) -> Json:
-        suspended = [{"ProcessName": name, "SuspensionReason": "User suspended"} for name in self.suspended]
-        return {
-            "AutoScalingGroupName": self.name,
-            "MinSize": self.minimum,
-            "MaxSize": self.maximum,
-            "DesiredCapacity": self.desired,
-            "DefaultCooldown": 300,
-            "AvailabilityZones": ["us-east-1a"],
-            "HealthCheckType": "EC2",
-            "CreatedTime": self.fleet.world.stamp(0),
-            "Instances": [instance.member() for instance in self.members],
-            "SuspendedProcesses": suspended,
-            **({"DesiredCapacityType": self.capacity_type} if self.capacity_type else {}),
-            **self.launch,
-        }
-
-
 @dataclass
 class Template:
     """A launch template, of which only the versions matter here."""
@@ -171,8 +77,9 @@ class Instances:
         self.all: dict[str, Instance] = {}
         self.groups: dict[str, Group] = {}
         self.templates: dict[str, Template] = {}
+        self.providers: dict[str, Json] = {}
         self.killed: list[Task] = []
-        """Tasks of services that ran on an instance while a call terminated it."""
+        """Tasks, those of daemons left out, that were on an instance while it was terminated by a call or a group."""
 
     # --- Scripting
 
@@ -207,9 +114,37 @@ class Instances:
         self.world.advance(5)
         return made
 
+    def capacity_provider(
+        self, name: str, group: Group, *, managed_draining: bool = True, termination_protection: bool = False
+    ) -> None:
+        """Give the group's cluster a capacity provider of that group."""
+        words = {True: "ENABLED", False: "DISABLED"}
+        group.managed_draining = managed_draining
+        if termination_protection:
+            group.protects_new = True
+            for instance in group.members:
+                instance.protected = True
+        self.providers[name] = {
+            "capacityProviderArn": f"{self.world.arn_prefix}:capacity-provider/{name}",
+            "name": name,
+            "cluster": group.cluster,
+            "status": "ACTIVE",
+            "autoScalingGroupProvider": {
+                "autoScalingGroupArn": group.arn,
+                "managedDraining": words[managed_draining],
+                "managedTerminationProtection": words[termination_protection],
+            },
+        }
+
+    def providers_of(self, cluster: str) -> list[str]:
+        return [name for name, provider in self.providers.items() if provider["cluster"] == cluster]
+
     def vanish(self, instance: Instance) -> None:
-        """A spot instance is taken away, or somebody terminates it."""
-        self.terminate(instance, by_call=False)
+        """A spot instance is taken away, or somebody terminates it: no hook, and nothing is drained."""
+        if instance.state in ("pending", "running"):
+            if instance.group:
+                instance.lifecycle = "Terminating"
+            self.shut_down(instance)
 
     def alive(self) -> list[Instance]:
         """The instances that cost money."""
@@ -218,6 +153,10 @@ class Instances:
     def tasks_on(self, instance: Instance) -> list[Task]:
         """The tasks there that have not stopped."""
         return [t for t in self.world.tasks.values() if t.host is instance and t.stopped_s is None]
+
+    def kept_by(self, instance: Instance) -> list[Task]:
+        """The tasks there that must move or end before it may go."""
+        return [task for task in self.tasks_on(instance) if not isinstance(task.owner, DaemonService)]
 
     # --- What happens to an instance
 
@@ -237,15 +176,10 @@ class Instances:
         instance.container_status = status
         self._wake(instance.cluster)
 
-    def terminate(self, instance: Instance, *, by_call: bool = True) -> None:
-        if instance.state not in ("pending", "running"):
-            return
+    def shut_down(self, instance: Instance) -> None:
+        """EC2 ends it, and whatever runs on it."""
         instance.state = "shutting-down"
-        if instance.group:
-            instance.lifecycle = "Terminating"
         for task in self.tasks_on(instance):
-            if by_call and isinstance(task.owner, Service) and not isinstance(task.owner, DaemonService):
-                self.killed.append(task)
             task.stop("TerminationNotice", f"Host EC2 (instance {instance.id}) terminated.")
         self.world.timeline.after(SHUTDOWN_S, partial(self._terminated, instance))
         if instance.group:
@@ -340,103 +274,11 @@ class ContainerInstancesApi:
         }
 
 
-class AutoScalingApi:
-    """Auto Scaling as its API shows it."""
-
-    def __init__(self, fleet: Instances) -> None:
-        self.fleet = fleet
-
-    def describe_auto_scaling_groups(self, params: Json) -> Json:
-        names = params.get("AutoScalingGroupNames") or list(self.fleet.groups)
-        found = [self.fleet.groups[name].described() for name in names if name in self.fleet.groups]
-        return _page(found, "AutoScalingGroups", params, self.fleet.world.page_size)
-
-    def describe_auto_scaling_instances(self, params: Json) -> Json:
-        wanted = params.get("InstanceIds") or list(self.fleet.all)
-        found = [self.fleet.all[i] for i in wanted if i in self.fleet.all and self.fleet.all[i].group]
-        described = [{**i.member(), "AutoScalingGroupName": i.group} for i in found]
-        return _page(described, "AutoScalingInstances", params, self.fleet.world.page_size)
-
-    def detach_instances(self, params: Json) -> Json:
-        group = self._group(params)
-        chosen = self._instances(params)
-        for instance in chosen:
-            if instance.group != group.name or instance.lifecycle not in ("InService", "Standby"):
-                raise _validation(f"The instance {instance.id} is not part of Auto Scaling group {group.name}.")
-        if params["ShouldDecrementDesiredCapacity"]:
-            lowered = group.desired - sum(instance.weight or 1 for instance in chosen)
-            if lowered < group.minimum:
-                raise _validation("The desired capacity would fall below the minimum size.")
-            group.desired = lowered
-        for instance in chosen:
-            instance.lifecycle = "Detaching"
-            self.fleet.world.timeline.after(group.detaches_s, partial(self._detached, instance))
-        group.soon()
-        return {"Activities": []}
-
-    def _detached(self, instance: Instance) -> None:
-        if instance.lifecycle == "Detaching":
-            instance.group, instance.lifecycle, instance.origin = "", "", {}
-            instance.tags.pop(GROUP_TAG, None)
-
-    def attach_instances(self, params: Json) -> Json:
-        group = self._group(params)
-        chosen = self._instances(params)
-        for instance in chosen:
-            if instance.group:
-                raise _validation(f"The instance {instance.id} is already part of AutoScalingGroup {instance.group}.")
-            if instance.state != "running":
-                raise _validation(f"The instance {instance.id} is not in correct state.")
-        raised = group.desired + sum(instance.weight or 1 for instance in chosen)
-        if raised > group.maximum:
-            raise _validation(f"The desired capacity {raised} would exceed the maximum size {group.maximum}.")
-        group.desired = raised
-        for instance in chosen:
-            instance.group, instance.lifecycle = group.name, "Pending"
-            instance.tags[GROUP_TAG] = group.name
-            self.fleet.world.timeline.after(ATTACHING_S, partial(group.attached, instance))
-        return {}
-
-    def _group(self, params: Json) -> Group:
-        name = params["AutoScalingGroupName"]
-        if name not in self.fleet.groups:
-            raise _validation(f"AutoScalingGroup name not found - null ({name})")
-        return self.fleet.groups[name]
-
-    def _instances(self, params: Json) -> list[Instance]:
-        ids = params.get("InstanceIds") or []
-        if len(ids) > 20:
-            raise _validation("At most 20 instances can be named in one call.")
-        unknown = [instance_id for instance_id in ids if instance_id not in self.fleet.all]
-        if unknown:
-            raise _validation(f"Invalid Instance ID(s): {unknown}")
-        return [self.fleet.all[instance_id] for instance_id in ids]
-
-
 class Ec2Api:
     """EC2 as its API shows it."""
 
     def __init__(self, fleet: Instances) -> None:
         self.fleet = fleet
-
-    def describe_instances(self, params: Json) -> Json:
-        chosen = [i for i in self.fleet.all.values() if all(_matches(i, f) for f in params.get("Filters", []))]
-        reservations = [
-            {
-                "ReservationId": f"r-{instance.id[2:]}",
-                "OwnerId": self.fleet.world.account,
-                "Instances": [
-                    {
-                        "InstanceId": instance.id,
-                        "InstanceType": instance.type,
-                        "State": {"Name": instance.state},
-                        "Tags": [{"Key": key, "Value": value} for key, value in instance.tags.items()],
-                    }
-                ],
-            }
-            for instance in chosen
-        ]
-        return _page(reservations, "Reservations", params, self.fleet.world.page_size)
 
     def describe_launch_templates(self, params: Json) -> Json:
         known = {template.id: template for template in self.fleet.templates.values()}
@@ -452,43 +294,4 @@ class Ec2Api:
             }
             for template_id in wanted
         ]
-        return _page(found, "LaunchTemplates", params, self.fleet.world.page_size)
-
-    def create_tags(self, params: Json) -> Json:
-        for instance in self._instances(params["Resources"]):
-            instance.tags.update({tag["Key"]: tag.get("Value", "") for tag in params["Tags"]})
-        return {}
-
-    def delete_tags(self, params: Json) -> Json:
-        for instance in self._instances(params["Resources"]):
-            for tag in params.get("Tags", []):
-                instance.tags.pop(tag["Key"], None)
-        return {}
-
-    def terminate_instances(self, params: Json) -> Json:
-        for instance in (chosen := self._instances(params["InstanceIds"])):
-            self.fleet.terminate(instance)
-        return {"TerminatingInstances": [{"InstanceId": i.id, "CurrentState": {"Name": i.state}} for i in chosen]}
-
-    def _instances(self, ids: Iterable[str]) -> list[Instance]:
-        wanted = list(ids)
-        if unknown := [instance_id for instance_id in wanted if instance_id not in self.fleet.all]:
-            raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{unknown[0]}' does not exist")
-        return [self.fleet.all[instance_id] for instance_id in wanted]
-
-
-def _matches(instance: Instance, filter_: Json) -> bool:
-    name, values = filter_["Name"], filter_["Values"]
-    if name.startswith("tag:"):
-        return instance.tags.get(name.removeprefix("tag:")) in values
-    return {"instance-id": instance.id, "instance-state-name": instance.state}[name] in values
-
-
-def _page(items: list[Any], member: str, params: Json, size: int) -> Json:
-    start = int(params.get("NextToken", "0"))
-    token = {"NextToken": str(start + size)} if start + size < len(items) else {}
-    return {member: items[start : start + size], **token}
-
-
-def _validation(message: str) -> AwsError:
-    return AwsError("ValidationError", message)
+        return page(found, "LaunchTemplates", params, self.fleet.world.page_size)

@@ -13,7 +13,8 @@ from tests.simulator.checks import answer_faults, request_faults
 from tests.simulator.definitions import Definition, DefinitionStore
 from tests.simulator.ecs_api import EcsApi
 from tests.simulator.errors import AwsError, Call, Dropped, Fault, Json, invalid
-from tests.simulator.instances import AutoScalingApi, Ec2Api, Instances
+from tests.simulator.groups import AutoScalingApi
+from tests.simulator.instances import Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
 from tests.simulator.other_apis import LogsApi, StsApi, iso_time
 from tests.simulator.releases import Release
@@ -67,6 +68,8 @@ class World:
         self.behaviours: dict[str, Behaviour] = {}
         self.definitions = DefinitionStore(self.arn_prefix)
         self.answers_stale = self.answers_missing = False
+        self.leaves_out: list[str] = []
+        """Operations whose next answer describes one thing less than it was asked for, and says that it is MISSING."""
         self._denied: set[str] = set()
         self._run_task_failures: list[str] = []
         self._expiries: dict[str, float] = {}
@@ -284,6 +287,8 @@ class World:
         if method is None:
             raise AwsError("UnknownOperationException", f"The simulator does not know {call.service}:{call.operation}.")
         answer: Json = method(call.params)
+        if call.operation in self.leaves_out and _leave_one_out(answer):
+            self.leaves_out.remove(call.operation)
         faults = answer_faults(call.service, call.operation, answer, self.future_members)
         if faults:
             self.violations += [f"{call.operation}: {fault}" for fault in faults]
@@ -377,6 +382,7 @@ class World:
             "runningTasksCount": sum(task.runs for task in tasks),
             "pendingTasksCount": sum(not task.runs for task in tasks),
             "activeServicesCount": sum(found.status == "ACTIVE" for found in self.services_of(name)),
+            "capacityProviders": self.instances.providers_of(name),
         }
 
     def services_of(self, cluster: str) -> list[Service]:
@@ -419,6 +425,24 @@ class World:
 def _fault_error(fault: Fault) -> AwsError:
     message, http_status = FAULT_ANSWERS[fault]
     return AwsError(fault.value, message, http_status)
+
+
+_DESCRIBED = {
+    "tasks": "taskArn",
+    "services": "serviceArn",
+    "containerInstances": "containerInstanceArn",
+    "capacityProviders": "capacityProviderArn",
+}
+
+
+def _leave_one_out(answer: Json) -> bool:
+    """Move what is described first to the failures; False if nothing is."""
+    for member, arn in _DESCRIBED.items():
+        if answer.get(member):
+            answer["failures"] = [*answer["failures"], {"arn": answer[member][0][arn], "reason": "MISSING"}]
+            answer[member] = answer[member][1:]
+            return True
+    return False
 
 
 def _snake_case(operation: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tests.simulator import query
-from tests.simulator.errors import AwsError, Dropped, Json
+from tests.simulator.errors import AwsError, Dropped, Json, Sender
 from tests.simulator.model import VIRTUAL_EPOCH_S, World
 from tests.simulator.other_apis import as_xml, error_as_xml, metadata
 from tests.simulator.schedules import routed
@@ -42,6 +42,7 @@ class Simulator:
 
     def reset(self) -> World:
         """Begin a new world behind the same address."""
+        self.senders: list[Sender] = []
         started_s = time.time()
         self._started_s = time.monotonic()
         self.world = World(wall_epoch_s=started_s, epoch_s=started_s if self.real_time else VIRTUAL_EPOCH_S)
@@ -143,7 +144,7 @@ class _Connection(socketserver.StreamRequestHandler):
         body = self.rfile.read(int(headers.get("content-length", 0)))
         if method == "POST":
             self._answer_call(headers, body)
-        elif _signed_for(headers) == "scheduler":
+        elif _sender(headers).service == "scheduler":
             self._answer_call(headers, body, (method, path))
         else:
             self._answer_metadata(method, path)
@@ -153,22 +154,23 @@ class _Connection(socketserver.StreamRequestHandler):
         simulator = self.server.simulator
         request_id = f"{len(simulator.world.calls):08x}-0000-4000-8000-000000000000"
         prefix, _, operation = headers.get("x-amz-target", "").partition(".")
-        access_key = _access_key(headers)
+        sender = _sender(headers)
+        simulator.senders.append(sender)
         try:
             if rest:
                 operation, params = routed(*rest, json.loads(body or b"{}"))
-                answer = simulator.handle("scheduler", operation, params, access_key)
+                answer = simulator.handle("scheduler", operation, params, sender.access_key)
                 self._send(200, json.dumps(answer), "application/json", request_id)
             elif operation:
                 params = json.loads(body or b"{}")
-                answer = simulator.handle(TARGETS.get(prefix, prefix), operation, params, access_key)
+                answer = simulator.handle(TARGETS.get(prefix, prefix), operation, params, sender.access_key)
                 self._send(200, json.dumps(answer), "application/x-amz-json-1.1", request_id)
             else:
                 form = dict(parse_qsl(body.decode(), keep_blank_values=True))
-                service, action = _signed_for(headers), form.get("Action", "")
+                service, action = sender.service, form.get("Action", "")
                 typed = service in query.SERVICES
                 params = query.params_of(service, action, form) if typed else form
-                answer = simulator.handle(service, action, params, access_key)
+                answer = simulator.handle(service, action, params, sender.access_key)
                 xml = query.as_xml(service, action, answer, request_id) if typed else as_xml(action, answer, request_id)
                 self._send(200, xml, "text/xml", request_id)
         except AwsError as error:
@@ -208,12 +210,9 @@ class _Connection(socketserver.StreamRequestHandler):
         self.wfile.flush()
 
 
-def _signed_for(headers: dict[str, str]) -> str:
-    """The service in an AWS4-HMAC-SHA256 Credential=KEY/date/region/SERVICE/aws4_request; unsigned is STS."""
+def _sender(headers: dict[str, str]) -> Sender:
+    """From an AWS4-HMAC-SHA256 Credential=KEY/date/REGION/SERVICE/aws4_request; what is unsigned is for STS."""
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
-    return scope[3] if len(scope) > 3 else "sts"
-
-
-def _access_key(headers: dict[str, str]) -> str:
-    """The key id of an AWS4-HMAC-SHA256 Credential=KEY/…; nobody checks the signature."""
-    return headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
+    access_key, _, region, service = scope[:4] if len(scope) > 3 else ("", "", "", "sts")
+    token, user_agent = headers.get("x-amz-security-token", ""), headers.get("user-agent", "")
+    return Sender(access_key, token, region, service, user_agent)

@@ -1,0 +1,460 @@
+"""What a run leaves behind and what it says of it: cut short, throttled, misled by old answers, overtaken by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ecs_deploy
+from ecs_deploy import Exit
+from tests.conftest import Cli, SimClock
+from tests.simulator import Fault, Simulator
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json, last_paragraph
+
+LOGGED = {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-stream-prefix": "p"}}
+
+
+def at_call(operation: str, act: Callable[[], object], nth: int = 1) -> Callable[[int, str, Json], Fault | None]:
+    """Has `act` happen while the nth call of that operation is under way."""
+    left = [nth]
+
+    def on_call(_: int, called: str, __: Json) -> Fault | None:
+        left[0] -= called == operation
+        if called == operation and left[0] == 0:
+            outcome = act()
+            return outcome if isinstance(outcome, Fault) else None
+        return None
+
+    return on_call
+
+
+def terminated() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+# --- Signals in between
+
+
+@pytest.mark.parametrize("operation", ["ListTasks", "GetLogEvents"])
+def test_a_signal_while_it_explains_still_sends_the_rollback(sim: Simulator, cli: Cli, operation: str) -> None:
+    container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": LOGGED}
+    sim.service("prod", "web", containers=[container])
+    sim.image("app:2").crashes(after_s=1).logs(["no"])
+    nth = 1 if operation == "GetLogEvents" else 3
+    sim.world.on_call = at_call(operation, terminated, nth)
+
+    result = cli(*DEPLOY, "--fail-fast", "2", "--enable-rollback")
+
+    assert result.code == 143
+    assert result.requests("UpdateService")[1]["taskDefinition"] == f"{PREFIX}/web:1"
+    assert "the rollback of deployment ecs-svc/" in result.err
+
+
+def test_a_signal_between_two_rollbacks_names_and_takes_back_all(
+    sim: Simulator, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = [{"name": name, "containers": ["app"]} for name in ("a", "b", "c")]
+    for name in ("a", "b", "c"):
+        sim.service("prod", name, containers=[{"name": "app", "image": f"{name}:1", "memory": 64}])
+    sim.image("a:2").crashes(after_s=1)
+    (tmp_path / "app.json").write_text(json.dumps({"version": "v1", "cluster": "prod", "services": services}))
+    monkeypatch.chdir(tmp_path)
+    sim.world.on_call = at_call("UpdateService", terminated, 5)
+
+    result = cli("app", "-f", "app.json", "-t", "2", "--enable-rollback", "--fail-fast", "1", "--output", "json")
+
+    assert result.code == 143
+    for name in ("a", "b", "c"):
+        assert f"of service {name}" in result.err or f"service {name} to" in result.err
+        assert sim.services["prod", name].primary.definition.arn.endswith(f"/{name}:1")
+    assert [part["name"] for part in json.loads(result.out)["parts"]] == ["a", "b", "c"]
+
+
+def test_after_a_signal_all_is_said_before_anything_is_asked(
+    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        sim.service("prod", f"s{number}", image="app:1")
+        sim.image("app:2").starts_after(500)
+    out, err, seen = StringIO(), StringIO(), [""]
+
+    def on_call(_: int, operation: str, __: Json) -> None:
+        if sim.world.now_s >= 20 and not seen[0]:
+            seen[0] = err.getvalue()
+
+    sim.world.on_call = on_call
+    sim.world.at(20, terminated)
+    names = [word for number in range(12) for word in ("-n", f"s{number}")]
+
+    for name, value in sim.environment().items():
+        monkeypatch.setenv(name, value)
+    code = ecs_deploy.main(
+        ["-c", "prod", *names, "-i", "app:2", "--enable-rollback"], env=os.environ, out=out, err=err, clock=clock
+    )
+
+    assert code == 143
+    assert seen[0].count("To undo it:\n  aws ecs update-service --cluster prod --service s") == 12
+
+
+def test_the_same_signal_twice_ends_at_once_another_one_does_not() -> None:
+    interrupts = ecs_deploy.Interrupts()
+    with interrupts.installed():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(2):  # it is remembered, whatever becomes of the first exception
+            with pytest.raises(ecs_deploy.Interrupted) as stopped:
+                interrupts.check()
+            assert stopped.value.exit_code == Exit.SIGINT
+        with interrupts.held():
+            interrupts.check()
+
+
+def test_tasks_that_are_being_started_are_stopped_as_well(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", "app:1")
+    sim.image("app:2").exits(0, after_s=500)
+    sim.world.on_call = at_call("RunTask", terminated)
+    run = ("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success", "--count", "15")
+
+    result = cli(*run, "--stop-on-interrupt")
+
+    assert result.code == 143
+    assert len(result.requests("StopTask")) == 10
+    assert all(not task.stays for task in sim.tasks_of("prod"))
+
+
+# --- Throttles, lost and late answers
+
+
+def test_the_way_back_sits_a_throttle_out(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "UpdateService" and 1 < sim.world.now_s < 200 else None
+    )
+
+    result = cli(*DEPLOY, "--fail-fast", "2", "--enable-rollback", "-t", "600")
+
+    assert result.code == 20
+    assert sim.running("prod", "web") == {"app:1": 1}
+    assert result.out.count("Rolling back to") == 1
+
+
+def test_each_attempt_of_the_way_back_looks_who_is_there(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "UpdateService" and 1 < sim.world.now_s < 60 else None
+    )
+    sim.world.at(30, lambda: sim.someone_deploys("prod", "web", "app:3"))
+
+    result = cli(*DEPLOY, "--fail-fast", "2", "--enable-rollback", "-t", "600")
+
+    assert result.code == 23
+    assert "app:3" in sim.running("prod", "web")
+    assert "still points at" not in result.err
+    assert "To go back:" not in result.err
+
+
+def test_old_answers_neither_prove_a_rollback_nor_let_anything_be_deregistered(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.at(20, lambda: setattr(sim.world, "stale_reads", 1000))
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 21
+    assert "and stable" not in result.err
+    assert "DeregisterTaskDefinition" not in result.operations
+    assert sim.active_revisions("web") == [1, 2]
+
+
+def test_throttled_looks_are_no_end_before_the_time_out_is(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "DescribeServices" and 3 < sim.world.now_s < 400 else None
+    )
+
+    result = cli(*DEPLOY, "-t", "900")
+
+    assert result.code == 0
+
+
+@pytest.mark.parametrize("at_s", [5.0, 30.0])
+def test_a_service_that_is_missing_once_is_not_deleted(sim: Simulator, cli: Cli, at_s: float) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(40)
+    missing = [1]
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        if operation == "DescribeServices" and sim.world.now_s >= at_s and missing:
+            missing.pop()
+            return Fault.MISSING
+        return None
+
+    sim.world.on_call = on_call
+
+    assert cli(*DEPLOY).code == 0
+
+
+def test_a_task_that_is_missing_once_is_not_lost(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", "app:1")
+    sim.world.on_call = at_call("DescribeTasks", lambda: Fault.MISSING, 4)
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success")
+
+    assert result.code == 0
+
+
+# --- Where a way back leads
+
+
+def test_the_way_back_leads_to_what_last_worked(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.image("app:3").crashes(after_s=1)
+    assert cli(*DEPLOY, "-t", "20").code == 22
+
+    result = cli(*WEB, "-i", "app:3", "--fail-fast", "2", "--enable-rollback")
+
+    assert result.code == 20
+    assert "Warning: The deployment of web:2 has not completed; a rollback goes to web:1, which did." in result.err
+    assert sim.running("prod", "web") == {"app:1": 1}
+
+
+def test_the_command_that_goes_back_leads_there_too(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.image("app:3").crashes(after_s=1)
+    assert cli(*DEPLOY, "-t", "20").code == 22
+
+    result = cli(*WEB, "-i", "app:3", "--fail-fast", "2", "-t", "30")
+
+    assert result.code == 1
+    assert f"--task-definition {PREFIX}/web:1" in result.err
+
+
+def test_nothing_leads_back_to_what_was_deregistered(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.definitions.find("web:1").status = "INACTIVE"  # type: ignore[union-attr]
+    sim.image("app:2").crashes(after_s=1)
+
+    result = cli(*DEPLOY, "--fail-fast", "2", "--enable-rollback")
+
+    assert result.code == 21
+    assert "Not rolled back: the definition before it is INACTIVE." in result.err
+    assert "To go back:" not in result.err
+
+
+def test_the_count_is_not_undone_over_somebody_elses_deployment(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER)
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.on_call = at_call("ListTasks", lambda: None)
+    deployed: list[Any] = []
+
+    def on_call(_: int, operation: str, __: Json) -> None:
+        service = sim.services["prod", "web"]
+        if operation == "ListTasks" and service.primary.is_rollback and not deployed:
+            deployed.append(sim.someone_deploys("prod", "web", "app:3"))
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "-D", "4", "--enable-rollback")
+
+    assert deployed
+    assert result.code == 23
+    assert "and stable" not in result.err
+    assert sim.active_revisions("web") == [1, 2, 3]
+    assert [r.get("desiredCount") for r in result.requests("UpdateService")] == [4]
+
+
+def test_another_service_that_runs_a_revision_keeps_it_from_being_pruned(sim: Simulator, cli: Cli) -> None:
+    common = sim.task_definition("web", "app:1")
+    sim.service("prod", "web", task_definition=common)
+    sim.service("prod", "other", task_definition=common)
+
+    result = cli(*DEPLOY, "--max-definitions", "1")
+
+    assert result.code == 0
+    assert sim.active_revisions("web") == [1, 2]
+    assert f"{PREFIX}/web:1 is kept: a service of the cluster prod uses it." in result.err
+
+
+# --- What is said
+
+
+@pytest.mark.parametrize("stop_code", ["SpotInterruption", "UserInitiated"])
+def test_a_task_that_was_stopped_from_outside_did_not_succeed(sim: Simulator, cli: Cli, stop_code: str) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", "app:1")
+    sim.image("app:2").exits(0, after_s=500)
+
+    def stop() -> None:
+        for task in sim.tasks_of("prod"):
+            task.stop(stop_code, "Your Spot Task was interrupted.", drain_s=0)
+            for container in task.containers:
+                container.exit_code = 0
+
+    sim.world.at(20, stop)
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success")
+
+    assert result.code == 1
+    assert "executed successfully!" not in result.out
+    assert stop_code in result.err
+
+
+@pytest.mark.parametrize(
+    ("service", "line", "guessed"),
+    [
+        ("web", "smoke alarm module loaded", "CloudWatch alarm"),
+        ("web", "Missing `secret_key_base` for 'production'", "execution role"),
+        ("web", "ERROR: insufficient privilege on relation users", "no room"),
+        ("alarm-api", "ready", "CloudWatch alarm"),
+    ],
+)
+def test_neither_an_applications_log_nor_a_name_explains_what_it_cannot_know(
+    sim: Simulator, cli: Cli, service: str, line: str, guessed: str
+) -> None:
+    container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": LOGGED}
+    sim.service("prod", service, containers=[container])
+    sim.image("app:2").crashes(after_s=1).logs([line])
+
+    result = cli("-c", "prod", "-n", service, "-i", "app:2", "--fail-fast", "2")
+
+    assert result.code == 1
+    cause = next(text for text in last_paragraph(result) if text.startswith("Likeliest cause:"))
+    assert guessed not in cause
+    assert "the application ends by itself soon after it starts" in cause
+
+
+def test_tasks_that_ran_but_were_not_healthy_are_not_said_not_to_have_run(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True, desired_count=3)
+    sim.image("app:2").never_healthy()
+
+    result = cli(*DEPLOY, "-t", "30")
+
+    assert result.code == 22
+    assert "no task of the new deployment was seen healthy within 30 seconds (3 ran" in result.err
+
+
+def test_commands_that_are_offered_name_the_profile(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    config = tmp_path / "config"
+    config.write_text("[profile deployer]\naws_access_key_id = AKIAGIVEN\naws_secret_access_key = given-secret\n")
+
+    result = cli(*DEPLOY, "-t", "10", "-p", "deployer", env={"AWS_CONFIG_FILE": str(config)})
+
+    assert result.code == 22
+    assert "--region us-east-1 --profile deployer" in result.err
+
+
+def test_what_a_person_called_a_variable_takes_no_sentence_apart(sim: Simulator, cli: Cli) -> None:
+    words = ("cluster", "service", "update", "completed", "ERROR", "info", "test", "deployment", "aws", "ecs-svc")
+    environment = [{"name": word, "value": word} for word in words]
+    sim.service("prod", "web", containers=[{"name": "web", "image": "app:1", "memory": 64, "environment": environment}])
+    sim.image("app:2").crashes(after_s=1)
+
+    result = cli(*DEPLOY, "--fail-fast", "2", "--output", "json")
+
+    document = json.loads(result.out)
+    assert result.code == 1
+    assert document["cluster"] == "prod"
+    assert document["verdict"] == "failed"
+    assert f"The service still points at {PREFIX}/web:2. To go back:\n  aws ecs update-service --cluster" in result.err
+    assert "***" not in last_paragraph(result)[0]
+
+
+def test_secrets_of_every_kind_are_masked_wherever_they_turn_up(sim: Simulator, cli: Cli) -> None:
+    key = "-----BEGIN KEY-----\ncanary-first-line\ncanary-second-line\n-----END KEY-----"
+    container: Json = {
+        "name": "web", "image": "app:1", "memory": 64, "entryPoint": ["run", "--token=canary-entry"],
+        "dockerLabels": {"note": "canary-label"}, "command": ["serve", "canary-command"],
+        "environment": [{"name": "KEY", "value": key}, {"name": "QUOTED", "value": 'canary-"quoted"\\value'}],
+        "logConfiguration": {"logDriver": "awslogs", "options": {**LOGGED["options"], "Header": "canary-header"}},  # type: ignore[dict-item]
+    }  # fmt: skip
+    sim.service("prod", "web", containers=[container])
+    sim.image("app:2").crashes(after_s=1).logs(["canary-second-line is wrong", 'got canary-"quoted"\\value'])
+
+    failed = cli(*DEPLOY, "--fail-fast", "2", "-v", "--output", "json")
+    dry = cli(*DEPLOY, "--dry-run", "-v")
+
+    assert (failed.code, dry.code) == (1, 0)
+    for said in (failed.out, failed.err, dry.out, dry.err):
+        assert "canary" not in said
+    assert "*** is wrong" in failed.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("credential_process = /nowhere/at-all", "/nowhere/at-all"),
+        ("role_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = /nowhere/token", "/nowhere/token"),
+    ],
+)
+def test_credentials_that_cannot_be_loaded_are_named(
+    sim: Simulator, cli: Cli, tmp_path: Path, settings: str, said: str
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"[default]\n{settings}\n")
+    env = {"AWS_CONFIG_FILE": str(config), "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+
+    result = cli(*DEPLOY, env=env)
+
+    assert result.code == 24
+    assert said in result.err
+    assert result.operations == []
+
+
+def test_a_document_for_a_narrow_stdout_is_json_still(
+    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Narrow(StringIO):
+        encoding = "ascii"
+
+    sim.service("prod", "web", image="app:1")
+    out = Narrow()
+    for name, value in sim.environment().items():
+        monkeypatch.setenv(name, value)
+
+    ecs_deploy.main(
+        ["-c", "prod", "-n", "café", "-i", "app:2", "--output", "json"], env=os.environ, out=out, err=StringIO(),
+        clock=clock,
+    )  # fmt: skip
+
+    assert out.getvalue().isascii()
+    assert json.loads(out.getvalue())["service"] == "café"
+
+
+def test_the_last_lines_of_a_chatty_task_are_printed_page_by_page(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", containers=[{"name": "job", "image": "app:1", "memory": 64, "logConfiguration": LOGGED}])
+    sim.page_size = 10
+    sim.image("app:2").exits(0, after_s=0.5).logs([f"line {number}" for number in range(57)])
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success")
+
+    assert result.code == 0
+    assert [line for line in result.err.splitlines() if line.startswith("| line")] == [
+        f"| line {number}" for number in range(57)
+    ]
+
+
+def test_each_line_of_a_log_event_stands_behind_a_prefix(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", containers=[{"name": "job", "image": "app:1", "memory": 64, "logConfiguration": LOGGED}])
+    sim.image("app:2").exits(0, after_s=1).logs(["first\n::error::not ours\r\n::stop-commands::x"])
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success")
+
+    assert result.code == 0
+    assert "| first\n| ::error::not ours\n| ::stop-commands::x\n" in result.err
