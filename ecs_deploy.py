@@ -4386,7 +4386,7 @@ def show_schedules(ctx: Context, schedules: Sequence[Schedule], aims: Mapping[st
                 ctx.report.note(f"The {what} without a revision, so it follows by itself; it is left alone.")
             elif family_of(old) in aims and not in_cluster(target, cluster):
                 ctx.report.note(f"The {what} in {short_name(str(target.get('Arn')))}; that is left alone.")
-    if not schedules:
+    if not any(concerns(target, aims, cluster) for schedule in schedules for target in schedule.targets):
         ctx.report.warning(f"No rule or schedule runs {' or '.join(aims)} in the cluster {cluster}.")
     ctx.report.block("Changes:", list(lines) or ["nothing changes in rules and schedules"])
     ctx.report.learn(schedules=list(lines.values()))
@@ -4403,16 +4403,16 @@ def move_schedules(ctx: Context, results: Results) -> None:
     """Have the rules and schedules run the new revisions: all of them, or none if one cannot be moved."""
     plan = results.plan
     aims = scheduled_aims(plan, results.arn)
-    for schedule in plan.schedules:
+    due = [s for s in plan.schedules if any(moves(target, aims, plan.cluster) for target in s.targets)]
+    for schedule in due:
         try:
             move(ctx, schedule, aims, plan.cluster)
         except AwsError as error:
-            keys = [each.label for each in plan.schedules]
             ctx.report.error(f"The {schedule.label} could not be moved. {error.message}", move_hint(schedule, error))
-            ctx.begun.abandon(error, ctx.report, keys)
+            ctx.begun.abandon(error, ctx.report, [each.label for each in due])
             end_unmoved(ctx, results, aims, f"The {schedule.label} could not be moved: {error.message}")
             return
-    for schedule in plan.schedules:
+    for schedule in due:
         ctx.begun.settle(schedule.label)
 
 

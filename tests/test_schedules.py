@@ -197,7 +197,7 @@ def test_a_definition_alone_without_a_cluster_takes_names(world: Simulator, cli:
 
 
 def both_kinds(sim: Simulator) -> None:
-    sim.world.events.rule("nightly", [runs(arn("report", 16), Id="1")])
+    sim.world.events.rule("nightly", [runs(arn("report", 16), Id="1", Input="no JSON")])
     sim.world.scheduler.schedule("nightly", runs(arn("report", 16)))
 
 
@@ -530,3 +530,113 @@ def test_the_document_and_the_outputs_name_them(world: Simulator, cli: Cli, tmp_
         output.read_text()
     )
     assert "<code>schedule nightly</code> | <code>report:16</code> | <code>report:18</code>" in summary.read_text()
+
+
+def test_two_services_that_get_different_revisions_of_a_family_leave_open_which_one(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+    for image in ("app:1", "tool:1"):
+        world.service("prod", image[:3], family="report", containers=[{"name": "c", "image": image, "memory": 64}])
+
+    refused = cli("-c", "prod", "-n", "app", "-n", "too", "-to", "2", "--schedules")
+
+    assert (refused.code, refused.changes) == (Exit.FAILED, [])
+    assert "ERROR: The services get different revisions of report" in refused.err
+
+
+def test_a_look_that_fails_ends_it_before_anything_changes(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+    world.world.on_call = lambda _, operation, __: Fault.SERVER_ERROR if operation == "GetSchedule" else None
+
+    refused = cli(*DEPLOY, "--schedule", "nightly")
+
+    assert (refused.code, refused.changes) == (Exit.AWS, [])
+
+
+def test_the_cluster_may_be_an_arn(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+
+    assert cli("-c", PROD, "-d", "report", "-to", "18", "--schedules").code == Exit.OK
+
+    assert [*rule_runs(world, "nightly"), schedule_runs(world, "nightly")] == [arn("report", 18)] * 2
+
+
+def test_a_new_family_tells_nothing_of_the_clusters_arn(world: Simulator, cli: Cli) -> None:
+    new = ("-d", "new", "--taskdef", "report", "-to", "2", "--schedules")
+
+    refused = cli("-c", "prod", *new)
+    done = cli("-c", PROD, *new)
+
+    assert (refused.code, refused.changes) == (Exit.FAILED, [])
+    assert "or the ARN of the cluster" in refused.err
+    assert done.code == Exit.OK
+    assert f"Warning: No rule or schedule runs new in the cluster {PROD}." in done.err
+
+
+def test_what_runs_other_families_is_not_looked_at_again(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+    world.world.scheduler.schedule("others", runs(arn("other", 1)))
+
+    result = cli(*DEPLOY, "--schedules")
+
+    assert result.code == Exit.OK
+    assert [request["Name"] for request in result.requests("GetSchedule")] == ["nightly", "others", "nightly"]
+
+
+def test_what_somebody_moved_or_deleted_meanwhile(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+    scheduler = world.world.scheduler
+
+    def meanwhile(_: int, operation: str, __: Json) -> None:
+        if operation == "RegisterTaskDefinition":
+            scheduler.schedules["default", "nightly"]["Target"]["EcsParameters"]["TaskDefinitionArn"] = arn("other", 1)
+
+    world.world.on_call = meanwhile
+    assert cli(*DEPLOY, "--schedules").code == Exit.OK
+    assert schedule_runs(world, "nightly") == arn("other", 1)
+
+    scheduler.schedule("nightly", runs(arn("report", 16)))
+
+    def deletes(_: int, operation: str, __: Json) -> None:
+        if operation == "RegisterTaskDefinition":
+            scheduler.schedules.clear()
+
+    world.world.on_call = deletes
+    refused = cli(*DEPLOY, "--schedules")
+
+    assert refused.code == Exit.FAILED
+    assert "The schedule nightly could not be moved. AWS refused GetSchedule" in refused.err
+    assert "The rule nightly was put back: it runs report:18 again." in refused.err
+
+
+def test_a_task_that_fails_leaves_them_as_they_are(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+    world.image("report:bad").exits(1, after_s=1)
+    run = ("-c", "prod", "-d", "report", "--run-task", "--wait-for-success", "--schedules", "-to")
+
+    failed = cli(*run, "bad")
+    assert failed.code == Exit.FAILED
+    assert schedule_runs(world, "nightly") == arn("report", 16)
+    world.image("report:good").exits(0, after_s=1)
+    done = cli(*run, "good")
+
+    assert done.code == Exit.OK
+    assert schedule_runs(world, "nightly") == arn("report", 19)
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.DROP_BEFORE])
+def test_what_may_have_been_moved_is_looked_at_and_put_back(world: Simulator, cli: Cli, fault: Fault) -> None:
+    names = several(world)
+    before = everything(world)
+    written: list[str] = []
+
+    def lost(_: int, operation: str, __: Json) -> Fault | None:
+        written.append(operation)
+        return fault if operation == "UpdateSchedule" and written.count(operation) <= 5 else None
+
+    world.world.on_call = lost
+    result = cli(*DEPLOY, *names)
+
+    assert result.code == Exit.FAILED
+    assert everything(world) == before
+    done = "was put back: it runs report:14 again." if fault is Fault.DROP_AFTER else "does not run report:18."
+    assert f"The schedule two {done}" in result.err
