@@ -1668,14 +1668,14 @@ def misfits(definition: JSON, service: JSON) -> list[str]:
 
 
 def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
-    ports = {
-        container.get("name"): {mapping.get("containerPort") for mapping in container.get("portMappings") or []}
-        for container in containers_of(definition)
-    }
+    mappings = {container.get("name"): container.get("portMappings") or [] for container in containers_of(definition)}
     for balancer in service.get("loadBalancers") or []:
         name, port = balancer.get("containerName"), balancer.get("containerPort")
-        if name and port not in ports.get(name, ()):
-            has = f"its container {name} has no such port" if name in ports else "it has no such container"
+        fits = any(
+            port == each.get("containerPort") or each.get("containerPortRange") for each in mappings.get(name, ())
+        )
+        if name and not fits:
+            has = f"its container {name} has no such port" if name in mappings else "it has no such container"
             yield f"a load balancer sends to port {port} of container {name}, and {has}"
 
 
