@@ -412,6 +412,33 @@ class AppOptions(Value):
     warnings: tuple[str, ...] = ()
 
 
+class StatusOptions(Value):
+    """The command `status`: named services, or every one of the cluster; `expected` is what each of them should run."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    cluster: str
+    services: tuple[str, ...] = ()
+    every: bool = False
+    follow: bool = False
+    expected: tuple[str, ...] = ()
+    wait: WaitOptions = WaitOptions()
+    warnings: tuple[str, ...] = ()
+
+
+class RollbackOptions(Value):
+    """The command `rollback`: to the revision `to`, or to what worked before; with `candidates` only list these."""
+
+    aws: AwsOptions
+    output: OutputOptions
+    cluster: str
+    services: tuple[str, ...] = ()
+    to: str = ""
+    candidates: bool = False
+    wait: WaitOptions = WaitOptions()
+    warnings: tuple[str, ...] = ()
+
+
 class ReplaceInstancesOptions(Value):
     """Replace the out-of-date instances of one Auto Scaling group, a batch at a time."""
 
@@ -1588,6 +1615,177 @@ def revisions_to_prune(active: Iterable[str], keep: int, in_use: Iterable[str]) 
     return [arn for arn in oldest_first[: max(0, len(oldest_first) - keep)] if arn not in used]
 
 
+# The day after: how a service does, and what it ran before
+
+
+class Standing(Enum):
+    """How a service does by one answer; the worst first."""
+
+    MISSING = "not there"
+    DELETED = "being deleted"
+    FAILED = "deployment failed"
+    SHORT = "short of tasks"
+    GOING_BACK = "going back"
+    ROLLING_OUT = "rolling out"
+    SCALING = "scaling"
+    LINGERING = "old tasks left"
+    STEADY = "steady"
+
+
+class Health(Value):
+    """How a service does, and why."""
+
+    standing: Standing
+    reason: str = ""
+
+
+def with_deployments(service: JSON) -> JSON:
+    """The service; where another controller deploys it, with its task sets as deployments, without those that ended."""
+    states = {"STEADY_STATE": "COMPLETED", "STABILIZING": "IN_PROGRESS"}
+    listed = [d for d in service.get("deployments") or [] if d.get("status") != "INACTIVE"]
+    for task_set in [] if listed else service.get("taskSets") or []:
+        state = states.get(str(task_set.get("stabilityStatus")))
+        listed.append({**task_set, "desiredCount": task_set.get("computedDesiredCount"), "rolloutState": state})
+    return {**service, "deployments": listed} if service else {}
+
+
+def others_of(service: JSON) -> list[JSON]:
+    """The deployments that are not PRIMARY and still have tasks."""
+    others = [d for d in service.get("deployments") or [] if d.get("status") != "PRIMARY"]
+    return [d for d in others if number(d, "runningCount") + number(d, "pendingCount")]
+
+
+def counts_text(service: JSON) -> str:
+    """Tasks of the PRIMARY deployment that run, of those desired, and what is pending."""
+    counted = primary_of(service) or service
+    pending = number(counted, "pendingCount")
+    running = f"{number(counted, 'runningCount')} of {number(counted, 'desiredCount')} running"
+    return running + (f", {pending} pending" if pending else "")
+
+
+def health_of(service: JSON) -> Health:
+    """How a service does by a DescribeServices answer, {} where it is not there: the first row that holds."""
+    primary, others, counts = primary_of(service), others_of(service), counts_text(service)
+    missing = number(service, "desiredCount") - number(primary or service, "runningCount")
+    state, said = primary.get("rolloutState"), theirs(primary.get("rolloutStateReason") or "ECS gave no reason")
+    failed = number(primary, "failedTasks")
+    trouble = f"{failed} tasks failed in a row" if failed else next(map(theirs, troubles_of(service)), "")
+    moving = state == "IN_PROGRESS" or (not state and bool(others))
+    left = ", ".join(f"{number(d, 'runningCount')} of {short_name(str(d.get('taskDefinition')))}" for d in others)
+    because = f"{counts}; {trouble}" if trouble else counts
+    rows: tuple[tuple[object, Standing, str], ...] = (
+        (service.get("status", "INACTIVE") == "INACTIVE", Standing.MISSING, ""),
+        (service.get("status") == "DRAINING", Standing.DELETED, counts),
+        (state == "FAILED", Standing.FAILED, f"{undotted(said)}; {counts}"),
+        (moving and gone_back(service), Standing.GOING_BACK, f"{undotted(gone_back(service))}; {counts}"),
+        (moving, Standing.ROLLING_OUT, because),
+        (missing > 0 and not primary, Standing.SHORT, f"{counts}; nothing was deployed to it"),
+        (missing > 0 and trouble, Standing.SHORT, because),
+        (missing > 0, Standing.SCALING, counts),
+        (others, Standing.LINGERING, f"{left} still running"),
+        (missing or number(service, "pendingCount"), Standing.SCALING, counts),
+        (True, Standing.STEADY, ""),
+    )
+    return next(Health(standing, reason) for holds, standing, reason in rows if holds)
+
+
+def is_trouble(event: JSON) -> bool:
+    """True if an event tells of trouble, by its words and not by the names in it."""
+    words = r"unable|fail|unhealthy|error|insufficient"
+    return re.search(words, without_names(str(event.get("message", ""))), re.IGNORECASE) is not None
+
+
+def troubles_of(service: JSON) -> list[str]:
+    """What the events tell of trouble since the service was last steady, newest first, each once."""
+    told: list[str] = []
+    for event in sorted(service.get("events") or [], key=stamp_s, reverse=True):
+        if "has reached a steady state" in str(event.get("message")):
+            break
+        told += [str(event["message"])] if is_trouble(event) else []
+    return list(dict.fromkeys(told))
+
+
+def gone_back(service: JSON) -> str:
+    """Why ECS went back to the PRIMARY deployment by itself, in its words; empty if it did not."""
+    primary = primary_of(service)
+    said = str(primary.get("rolloutStateReason") or "")
+    told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
+    back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
+    why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
+    late = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
+    late = [d for d in late if stamp_s(d) > stamp_s(primary)]
+    if "rolling back" not in said.lower() and not back and not late:
+        return ""
+    return theirs(next(iter([*why, *back, *(str(d.get("rolloutStateReason") or said) for d in late)]), said))
+
+
+def failed_before(service: JSON) -> str:
+    """The id of the newest deployment that ECS says has failed; empty if it says so of none."""
+    listed = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED"]
+    found = (
+        re.search(r"\(deployment (\S+)\) deployment failed", str(e.get("message"))) for e in service.get("events") or []
+    )
+    told = [match[1] for match in found if match]
+    return str(max(listed, key=stamp_s)["id"]) if listed else next(iter(told), "")
+
+
+class Past(Value):
+    """What a service ran or may run: its definition, how that ended, and when it began."""
+
+    definition: str
+    ended: str
+    at_s: float = 0.0
+    release: str = ""  # the ARN of the service deployment
+
+
+def worked_before(succeeded: Iterable[str], current: str) -> list[str]:
+    """The definitions that worked before the current one, newest first, of all that succeeded, oldest first.
+
+    Who deploys what had worked before, or an older revision of the family, goes back: what came after it was left,
+    and is no way back any more.
+    """
+    kept: list[str] = []
+    for definition in succeeded:
+        if definition in kept:
+            kept = kept[: kept.index(definition)]
+        kept = [*(each for each in kept if not _is_newer(each, definition)), definition]
+    kept = kept[: kept.index(current)] if current in kept else kept
+    return kept[::-1]
+
+
+def _is_newer(arn: str, than: str) -> bool:
+    return family_of(arn) == family_of(than) and revision_of(arn) > revision_of(than)
+
+
+def date_text(at_s: float) -> str:
+    """A time of AWS's as people read it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_s)) if at_s else "an unknown time"
+
+
+def is_expected(expected: str, definition: JSON, digests: Mapping[str, Iterable[str]]) -> bool | None:
+    """Whether a definition is, or its containers run, what is expected; None if it has nothing to do with that."""
+    arn = str(definition.get("taskDefinitionArn"))
+    found = [fits for c in containers_of(definition) if (fits := _fits(expected, c, digests)) is not None]
+    revision = expected.rpartition("task-definition/")[2]
+    if revision == short_name(arn) or (found and all(found)):
+        return True
+    other_revision = re.fullmatch(rf"{re.escape(family_of(arn))}:\d+", revision)
+    return False if found or other_revision else None
+
+
+def _fits(expected: str, container: JSON, digests: Mapping[str, Iterable[str]]) -> bool | None:
+    """Whether a container runs that image; None if its image is of another repository."""
+    try:
+        wanted, image = ImageReference.parse(expected), ImageReference.parse(str(container.get("image")))
+    except UsageError:
+        return None
+    if wanted.repository() != image.repository():
+        return None
+    if wanted.digest:
+        return wanted.digest == image.digest or {wanted.digest} == set(digests.get(str(container.get("name")), ()))
+    return wanted.tagged().tag == image.tagged().tag
+
+
 # What is known before anything is changed
 
 _ECR_HOST = re.compile(
@@ -2072,6 +2270,7 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
     "DescribeServices": ("services", 10, "services"),
     "DescribeTasks": ("tasks", 100, "tasks"),
     "DescribeServiceDeployments": ("serviceDeploymentArns", 20, "serviceDeployments"),
+    "DescribeServiceRevisions": ("serviceRevisionArns", 20, "serviceRevisions"),
     "DescribeContainerInstances": ("containerInstances", 100, "containerInstances"),
     "UpdateContainerInstancesState": ("containerInstances", 10, "failures"),
     "DescribeClusters": ("clusters", 100, "clusters"),
@@ -2532,6 +2731,7 @@ class PlannedService(Planned):
     service: JSON = field(default_factory=dict)
     update: JSON = field(default_factory=dict)
     wait: WaitOptions = WaitOptions()
+    stops: str = ""  # the service deployment in progress, if ECS is to take that back by itself
 
     @property
     def points_elsewhere(self) -> bool:
@@ -2839,11 +3039,13 @@ def show_requests(ctx: Context, part: Planned) -> None:
     operation, request = "RunTask", {}
     if isinstance(part, PlannedTask):
         request = {**part.request, "count": part.run.count}
-    elif isinstance(part, PlannedService):
+    elif isinstance(part, PlannedService) and part.stops:
+        operation, request = "StopServiceDeployment", {"serviceDeploymentArn": part.stops, "stopType": "ROLLBACK"}
+    elif isinstance(part, PlannedService) and part.touched:
         operation, request = "UpdateService", part.update
     if part.registers:
         ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
-    if request and (part.registers or part.draft.ready):
+    if request and operation != "StopServiceDeployment" and (part.registers or part.draft.ready):
         request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
@@ -3260,6 +3462,8 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     if not part.touched:
         return rollout
     results.add(part, result="not finished")
+    if part.stops and (back := taken_back_by_ecs(ctx, results, part, rollout)):
+        return back
     enter_rollout(ctx, rollout)
     try:
         answer = send_update(ctx, {**part.update, **({"taskDefinition": arn} if arn else {})})
@@ -3487,7 +3691,7 @@ def way_back(part: PlannedService) -> str:
     """The definition that a rollback leads to: what last worked, else what is in use; empty if that is INACTIVE."""
     current = str(part.service.get("taskDefinition"))
     target = last_completed(part.service) or current
-    return "" if target == current and part.draft.deregistered else target
+    return "" if (target == current and part.draft.deregistered) or target == part.draft.ready else target
 
 
 def answered(rollout: Rollout, answer: JSON, arn: str) -> Rollout:
@@ -3604,8 +3808,8 @@ def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
     if service is None and verdict.state is RolloutState.GONE:
         seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
         return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
-    if not seen.native_state or verdict.state is RolloutState.GONE:
-        return verdict
+    if not seen.native_state or rollout.target.steady or verdict.state is RolloutState.GONE:
+        return verdict  # a service deployment that succeeded says nothing of the tasks since then
     native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
     overruled = verdict.state is not RolloutState.SUPERSEDED
     return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
@@ -3709,7 +3913,7 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
         seen.known_events.add(str(event.get("id")))
         seen.events.append(theirs(message))
         ctx.report.note(f"{rollout.label}event: {theirs(message)}")
-        if re.search(r"unable|fail|unhealthy|error|insufficient", without_names(message), re.IGNORECASE):
+        if is_trouble(event):
             seen.bad_events.append(without_names(message))
             bad = True
     return bad
@@ -4709,7 +4913,7 @@ class Problems(Record):
                 self.found.append(error)
         return tuple(planned)
 
-    def raise_all(self, mixed: Exit) -> None:
+    def raise_all(self, mixed: Exit = Exit.FAILED) -> None:
         """Raises a `DeployError` that lists what was found; `mixed` is its code if they have several."""
         if not self.found:
             return
@@ -4750,6 +4954,523 @@ def report_app(ctx: Context, results: Results) -> int:
         for part in failed:
             ctx.report.line(f"  {part.name}: {results.parts[part.name]['result']}")
     return results.code
+
+
+# The day after: status
+
+
+class Subject(Record):
+    """A service that is asked about, and what was found of it: `code` is how following it ended."""
+
+    name: str
+    label: str
+    service: JSON
+    health: Health
+    code: int | None = None
+    definition: JSON = field(default_factory=dict)
+    digests: dict[str, set[str]] = field(default_factory=dict)
+    facts: JSON = field(default_factory=dict)
+
+    @property
+    def arn(self) -> str:
+        """The definition in use; empty if nothing was deployed."""
+        return str(primary_of(self.service).get("taskDefinition") or self.service.get("taskDefinition") or "")
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it is steady, or was followed to a good end, and runs what is expected."""
+        if self.health.standing is Standing.MISSING:
+            return Exit.AWS
+        own = Exit.OK if self.health.standing is Standing.STEADY else Exit.FAILED
+        code = own if self.code is None else self.code
+        return code or (Exit.FAILED if self.facts.get("expected") is False else Exit.OK)
+
+
+def status(ctx: Context, options: StatusOptions) -> int:
+    """What services run, how they do, and why not better; the exit code. Changes nothing."""
+    subjects = look_at_services(ctx, options)
+    codes = follow_all(ctx, options, subjects) if options.follow else {}
+    if codes:
+        subjects = look_at_services(ctx, options)
+    for subject in subjects:
+        subject.code = codes.get(subject.name)
+        (look_closer if options.every else show)(ctx, options, subject)
+        subject.facts |= facts_of(subject)
+    if options.every:
+        show_table(ctx, options.cluster, subjects)
+    if options.expected:
+        expect(ctx, options, subjects)
+    for subject in subjects:
+        subject.facts["exit_code"] = subject.exit_code
+    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    verdict = "not steady" if code else "steady"
+    ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
+    return code
+
+
+def look_at_services(ctx: Context, options: StatusOptions) -> list[Subject]:
+    """The named services, or with --all those of the cluster, the worst first."""
+    with explained(ctx, options.cluster):
+        names = list(options.services) or ctx.aws.service_names(options.cluster)
+        found = ctx.aws.describe_services(options.cluster, names)
+    services = {name: with_deployments(found.get(name) or {}) for name in names}
+    several, worst = len(names) > 1, list(Standing)
+    subjects = [Subject(n, f"{n}: " if several else "", each, health_of(each)) for n, each in services.items()]
+    return sorted(subjects, key=lambda s: (worst.index(s.health.standing), s.name)) if options.every else subjects
+
+
+def follow_all(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
+    """Follow what is in progress to its end, ECS's own way back too; each service's exit code is a deployment's."""
+    rollouts: list[Rollout] = []
+    for subject in subjects:
+        if subject.health.standing not in (Standing.STEADY, Standing.MISSING):
+            subject.definition = definition_of(ctx, subject.arn)
+            rollouts.append(present_rollout(ctx, options, subject))
+    watch_updates(ctx, rollouts)
+    returning = [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLING_BACK]
+    for rollout in returning:
+        join_rollback(ctx, rollout)
+    watch_updates(ctx, [rollout.seen.back for rollout in returning if rollout.seen.back])
+    codes: dict[str, int] = {}
+    for rollout in rollouts:
+        stuck = rollout in returning and end_rollback(ctx, rollout) is Exit.ROLLBACK_FAILED
+        if rollout in returning and not stuck:
+            rollout.seen.verdict = Verdict(RolloutState.ROLLED_BACK, rollout.reason)
+        codes[rollout.service], ending = ending_of(rollout, Exit.ROLLBACK_FAILED if stuck else None)
+        if codes[rollout.service]:
+            say_ending(ctx, rollout, codes[rollout.service], ending, explain(ctx, rollout))
+    return codes
+
+
+def present_rollout(ctx: Context, options: StatusOptions, subject: Subject) -> Rollout:
+    """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
+    service, primary, arn = subject.service, primary_of(subject.service), subject.arn
+    part = PlannedService(
+        subject.name, Draft(arn, subject.definition, subject.definition), False, service, {}, options.wait
+    )
+    rollout = rollout_of(ctx, Plan(options.cluster, several=bool(subject.label)), part, "")
+    failed = failed_before(service) if subject.health.standing is Standing.GOING_BACK else ""
+    before = last_completed({**service, "deployments": [d for d in service["deployments"] if d is not primary]})
+    target = replace(
+        rollout.target,
+        deployment_id=failed or str(primary.get("id") or ""),
+        previous_definition=arn if failed else before if before != arn else "",
+        after_s=0.0 if failed else stamp_s(primary),
+        steady=is_completed(primary),
+    )
+    rollout = replace(rollout, target=target, touched=True, native_before="")
+    rollout.seen.last, rollout.seen.last_s = service, ctx.clock.now()
+    rollout.seen.counts = counts_of(service, target.deployment_id)
+    return rollout
+
+
+def definition_of(ctx: Context, arn: str) -> JSON:
+    """A definition, its secrets masked from now on; {} and a note where it cannot be read."""
+    definition: JSON = {}
+    if arn:
+        try:
+            definition, _ = ctx.aws.describe_task_definition(arn, tags=False)
+        except AwsError as error:
+            require_final(ctx, error, f"{short_name(arn)} cannot be read.")
+    ctx.report.mask.hide(secret_values(definition))
+    return definition
+
+
+def require_final(ctx: Context, error: AwsError, what: str) -> None:
+    """Say what AWS does not tell us; raises the error if it may pass, since then it is not an answer."""
+    if error.transient:
+        raise error
+    ctx.report.note(f"{what} {error.message}")
+
+
+def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
+    """For the table: why tasks of a service that is not well have stopped."""
+    sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
+    if subject.health.standing not in sound and primary_of(subject.service):
+        rollout = present_rollout(ctx, options, subject)
+        diagnose(ctx, rollout)
+        note_reasons(subject, rollout)
+
+
+def note_reasons(subject: Subject, rollout: Rollout) -> None:
+    """Add the commonest reason why tasks stopped; where they stop, a service does not just scale."""
+    for reason, count in rollout.seen.reasons.most_common(1):
+        standing, because = subject.health.standing, subject.health.reason
+        standing = Standing.SHORT if standing is Standing.SCALING else standing
+        subject.health = Health(standing, f"{because}; {count} × {reason}")
+
+
+def facts_of(subject: Subject) -> JSON:
+    """What the JSON document says of any service; `show` adds to it."""
+    service, primary = subject.service, primary_of(subject.service)
+    return {
+        "name": subject.name,
+        "state": subject.health.standing.value,
+        "steady": subject.health.standing is Standing.STEADY,
+        "reason": subject.health.reason,
+        "task_definition": subject.arn or None,
+        "deployment_id": primary.get("id"),
+        "rollout_state": primary.get("rolloutState"),
+        "since": date_text(stamp_s(primary)) if primary else None,
+        **{f"{kind}_count": number(service, f"{kind}Count") for kind in ("desired", "running", "pending")},
+        "went_back": subject.facts.get("went_back") or gone_back(service) or None,
+    }
+
+
+def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
+    """A line for each service, and how many are steady."""
+    rows = [("SERVICE", "STATE", "TASKS", "DEFINITION", "SINCE", "WHY")]
+    for subject in subjects:
+        facts = subject.facts
+        why = facts["reason"] or (f"ECS went back: {facts['went_back']}" if facts["went_back"] else "")
+        counted = primary_of(subject.service) or subject.service
+        counts = f"{number(counted, 'runningCount')}/{number(counted, 'desiredCount')}"
+        rows.append((subject.name, facts["state"], counts, short_name(subject.arn), facts["since"] or "", why))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows if subjects else []:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        ctx.report.line("  ".join([*cells, row[5]]).rstrip())
+    steady = sum(subject.facts["steady"] for subject in subjects)
+    ctx.report.line(f"{steady} of {len(subjects)} services of {cluster} steady")
+
+
+def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
+    """A screenful about one service: what runs, since when, how it does and why, and what it may go back to."""
+    if subject.health.standing is Standing.MISSING:
+        hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
+        ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
+        return
+    subject.definition = definition_of(ctx, subject.arn)
+    subject.digests = running_digests(ctx, options.cluster, subject)
+    history = deployed_before(ctx, options.cluster, subject.service)
+    rollout = present_rollout(ctx, options, subject)
+    look_at_strategies(ctx, [rollout], {subject.name: subject.service})
+    well = subject.health.standing is Standing.STEADY or bool(subject.code)
+    if not well:
+        diagnose(ctx, rollout)
+        note_reasons(subject, rollout)
+    undone = next((past for past in history[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
+    by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
+    subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
+    say_standing(ctx, subject, rollout)
+    say_way_back(ctx, subject, history)
+    if not well:
+        say_why(ctx, subject, rollout)
+
+
+def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+    """What runs, by which deployment, since when, and how it does."""
+    service, primary, line = subject.service, primary_of(subject.service), ctx.report.line
+    line(f"{subject.name}: {subject.health.standing.value}, {counts_text(service)}")
+    line(f"  definition: {subject.arn or 'none'}")
+    images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(subject.definition)]
+    digests = {name: sorted(subject.digests.get(name, ())) for name, _ in images}
+    for name, image in images:
+        line(f"  image of {name}: {' '.join([image, *digests[name]])}")
+    subject.facts["images"] = [{"container": n, "image": image, "digests": digests[n]} for n, image in images]
+    if primary:
+        state = primary.get("rolloutState") or primary.get("status")
+        line(f"  deployment: {primary.get('id')}, {state}, since {date_text(stamp_s(primary))}")
+    for other in others_of(service):
+        definition = short_name(str(other.get("taskDefinition")))
+        line(f"  also: {definition} ({other.get('id')}), {number(other, 'runningCount')} running")
+    if subject.health.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
+        line(f"  roll-out: {progress_of(replace(rollout, label=''))}")
+    if subject.facts["went_back"]:
+        line(f"  ECS went back to this: {subject.facts['went_back']}")
+    for text in troubles_of(service)[:5] if subject.health.standing is not Standing.STEADY else []:
+        line(f"  event: {theirs(text)}")
+
+
+def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
+    """What `rollback` would go back to, and how that is known."""
+    controller = (subject.service.get("deploymentController") or {}).get("type", "ECS")
+    found = way_back_of(ctx, subject.service, history, subject.label) if controller == "ECS" else None
+    past, definition = found or (None, {})
+    images = ", ".join(str(container.get("image")) for container in containers_of(definition))
+    known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
+    ctx.report.line(f"  a rollback leads to: {known}")
+    subject.facts["way_back"] = {"task_definition": past.definition, "known_by": known_by(past)} if past else None
+
+
+def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+    """Why tasks stopped, their last log lines, and one paragraph: why it is not steady, the likeliest cause."""
+    troubles = troubles_of(subject.service)
+    rollout.seen.bad_events += map(without_names, troubles)
+    cause, next_step = likely_cause({**explain(ctx, rollout), "stage": []})  # here is no time-out for a bake time
+    known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
+    because = f": {undotted(subject.health.reason)}" if subject.health.reason else ""
+    said = f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}."
+    counted = "\n".join(f"{count} × {reason}" for reason, count in rollout.seen.reasons.most_common())
+    ctx.report.error(said, known, counted, rollout.seen.log)
+    reasons = [{"count": count, "reason": reason} for reason, count in rollout.seen.reasons.most_common()]
+    subject.facts |= {"failed_tasks": reasons, "events": [*map(theirs, troubles)], "logs": rollout.seen.logs}
+    subject.facts["cause"] = known or None
+
+
+def running_digests(ctx: Context, cluster: str, subject: Subject) -> dict[str, set[str]]:
+    """The digests that each container of the definition in use runs, by a page of tasks; {} where they are not told."""
+    found: dict[str, set[str]] = {}
+    params = {"cluster": cluster, "serviceName": subject.name, "desiredStatus": "RUNNING", "maxResults": 100}
+    try:
+        arns = ctx.aws.call("ListTasks", params).get("taskArns") or []
+        tasks = ctx.aws.describe_tasks(cluster, arns)
+    except AwsError as error:
+        require_final(ctx, error, f"{subject.label}The digests that run cannot be read.")
+        return {}
+    ours = [task for task in tasks if task.get("taskDefinitionArn") == subject.arn]
+    for container in [container for task in ours for container in task.get("containers") or []]:
+        if digest := container.get("imageDigest"):
+            found.setdefault(str(container.get("name")), set()).add(str(digest))
+    return found
+
+
+def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> None:
+    """Set for each service whether it runs what is expected and nothing else, and say of each that it does not."""
+    read: dict[str, JSON] = {}
+    met: set[str] = set()
+    for subject in subjects:
+        by_digest = subject.service and any("@" in text for text in options.expected)
+        digests = subject.digests or (running_digests(ctx, options.cluster, subject) if by_digest else {})
+        deployments = [primary_of(subject.service), *others_of(subject.service)]
+        arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+        read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
+        found = [
+            {e: is_expected(e, read[arn], digests if arn == subject.arn else {}) for e in options.expected}
+            for arn in arns
+        ]
+        subject.facts["expected"] = bool(found) and all(
+            True in each.values() and False not in each.values() for each in found
+        )
+        met |= {text for each in found for text, holds in each.items() if holds}
+        if not subject.facts["expected"]:
+            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in arns) or "nothing"
+            ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
+    for text in options.expected:
+        if text not in met and all(subject.facts["expected"] for subject in subjects):
+            ctx.report.error(f"None of the services runs {text}.")
+            subjects[0].facts["expected"] = False
+
+
+def images_text(definition: JSON) -> str:
+    """The images of a definition's containers."""
+    return ", ".join(str(container.get("image")) for container in containers_of(definition))
+
+
+# The day after: rollback
+
+HISTORY = 60  # so many deployments are looked at; each twenty cost a call
+
+
+def deployed_before(ctx: Context, cluster: str, service: JSON) -> list[Past]:
+    """The newest deployments that ECS remembers (for 90 days), newest first; [] where it tells nothing of them."""
+    name = str(service.get("serviceName"))
+    if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
+        return []
+    try:
+        listed = ctx.aws.pages("ListServiceDeployments", {"cluster": cluster, "service": name, "maxResults": 100})
+        newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
+        arns = list(dict.fromkeys(str(each.get("targetServiceRevisionArn")) for each in newest))
+        revisions = ctx.aws.described("DescribeServiceRevisions", arns, {})
+    except AwsError as error:
+        require_final(ctx, error, f"The earlier deployments of {name} cannot be read.")
+        return []
+    definitions = {each.get("serviceRevisionArn"): str(each.get("taskDefinition")) for each in revisions}
+    told = [each for each in newest if each.get("targetServiceRevisionArn") in definitions]
+    return [
+        Past(
+            definitions[each["targetServiceRevisionArn"]], str(each.get("status")), stamp_s(each),
+            str(each.get("serviceDeploymentArn")),
+        )
+        for each in told
+    ]  # fmt: skip
+
+
+def ways_back(ctx: Context, service: JSON, history: Sequence[Past]) -> Iterator[Past]:
+    """What the service may go back to, the best first; a source is asked once the one before it has nothing more.
+
+    What ECS remembers says as well what failed or was left by going back: that is no way back by any source.
+    """
+    current = str(service.get("taskDefinition") or "")
+    succeeded = {past.definition: past for past in reversed(history) if past.ended == "SUCCESSFUL"}
+    worked = worked_before([p.definition for p in reversed(history) if p.ended == "SUCCESSFUL"], current)
+    yield from (succeeded[definition] for definition in worked)
+    left = {past.definition for past in history} | {current}
+    listed = sorted((d for d in service.get("deployments") or [] if is_completed(d)), key=stamp_s)
+    completed = {
+        str(d.get("taskDefinition")): Past(str(d.get("taskDefinition")), "COMPLETED", stamp_s(d)) for d in listed
+    }
+    yield from (completed[each] for each in worked_before(completed, current) if each not in left)
+    left |= completed.keys()
+    try:
+        active = ctx.aws.active_revisions(family_of(current)) if current else []
+    except AwsError as error:
+        require_final(ctx, error, f"The revisions of {family_of(current)} cannot be listed.")
+        active = []
+    older = [arn for arn in sorted(active, key=revision_of) if _is_newer(current, arn) and arn not in left]
+    yield from (Past(arn, "") for arn in older[::-1])
+
+
+def known_by(past: Past) -> str:
+    """How a way back is known."""
+    if past.release:
+        return f"deployed {date_text(past.at_s)}, {past.ended}"
+    if past.ended:
+        return f"deployed {date_text(past.at_s)}, {past.ended} and still listed"
+    return "the next older ACTIVE revision; ECS does not tell whether it ever worked"
+
+
+def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> tuple[Past, JSON] | None:
+    """The first way back that is ACTIVE, and its definition; names those that are not."""
+    for past in ways_back(ctx, service, history):
+        definition = definition_of(ctx, past.definition)
+        if definition.get("status") == "ACTIVE":
+            return past, definition
+        state = definition.get("status") or "not there any more"
+        ctx.report.note(f"{label}{short_name(past.definition)} is skipped: it is {state}, no service can go there.")
+    return None
+
+
+def rollback(ctx: Context, options: RollbackOptions) -> int:
+    """Take services back to what worked before, or to a revision that is named; the exit code."""
+    ctx.report.learn(cluster=options.cluster, service=", ".join(options.services))
+    problems = Problems()
+    with explained(ctx, options.cluster):
+        found = ctx.aws.describe_services(options.cluster, options.services)
+    services = problems.collect(
+        lambda name: usable_service(ctx, options.cluster, name, found.get(name)), options.services
+    )
+    problems.raise_all()
+    if options.candidates:
+        ctx.report.learn(parts=[list_ways_back(ctx, options, service) for service in services])
+        return Exit.OK
+    parts = problems.collect(lambda service: plan_way_back(ctx, options, service), services)
+    problems.raise_all()
+    plan = Plan(options.cluster, services=parts, several=len(parts) > 1)
+    if options.output.dry_run:
+        return show_dry_run(ctx, plan)
+    for part in parts:
+        ctx.report.line(f"{plan.label(part)}{_ANNOUNCED} {part.draft.ready or part.draft.current}")
+    results = carry_out(ctx, plan)
+    for part in parts:
+        if results.parts.get(part.name, {}).get("result") in ("successful", "skipped"):
+            arn = part.draft.ready or part.draft.current
+            ctx.report.line(f"{plan.label(part)}The service is back on {arn}, and stable.")
+    return results.code
+
+
+def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> PlannedService:
+    """The service and where it is to go back to; raises `DeployError` if there is nothing to go back to."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
+    label = f"{name}: " if len(options.services) > 1 else ""
+    history = deployed_before(ctx, options.cluster, service)
+    release = open_release(service, history)
+    best = next(ways_back(ctx, service, history), None) if release else None
+    if options.to:
+        definition, how = revision_named(ctx, options.to, current), "as it was named"
+    elif health_of(service).standing is Standing.GOING_BACK:
+        definition, how = definition_of(ctx, current), "where ECS is going back by itself already"
+    elif best:
+        definition, how = definition_of(ctx, best.definition), known_by(best)
+    elif found := way_back_of(ctx, service, history, label):
+        definition, how = found[1], known_by(found[0])
+    else:
+        hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
+        raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
+    arn, output_only = str(definition["taskDefinitionArn"]), ctx.aws.output_only_members()
+    old, new = (registrable(each, output_only) for each in (definition_of(ctx, current), definition))
+    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "")
+    ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
+    if draft.ready:
+        show_draft(ctx, draft, [], label)
+    stops = release if best and best.definition == arn else ""
+    if not stops:
+        warn_at_start(ctx, options.wait, service, label)
+    return PlannedService(
+        name, draft, False, service, {"cluster": options.cluster, "service": name}, options.wait, stops
+    )
+
+
+def open_release(service: JSON, history: Sequence[Past]) -> str:
+    """The ARN of the service deployment in progress under a strategy that ECS can take back by itself; or empty."""
+    strategy = (service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
+    if strategy == "ROLLING" or primary_of(service).get("rolloutState") != "IN_PROGRESS":
+        return ""
+    opened = [past.release for past in history if past.ended in ("PENDING", *_TAKEN_BACK, "IN_PROGRESS")]
+    return str(service.get("currentServiceDeployment") or next(iter(opened), ""))
+
+
+_TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+
+
+def revision_named(ctx: Context, revision: str, current: str) -> JSON:
+    """The definition that --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
+    family = family_of(current)
+    name = f"{family}:{revision}" if revision.isdigit() else revision
+    try:
+        definition, _ = ctx.aws.describe_task_definition(name, tags=False)
+    except AwsError as error:
+        if error.definition_missing:
+            error.message = f"The task definition {name} was not found in {ctx.aws.region}"
+            error.hint = revisions_hint(ctx, name)
+        raise
+    ctx.report.mask.hide(secret_values(definition))
+    if definition.get("family") != family:
+        raise DeployError(f"{name} is no revision of {family}, which the service runs")
+    if definition.get("status") != "ACTIVE":
+        said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
+        raise DeployError(said, hint=revisions_hint(ctx, name))
+    return definition
+
+
+def revisions_hint(ctx: Context, name: str) -> str:
+    """The ACTIVE revisions of a definition's family."""
+    family = family_of(name)
+    return names_hint(
+        lambda: [short_name(arn) for arn in ctx.aws.active_revisions(family)], f"ACTIVE revisions of {family}", name
+    )
+
+
+def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSON:
+    """Print what was deployed, newest first: when, which images, how that ended, where a rollback leads; the facts."""
+    name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
+    history = deployed_before(ctx, options.cluster, service)
+    found = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
+    best = [found[0]] if found else []
+    rows = [*history[:20], *(past for past in best if past not in history[:20])]
+    read = {arn: definition_of(ctx, arn) for arn in dict.fromkeys(past.definition for past in rows)}
+    ctx.report.line(f"{name} runs {short_name(current)}; {'' if best else 'nothing to go back to; '}it was deployed:")
+    facts = []
+    for past in rows:
+        state, images = read[past.definition].get("status") or "gone", images_text(read[past.definition])
+        when, ended = (date_text(past.at_s), past.ended) if past.ended else ("never, as far as ECS tells", "")
+        notes = [
+            text for text, holds in ((state, state != "ACTIVE"), ("<- a rollback leads here", past in best)) if holds
+        ]
+        cells = [f"{short_name(past.definition):<16}", when, f"{ended:<19}", images, *notes]
+        ctx.report.line("  " + "  ".join(cells).rstrip())
+        facts.append({
+            "task_definition": past.definition, "deployed": when, "ended": ended, "status": state, "images": images,
+            "chosen": past in best,
+        })  # fmt: skip
+    return {"name": name, "task_definition": current, "candidates": facts}
+
+
+def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, rollout: Rollout) -> Rollout | None:
+    """Have ECS take its own deployment back, the roll-out to watch then; None where it can't, so that we deploy."""
+    primary = primary_of(part.service)
+    target = Target(str(primary.get("id") or ""), part.draft.ready)
+    known = rollout.seen.known_events
+    seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
+    rollout = replace(rollout, target=target, returning=True, seen=seen)
+    enter_rollout(ctx, rollout)
+    now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
+    going = bool(now) and now[0].get("status") in _TAKEN_BACK
+    if not going and not stopped_natively(ctx, rollout):
+        ctx.begun.settle(rollout.key)
+        return None
+    results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
+    return rollout
 
 
 # --- Instances ------------------------------------------------------------------------------ pure: no I/O
@@ -5311,12 +6032,12 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
         ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
     elif step.act is Act.TERMINATE:
         for instance in step.instances:
-            run.terminated.add(instance.id)
             lowered = run.expected[-1] - instance.weight
             run.expected = (lowered, *run.expected)
             params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
             run.expected = (*run.expected, lowered)
+            run.terminated.add(instance.id)
     elif step.act is Act.RELEASE:
         remove_claim(ctx, run)
 
@@ -5443,7 +6164,7 @@ def follow_refresh(ctx: Context, run: Replacement) -> Step:
         follow(ctx, run, str(under_way["InstanceRefreshId"]))
     if under_way or (run.refresh and not followed):
         return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
-    ctx.begun.settle(run.refresh)
+    ctx.begun.settle(run.options.group)
     status = str(followed.get("Status") or "Successful")
     if status != "Successful":
         reason = theirs(followed.get("StatusReason") or "no reason given")
@@ -5464,17 +6185,29 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     """Have the group replace its instances by itself."""
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
-    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    goes_on(ctx, run, "(if it was started)")
+    try:
+        refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(run.options.group)
+        raise
+    follow(ctx, run, refresh, started=True)
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
 
 def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
-    """From now on wait for this instance refresh; it goes on without us, too."""
-    run.refresh, run.started, name = refresh, started, run.options.group
-    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
-    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    """From now on wait for this instance refresh."""
+    run.refresh, run.started = refresh, started
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
+    goes_on(ctx, run, refresh)
+
+
+def goes_on(ctx: Context, run: Replacement, refresh: str) -> None:
+    """Enter an instance refresh into the ledger: it goes on without us."""
+    name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
     says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
-    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+    ctx.begun.enter(name, lambda cause: says, lambda cause: run.started and cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
@@ -5512,6 +6245,8 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
         container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
+            member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
         kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
         instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
         if instance.draining:
@@ -5544,9 +6279,6 @@ def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
     for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
         if ids:
             ctx.report.line(f"{what}: {', '.join(ids)}")
-    for other in gone if run.claim else []:
-        if other not in run.terminated:
-            ctx.report.note(f"{other} was terminated by somebody else.")
     run.joined |= set(joined)
     run.moved_s = ctx.clock.now() if gone else run.moved_s
     run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
@@ -5672,6 +6404,12 @@ def _batch(text: str) -> tuple[int, int]:
     return (0, int(match[1])) if match[2] else (int(match[1]), 0)
 
 
+def _revision(text: str) -> str:
+    if not re.fullmatch(r"(?:(?:arn:.*/)?[\w-]+:)?0*[1-9]\d{0,8}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a revision's number, family:revision nor an ARN")
+    return text
+
+
 def _tag(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", text):
         raise UsageError(f"Unable to parse image tag: {text}", Exit.BAD_IMAGE)
@@ -5776,6 +6514,13 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
 
 def _service_name(text: str) -> Iterator[tuple[str, str]]:
     yield f"-n {text.strip()}", text.strip()
+
+
+def _expected(text: str) -> Iterator[tuple[str, str]]:
+    """An image, family:revision, or a definition's ARN."""
+    if "task-definition/" not in text:
+        ImageReference.parse(text.strip())
+    yield text.strip(), text.strip()
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -5905,6 +6650,7 @@ _APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-d
 _SHOWN = ("--version", "--help")
 
 # fmt: off
+_EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
 OPTIONS = (
     Group("what to deploy", ("",), (
         Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
@@ -6026,6 +6772,28 @@ OPTIONS = (
                "wait.fail_fast", _number(0)),
         Option("--no-preflight", "", "do not look up images, secrets and the services' fit first", "no_preflight"),
     )),
+    Group("what to look at", ("status",), (
+        Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
+        Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("--all", "", "every service of the cluster, a line each, the worst first", "every", excludes="-n"),
+        Option("--expect", "IMAGE|FAMILY:REVISION", "fail unless each service runs this and nothing else (repeatable)",
+               "expected", _expected, adds=True),
+        Option("--wait", "", "follow what is in progress to its end, as a deployment is followed", "follow"),
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+    )),
+    Group("what to take back", ("rollback",), (
+        Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
+        Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("--to", "REVISION", "to this revision, a number, family:revision or ARN; else to what worked before",
+               "to", _revision),
+        Option("--list", "", "only list what was deployed, and where a rollback would lead", "candidates"),
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+        Option("--no-wait", "", "end once AWS has accepted the rollback", "wait.no_wait"),
+    )),
     Group("what to replace", ("replace-instances",), (
         Option("-c --cluster", "CLUSTER", "the cluster that the group's instances belong to",
                "cluster", legacy="-cluster"),
@@ -6038,7 +6806,7 @@ OPTIONS = (
                "include_protected"),
         Option("--take-over", "", "do not wait for the run that the group's tag names: it is gone", "take_over"),
     )),
-    Group("credentials (what is not given comes from boto3's usual chain)", ("", "app", "replace-instances"), (
+    Group("credentials (what is not given comes from boto3's usual chain)", _EVERYWHERE, (
         Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
         Option("-s --aws-secret-key", "KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
         Option("-r --region --aws-region", "REGION", "region", "aws.region", legacy="-region"),
@@ -6047,7 +6815,7 @@ OPTIONS = (
                "aws.instance_profile", excludes="-k -s -p"),
         Option("-a --aws-assume-role", "ARN", "assume this role first", "aws.assume_role_arn"),
     )),
-    Group("output", ("", "app", "replace-instances"), (
+    Group("output", _EVERYWHERE, (
         Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
         Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
         Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
@@ -6065,6 +6833,8 @@ def options_of(word: str) -> list[Option]:
 
 _EXAMPLES = """other commands:
   ecs-deploy app --help                 deploy an application file
+  ecs-deploy status --help              what services run, how they do, and why not better
+  ecs-deploy rollback --help            take services back to what worked before
   ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
 
 examples:
@@ -6088,6 +6858,16 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, descripti
     "app": (
         "ecs-deploy app --image-tag TAG [--config FILE] [options]",
         "Deploy an application file: tasks before, all services at once, tasks after.",
+        "",
+    ),
+    "status": (
+        "ecs-deploy status -c CLUSTER (-n SERVICE … | --all) [options]",
+        "What services run, how they do, and why not better; changes nothing. Exit code 0 if each of them is steady.",
+        "",
+    ),
+    "rollback": (
+        "ecs-deploy rollback -c CLUSTER -n SERVICE … [--to REVISION] [options]",
+        "Take services back to the definition that worked before the present one, and see it run.",
         "",
     ),
     "replace-instances": (
@@ -6418,6 +7198,28 @@ def _application(path: str, cluster: str) -> Application:
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 
 
+def parse_status(argv: Sequence[str], _env: Mapping[str, str]) -> StatusOptions:
+    """The options of `ecs-deploy status`; raises `UsageError` for whatever is wrong with them."""
+    return StatusOptions(**_fields("status", _given_services("status", argv, "-n/--service-name, or --all")))
+
+
+def parse_rollback(argv: Sequence[str], _env: Mapping[str, str]) -> RollbackOptions:
+    """The options of `ecs-deploy rollback`; raises `UsageError` for whatever is wrong with them."""
+    return RollbackOptions(**_fields("rollback", _given_services("rollback", argv, "-n/--service-name")))
+
+
+def _given_services(word: str, argv: Sequence[str], needed: str) -> Given:
+    """The options that were given to a command about services of a cluster; raises `UsageError`."""
+    given = given_options(word, argv)
+    if not given.keys() & {"--service-name", "--all"}:
+        raise UsageError(f"SERVICE is required: {needed}", Exit.NO_TARGET)
+    if "--cluster" not in given:
+        raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
+    for error in _table_rules(word, given):
+        raise error
+    return given
+
+
 def parse_replace_instances(argv: Sequence[str], _env: Mapping[str, str]) -> ReplaceInstancesOptions:
     """The options of `ecs-deploy replace-instances`; raises `UsageError` for whatever is wrong with them."""
     given = given_options("replace-instances", argv)
@@ -6609,7 +7411,7 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
 
     return {
         "status": status_of(facts),
-        "task-definition-arn": each("new_task_definition"),
+        "task-definition-arn": each("new_task_definition") or each("task_definition"),
         "previous-task-definition-arn": each("previous_task_definition"),
         "deployment-id": each("deployment_id"),
         "exit-code": str(int(facts["exit_code"])),
@@ -6636,9 +7438,14 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     mark = {"success": "✅", "cancelled": "⚠️"}.get(status, "❌")
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
-    rows = [_summary_row(item, facts, ending, duration_s) for item in facts.get("parts") or [facts]]
+    parts = facts.get("parts") or [facts]
+    head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
+    if "state" in parts[0]:
+        head = ["Service", "Cluster", "Task definition", "Tasks", "Since", "State", "Why"]
+        rows = [_standing_row(item, facts) for item in parts]
+    else:
+        rows = [_summary_row(item, facts, ending, duration_s) for item in parts]
     if any(row[0] for row in rows):
-        head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
     if code:
         lines += [_folded("What failed", errors, opened=True)]
@@ -6663,6 +7470,16 @@ def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> lis
         "<br>".join(new),
         "" if total_s is None else duration_text(total_s),
         _cell(item.get("result") or ending),
+    ]
+
+
+def _standing_row(item: JSON, facts: JSON) -> list[str]:
+    """How a service does, of the command `status`."""
+    counts = f"{item['running_count']} of {item['desired_count']}"
+    definition = short_name(item["task_definition"] or "")
+    why = item["reason"] or item["went_back"]
+    return [
+        _cell(each) for each in (item["name"], facts["cluster"], definition, counts, item["since"], item["state"], why)
     ]
 
 
@@ -6760,9 +7577,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     for warning in options.warnings:
         report.warning(warning)
     with interrupts.installed():
-        aws = connect(
-            options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=options.output.dry_run
-        )
+        read_only = options.output.dry_run or word == "status"
+        aws = connect(options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=read_only)
         ctx = Context(aws, clock, report, interrupts, Begun())
         try:
             return act(ctx, options)
@@ -6775,6 +7591,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
 _COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {
     "": (parse_classic, deploy),
     "app": (parse_app, deploy_app),
+    "status": (parse_status, status),
+    "rollback": (parse_rollback, rollback),
     "replace-instances": (parse_replace_instances, replace_instances),
 }
 

@@ -45,6 +45,8 @@ def blocks() -> dict[str, str]:
     return {
         "options": options("", shared=True),
         "app options": options("app", shared=False),
+        "status options": options("status", shared=False),
+        "rollback options": options("rollback", shared=False),
         "replace-instances options": options("replace-instances", shared=False),
         "exit codes": exit_codes(),
     }

@@ -224,7 +224,7 @@ def test_the_workflow_of_the_shell_scripts_readme_deploys(sim: Simulator, step: 
     assert done.outputs["status"] == "success"
 
 
-@pytest.mark.parametrize("command", ["app", "replace-instances"])
+@pytest.mark.parametrize("command", ["app", "status", "rollback", "replace-instances"])
 def test_the_input_command_is_the_first_word(command: str) -> None:
     inputs, _ = as_the_runner_does(f"{{cluster: prod, command: {command}}}")
 
@@ -293,7 +293,7 @@ def test_a_twin_that_names_another_option_is_refused_without_a_value_as_well(sho
         (
             "{command: deploy, cluster: c}",
             3,
-            "The input command is app, replace-instances or NAME=COMMAND, not 'deploy'",
+            "The input command is app, status, rollback, replace-instances or NAME=COMMAND, not 'deploy'",
         ),
         ("{service_name: web, batch: 2}", 3, "The input batch does not belong to ecs-deploy"),
     ],
@@ -700,6 +700,37 @@ def test_a_summary_stays_below_what_the_runner_takes(shop: Simulator, step: Run)
     assert done.code == Exit.FAILED
     assert "\n29 xxx" in done.summary
     assert len(done.summary.encode()) < 1024 * 1024
+
+
+def test_status_has_a_row_for_each_service_and_its_definition_as_output(shop: Simulator, step: Run) -> None:
+    shop.service("prod", "api", image="shop/api:1")
+    shop.image("shop/api:2").crashes(after_s=1)
+    shop.someone_deploys("prod", "api", "shop/api:2")
+    shop.advance(5)
+
+    bad = step('{command: status, cluster: prod, service_name: "web\\napi"}')
+    good = step("{command: status, cluster: prod, service_name: web, expect: 'shop/web:1'}")
+
+    assert (bad.code, bad.outputs["status"], good.outputs["status"]) == (1, "failure", "success")
+    assert good.outputs["task-definition-arn"] == f"{PREFIX}/web:1"
+    assert good.summary.startswith("### ✅ ecs-deploy: steady\n\n| Service | Cluster |")
+    assert "| <code>web</code> | <code>prod</code> | <code>web:1</code> | <code>1 of 1</code> |" in bad.summary
+    assert "<code>rolling out</code> | <code>0 of 1 running; " in bad.summary
+    assert "Why tasks stopped of api" in bad.summary
+    assert "The service api is not steady, but rolling out" in bad.outputs["failure-reason"]
+
+
+def test_a_rollback_has_the_outputs_of_a_deployment(shop: Simulator, step: Run) -> None:
+    shop.someone_deploys("prod", "web", "shop/web:2")
+    shop.advance(60)
+
+    listed = step("{command: rollback, cluster: prod, service_name: web, list: true}")
+    done = step("{command: rollback, cluster: prod, service_name: web}")
+
+    assert (listed.code, listed.result.changes, done.code) == (0, [], 0)
+    assert done.outputs["task-definition-arn"] == f"{PREFIX}/web:1"
+    assert done.outputs["previous-task-definition-arn"] == f"{PREFIX}/web:2"
+    assert "<code>web:2</code> → <code>web:1</code>" in done.summary
 
 
 def test_an_option_of_the_other_command_is_refused(shop: Simulator, step: Run) -> None:

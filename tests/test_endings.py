@@ -317,7 +317,7 @@ def test_a_task_that_was_stopped_from_outside_did_not_succeed(sim: Simulator, cl
     [
         ("web", "smoke alarm module loaded", "CloudWatch alarm"),
         ("web", "Missing `secret_key_base` for 'production'", "execution role"),
-        ("web", "ERROR: insufficient privilege on relation users", "no room"),
+        ("web", "FATAL: insufficient privilege on relation users", "no room"),
         ("alarm-api", "ready", "CloudWatch alarm"),
     ],
 )

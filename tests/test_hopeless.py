@@ -365,6 +365,7 @@ def test_the_last_paragraph_has_all_of_it_in_order(sim: Simulator, cli: Cli) -> 
     said = last_paragraph(result)
     assert result.code == 1
     deployment = sim.services["prod", "web"].primary.id
+    assert result.code == 1
     assert said[0] == f"ERROR: The deployment {deployment} of service web failed: 2 of its tasks stopped (--fail-fast)."
     assert said[1] == "Likeliest cause: the application ends by itself soon after it starts."
     assert re.fullmatch(r"Failed after \d+ s; 2 tasks stopped\.", said[2])

@@ -333,7 +333,7 @@ def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
         ),
         pytest.param(
             ["deploy", *SERVICE],
-            "argument 1 belongs to no option; the commands are app and replace-instances",
+            "argument 1 belongs to no option; the commands are app, status, rollback and replace-instances",
             id="no command",
         ),
     ],

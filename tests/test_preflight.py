@@ -60,6 +60,7 @@ def test_where_no_tag_is_like_it_the_newest_are_named(shop: Simulator, cli: Cli)
 
     assert result.code == 13
     newest = "release-7, release-6, release-5, release-4, release-3"
+    assert result.code == 13
     assert result.err.endswith(f"Newest in shop/web: {newest}\n")
 
 

@@ -81,6 +81,58 @@ def test_the_failing_command_prints_what_the_readme_shows() -> None:
     assert [line for line in done.stderr.splitlines() if line in shown] == shown
 
 
+def undated(text: str) -> str:
+    """The text with its dates, which are those of the run, as one and the same."""
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "DATE", text)
+
+
+@pytest.mark.slow
+def test_the_day_after_prints_what_the_readme_shows() -> None:
+    program, names = f"{shlex.quote(sys.executable)} ecs_deploy.py", "-c production1 -n doorman-service"
+    commands = [
+        f"{program} {names} -i docker.repo.com/doorman:18 >/dev/null", f"{program} status {names}",
+        f"{program} status -c production1 --all", f"{program} rollback {names} --list", f"{program} rollback {names}",
+    ]  # fmt: skip
+    script = [sys.executable, "-m", "tests.simulator", "--rate", "2", "--", "bash", "-ec", "\n".join(commands)]
+
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+
+    shown = [block(name) for name in ("status output", "status table", "rollback list", "rollback output")]
+    assert done.returncode == Exit.OK
+    assert undated(done.stdout) == undated("\n".join([*shown, ""]))
+
+
+def test_the_policy_of_status_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli) -> None:
+    native(sim)
+    sim.service("prod", "new", "app:3")
+    for options in (["-n", "green", "-n", "new"], ["--all"]):
+        assert cli("status", "-c", "prod", *options).code == Exit.FAILED
+
+    (statement,) = json.loads(block("status policy"))["Statement"]
+    assert statement["Action"] == sorted(sim.actions_used())
+
+
+def test_the_policy_of_rollback_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli) -> None:
+    native(sim)
+    assert cli("rollback", "-c", "prod", "-n", "green").code == Exit.OK
+    assert cli("rollback", "-c", "prod", "-n", "green", "--to", "2").code == Exit.TIMED_OUT
+    assert cli("rollback", "-c", "prod", "-n", "green").code == Exit.OK
+    assert cli("rollback", "-c", "prod", "-n", "green").code == Exit.FAILED
+
+    (statement,) = json.loads(block("rollback policy"))["Statement"]
+    assert statement["Action"] == sorted(sim.actions_used())
+
+
+def native(sim: Simulator) -> None:
+    """A service whose first deployment crashes, at a stage of a blue/green deployment."""
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-stream-prefix": "p"}}
+    app = {"name": "app", "image": "app:1", "memory": 64, "essential": True, "logConfiguration": logs}
+    sim.service("prod", "green", containers=[app], deploymentConfiguration={"strategy": "BLUE_GREEN"})
+    sim.image("app:2").crashes(after_s=1).logs(["no"])
+    sim.someone_deploys("prod", "green", "app:2")
+    sim.advance(15)
+
+
 def test_the_policy_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
     logs = {
         "logDriver": "awslogs",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from tests.simulator.errors import Json, client_error, invalid
+
+
+def digest_of(image: str) -> str:
+    """The digest that a registry would have for an image: the same for the same reference."""
+    return image.partition("@")[2] or f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+
 
 INACTIVE_GRACE_S = 600.0
 """How long a deregistered revision may still be used: ten minutes, says AWS."""

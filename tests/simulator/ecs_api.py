@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulator.definitions import Definition, refuse_bad_definition, refuse_bad_tags
 from tests.simulator.errors import AwsError, Json, client_error, invalid
 from tests.simulator.instances import ContainerInstancesApi
-from tests.simulator.releases import Release
+from tests.simulator.releases import HISTORY_S, Release
 from tests.simulator.services import DEFAULT_CONFIGURATION, Service
 from tests.simulator.tasks import Task
 
@@ -348,10 +348,12 @@ class EcsApi:
     def list_service_deployments(self, params: Json) -> Json:
         service = self._service(self._cluster(params), params["service"])
         created, statuses = params.get("createdAt", {}), params.get("status")
+        oldest_s = self.world.now_s - HISTORY_S
         found = [
             release.brief()
             for release in service.releases
-            if (not statuses or release.status in statuses)
+            if release.created_s >= oldest_s
+            and (not statuses or release.status in statuses)
             and created.get("after", 0) <= self.world.stamp(release.created_s) <= created.get("before", float("inf"))
         ]
         return self._page("ListServiceDeployments", "serviceDeployments", found, params)
@@ -364,6 +366,18 @@ class EcsApi:
         return {
             "serviceDeployments": [release.described() for release in found.values() if release],
             "failures": [{"arn": arn, "reason": "MISSING"} for arn, release in found.items() if not release],
+        }
+
+    def describe_service_revisions(self, params: Json) -> Json:
+        arns = params["serviceRevisionArns"]
+        if not 1 <= len(arns) <= 20:
+            raise invalid("Between 1 and 20 service revisions can be described in a single operation.")
+        known = {d.revision_arn: (service, d) for service in self.world.services.values() for d in service.revisions()}
+        return {
+            "serviceRevisions": [
+                service.described_revision(d) for service, d in (known[a] for a in arns if a in known)
+            ],
+            "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known],
         }
 
     def stop_service_deployment(self, params: Json) -> Json:

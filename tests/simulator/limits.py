@@ -13,7 +13,10 @@ _GROUPS: dict[tuple[str, ...], tuple[int, int]] = {
     ("DescribeServices", "ListServices"): (100, 20),
     ("DescribeTasks", "ListTasks"): (100, 20),
     ("RunTask", "StopTask"): (100, 40),
-    ("ListServiceDeployments", "DescribeServiceDeployments", "StopServiceDeployment"): (50, 20),
+    ("ListServiceDeployments", "DescribeServiceDeployments", "StopServiceDeployment", "DescribeServiceRevisions"): (
+        50,
+        20,
+    ),
     ("DeleteTaskDefinitions",): (5, 1),
 }
 """Operations that share a bucket: burst, and sustained calls per second."""

@@ -15,6 +15,8 @@ STAGE_S = 1.0
 """How long a stage lasts that has nothing to wait for."""
 MINUTE_S = 60.0
 HOOK_TIMEOUT_MINUTES = 1440
+HISTORY_S = 90 * 86_400.0
+"""How long a service deployment is remembered."""
 OPEN_STATUSES = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 Condition = Callable[[], bool]
 

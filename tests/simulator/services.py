@@ -6,7 +6,7 @@ from collections import deque
 from math import ceil
 from typing import TYPE_CHECKING
 
-from tests.simulator.definitions import Definition
+from tests.simulator.definitions import Definition, digest_of
 from tests.simulator.errors import Json
 from tests.simulator.releases import Release
 from tests.simulator.tasks import Task
@@ -422,6 +422,25 @@ class Service:
         self._announce_steady()
 
     # --- How it is described
+
+    def revisions(self) -> list[Deployment]:
+        """Every deployment that there ever was; each made a revision of the service."""
+        return [release.target for release in self.releases]
+
+    def described_revision(self, deployment: Deployment) -> Json:
+        """The ServiceRevision of DescribeServiceRevisions."""
+        images = [
+            {"containerName": c["name"], "image": c["image"], "imageDigest": digest_of(c["image"])}
+            for c in deployment.definition.containers
+        ]
+        return {
+            "serviceRevisionArn": deployment.revision_arn,
+            "serviceArn": self.arn,
+            "clusterArn": self.world.cluster_arn(self.cluster),
+            "taskDefinition": deployment.definition.arn,
+            "containerImages": images,
+            "createdAt": self.world.stamp(deployment.created_s),
+        }
 
     def described(self, *, with_tags: bool = False) -> Json:
         """The Service of an answer."""

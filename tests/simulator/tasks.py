@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from tests.simulator.behaviours import ContainerRun
-from tests.simulator.definitions import Definition
+from tests.simulator.definitions import Definition, digest_of
 from tests.simulator.errors import Json
 from tests.simulator.timeline import Timeline
 
@@ -247,6 +247,8 @@ class Task:
             "lastStatus": "STOPPED" if container.exited else "RUNNING" if self.runs else "PENDING",
             "healthStatus": self.health if container.health_checked else "UNKNOWN",
         }
+        if self.running_s is not None:
+            described["imageDigest"] = digest_of(container.image)
         if container.exit_code is not None:
             described["exitCode"] = container.exit_code
         if container.reason:

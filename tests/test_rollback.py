@@ -1,0 +1,525 @@
+"""`ecs-deploy rollback`: back to what worked before, from wherever the service is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cli, Result
+from tests.simulator import AwsError, Fault, Simulator
+from tests.vocabulary import DEPLOY, PREFIX, WEB, Json, last_paragraph
+
+BLUE_GREEN: Json = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5}
+
+
+def deployed(sim: Simulator, *images: str, name: str = "web", **members: Any) -> None:
+    """A service that has run these images one after the other, each for a day."""
+    sim.service("prod", name, images[0], **members)
+    for image in images[1:]:
+        sim.advance(86_400)
+        sim.someone_deploys("prod", name, image)
+    sim.advance(86_400)
+
+
+def sent(result: Result) -> list[str]:
+    """The revisions that services were pointed at."""
+    return [update["taskDefinition"].rpartition("/")[2] for update in result.requests("UpdateService")]
+
+
+# --- Where it leads
+
+
+def test_a_rollback_leads_to_what_worked_before_and_is_seen_to_run(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", "app:3", desired_count=3)
+
+    result = cli("rollback", *WEB)
+
+    assert result.code == 0
+    assert result.lines == [
+        f"Current task definition: {PREFIX}/web:3",
+        f"Rolling back to {PREFIX}/web:2",
+        "Service updated successfully, new task definition running.",
+        "Waiting for service deployment to complete...",
+        "Service deployment successful.",
+        f"The service is back on {PREFIX}/web:2, and stable.",
+    ]
+    assert result.changes == ["UpdateService"]
+    assert result.requests("UpdateService") == [
+        {"cluster": "prod", "service": "web", "taskDefinition": f"{PREFIX}/web:2"}
+    ]
+    assert sim.running("prod", "web") == {"app:2": 3}
+
+
+def test_running_it_again_goes_further_back_and_never_to_what_was_left(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+
+    runs = [cli("rollback", *WEB) for _ in range(3)]
+
+    assert [run.code for run in runs] == [0, 0, 1]
+    assert [run.code for run in runs] == [0, 0, 1]
+    assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
+    assert "The service web has nothing to go back to from web:1" in runs[2].err
+    assert sim.running("prod", "web") == {"app:1": 1}
+
+
+def test_what_a_rollback_left_is_no_way_back_of_a_later_deployment(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    assert sent(cli("rollback", *WEB)) == ["web:1"]
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(60)
+
+    assert sent(cli("rollback", *WEB)) == ["web:1"]
+
+
+def test_a_rollback_whose_beginning_ecs_has_forgotten_does_not_swing_back(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.advance(91 * 86_400)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(86_400)
+
+    runs = [cli("rollback", *WEB) for _ in range(3)]
+
+    assert [run.code for run in runs] == [0, 0, 1]
+    assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
+    assert "the next older ACTIVE revision; ECS does not tell whether it ever worked" in runs[0].err
+
+
+def test_a_forced_redeployment_of_the_same_is_no_way_back(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    for _ in range(2):
+        assert cli(*WEB, "--force-new-deployment").code == 0
+
+    assert sent(cli("rollback", *WEB)) == ["web:1"]
+
+
+def test_what_failed_is_no_way_back(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1")
+    sim.image("app:2").crashes(after_s=1)
+    assert cli(*DEPLOY, "--enable-rollback", "--keep-failed-revision", "--fail-fast", "1").code == 20
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(60)
+
+    assert sent(cli("rollback", *WEB)) == ["web:1"]
+
+
+def test_an_inactive_revision_is_named_and_skipped(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+    sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:2"})
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, sent(result)) == (0, ["web:1"])
+    assert "web:2 is skipped: it is INACTIVE, no service can go there." in result.err
+
+
+def test_a_revision_that_is_gone_is_named_and_skipped(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+    sim.world.definitions.families["web"].pop(1)
+
+    result = cli("rollback", *WEB)
+
+    assert sent(result) == ["web:1"]
+    assert "web:2 is skipped: it is not there any more, no service can go there." in result.err
+
+
+def test_a_revision_that_cannot_be_seen_just_now_ends_it_before_anything_is_changed(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.SERVER_ERROR if operation == "ListServiceDeployments" else None
+    )
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, result.changes) == (24, [])
+
+
+def test_without_a_history_what_the_service_still_lists_leads_back(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", drain_s=600)
+    sim.image("app:3").starts_after(300)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(5)
+    sim.deny("ecs:ListServiceDeployments")
+
+    result = cli("rollback", *WEB, "-t", "900")
+
+    assert sent(result) == ["web:2"]
+    assert "COMPLETED and still listed." in result.err
+
+
+def test_without_any_word_of_ecs_the_next_older_revision_is_said_to_be_just_that(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+    sim.deny("ecs:DescribeServiceRevisions")
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, sent(result)) == (0, ["web:2"])
+    assert "Going back to web:2, the next older ACTIVE revision; ECS does not tell whether it ever" in result.err
+    sim.deny("ecs:ListTaskDefinitions")
+    assert cli("rollback", *WEB).code == 1
+
+
+# --- From where
+
+
+def test_from_a_roll_out_that_hangs(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.image("app:3").starts_after(900)
+    assert cli(*WEB, "-i", "app:3", "--no-wait").code == 0
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, sent(result)) == (0, ["web:2"])
+    assert sim.running("prod", "web") == {"app:2": 1}
+
+
+def test_from_a_deployment_that_failed_for_good(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": False}})
+    sim.image("app:2").crashes(after_s=1)
+    assert cli(*DEPLOY, "-t", "300").code == 1
+
+    assert cli("rollback", *WEB).code == 0
+    assert sim.running("prod", "web") == {"app:1": 1}
+
+
+def test_while_ecs_goes_back_by_itself_that_is_waited_for(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.image("app:3").starts_after(900)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(5)
+    sim.services["prod", "web"].roll_back("ECS deployment alarms", "alarm detected.")
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, result.changes) == (0, [])
+    assert "Going back to web:2, where ECS is going back by itself already." in result.err
+    assert result.lines[-2:] == ["unchanged, and stable", f"The service is back on {PREFIX}/web:2, and stable."]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named by the service", "to be looked for"])
+@pytest.mark.parametrize("after_s", [1.0, 40.0], ids=["at its beginning", "at its bake time"])
+def test_a_native_deployment_in_progress_is_taken_back_by_ecs(
+    sim: Simulator, cli: Cli, named: bool, after_s: float
+) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.world.shows_releases = named
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(after_s)
+
+    dry = cli("rollback", *WEB, "--dry-run")
+    result = cli("rollback", *WEB)
+
+    assert dry.lines[-2].startswith("Would send StopServiceDeployment: ")
+    assert (result.code, result.changes) == (0, ["StopServiceDeployment"])
+    assert result.lines[-2:] == [
+        f"Rolling back to {PREFIX}/web:2",
+        f"The service is back on {PREFIX}/web:2, and stable.",
+    ]
+    assert sim.running("prod", "web") == {"app:2": 1}
+    assert sent(cli("rollback", *WEB, "-t", "0")) == ["web:1"]
+
+
+def test_a_native_deployment_that_is_being_taken_back_is_waited_for(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(40)
+    sim.services["prod", "web"].release.stop("ROLLBACK")
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, result.changes) == (0, [])
+    assert sim.running("prod", "web") == {"app:2": 1}
+
+
+def test_where_ecs_may_not_take_it_back_the_service_is_updated(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(40)
+    sim.deny("ecs:StopServiceDeployment")
+
+    result = cli("rollback", *WEB, "-t", "900")
+
+    assert (result.code, sent(result)) == (0, ["web:2"])
+    assert "StopServiceDeployment is not possible, using UpdateService instead." in result.err
+
+
+def test_a_native_deployment_is_not_stopped_on_the_way_to_something_else(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(40)
+
+    result = cli("rollback", *WEB, "--to", "1", "-t", "900")
+
+    assert (result.code, result.changes, sent(result)) == (0, ["UpdateService"], ["web:1"])
+
+
+@pytest.mark.parametrize(
+    ("members", "desired_count"),
+    [
+        pytest.param({"schedulingStrategy": "DAEMON"}, 3, id="a daemon"),
+        pytest.param({}, 0, id="without tasks"),
+        pytest.param({"loadBalancers": [{"loadBalancerName": "old", "containerPort": 80}]}, 2, id="a classic balancer"),
+        pytest.param({"deploymentConfiguration": {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1}}, 1, id="native"),
+    ],
+)
+def test_from_services_of_other_kinds(sim: Simulator, cli: Cli, members: Json, desired_count: int) -> None:
+    deployed(sim, "app:1", "app:2", desired_count=desired_count, **members)
+
+    result = cli("rollback", *WEB, "-t", "300")
+
+    assert (result.code, sent(result)) == (0, ["web:1"])
+    assert sim.running("prod", "web") == ({"app:1": desired_count} if desired_count else {})
+    assert sim.services["prod", "web"].primary.definition.revision == 1
+
+
+@pytest.mark.parametrize("reuses", [True, False], ids=["the same deployment", "a new deployment"])
+def test_after_ecs_went_back_the_next_way_back_is_the_one_before(sim: Simulator, cli: Cli, reuses: bool) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=breaker)
+    sim.world.rollback_reuses_id = reuses
+    sim.image("app:3").crashes(after_s=1)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(600)
+
+    told = cli("status", *WEB)
+    result = cli("rollback", *WEB)
+
+    assert told.code == 0
+    assert "  ECS went back to this: (service web) (deployment ecs-svc/" in told.out
+    assert "  a rollback leads to: web:1 (app:1), deployed " in told.out
+    assert (result.code, sent(result)) == (0, ["web:1"])
+
+
+# --- How it ends
+
+
+def test_a_rollback_that_fails_says_why_as_a_deployment_does(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.image("app:1").crashes(after_s=1)
+
+    result = cli("rollback", *WEB, "-t", "30")
+
+    assert result.code == 22
+    assert "× EssentialContainerExited" in result.err
+    assert "Likeliest cause: the application ends by itself soon after it starts." in last_paragraph(result)[1]
+    assert f"The service still points at {PREFIX}/web:1." in result.err
+    assert "To go back:" in result.err
+    assert "The service is back" not in result.out
+    assert sim.active_revisions("web") == [1, 2]
+
+
+def test_a_rollback_that_somebody_deploys_over_is_superseded(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.image("app:1").starts_after(60)
+    sim.world.at(sim.world.now_s + 5, lambda: sim.someone_deploys("prod", "web", "app:3"))
+
+    assert cli("rollback", *WEB).code == 23
+
+
+def test_no_wait_ends_once_it_is_accepted(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+
+    result = cli("rollback", *WEB, "--no-wait")
+
+    assert result.code == 0
+    assert result.lines[-1].startswith(f"Accepted: {PREFIX}/web:1, ecs-svc/")
+    assert cli("status", *WEB, "--wait").code == 0
+    assert sim.running("prod", "web") == {"app:1": 1}
+
+
+def test_a_dry_run_changes_nothing_and_shows_what_would_be_sent(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+
+    result = cli("rollback", *WEB, "--dry-run", "--output", "json")
+
+    document = json.loads(result.out)
+    assert (result.code, result.changes) == (0, [])
+    assert "Going back to web:1, deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL." in result.err
+    assert "  ~ web: image app:2 -> app:1" in result.err
+    assert document["would_send"]["UpdateService"]["taskDefinition"] == f"{PREFIX}/web:1"
+
+
+def test_the_document_is_that_of_a_deployment(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+
+    document = json.loads(cli("rollback", *WEB, "--output", "json").out)
+
+    assert document["previous_task_definition"] == f"{PREFIX}/web:2"
+    assert document["new_task_definition"] == f"{PREFIX}/web:1"
+    assert document["images"] == [{"container": "web", "old": "app:2", "new": "app:1"}]
+    assert (document["verdict"], document["exit_code"]) == ("completed", 0)
+
+
+# --- Several services, and a revision that is named
+
+
+def test_several_services_go_back_together(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    deployed(sim, "api:1", "api:2", name="api")
+
+    result = cli("rollback", *WEB, "-n", "api")
+
+    assert (result.code, sorted(sent(result))) == (0, ["api:1", "web:1"])
+    assert f"api: The service is back on {PREFIX}/api:1, and stable." in result.lines
+
+
+def test_one_without_a_way_back_keeps_all_as_they_are(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    deployed(sim, "api:1", name="api")
+
+    result = cli("rollback", *WEB, "-n", "api")
+
+    assert (result.code, result.changes) == (1, [])
+    assert "Nothing was changed:\n  The service api has nothing to go back to from api:1" in result.err
+
+
+def test_services_that_are_not_there_are_all_named(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+
+    result = cli("rollback", *WEB, "-n", "wbe", "-n", "nope")
+
+    assert (result.code, result.changes) == (24, [])
+    assert "  The service wbe was not found in cluster prod\n  The service nope was not found" in result.err
+    assert "The services of the cluster: web" in result.err
+
+
+def test_a_service_of_another_controller_is_refused(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", "app:1", deploymentController={"type": "CODE_DEPLOY"})
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, result.changes) == (1, [])
+    assert "is deployed by CODE_DEPLOY" in result.err
+
+
+@pytest.mark.parametrize("to", ["1", "web:1", f"{PREFIX}/web:1"])
+def test_a_revision_can_be_named(sim: Simulator, cli: Cli, to: str) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+
+    result = cli("rollback", *WEB, "--to", to)
+
+    assert (result.code, sent(result)) == (0, ["web:1"])
+
+
+def test_the_present_revision_must_only_run(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+
+    result = cli("rollback", *WEB, "--to", "2")
+
+    assert (result.code, result.changes) == (0, [])
+    assert "unchanged, and stable" in result.lines
+    assert "Would send" not in cli("rollback", *WEB, "--to", "2", "--dry-run").out
+
+
+def test_the_present_revision_of_a_native_service_must_run_too(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.image("app:2").cannot_be_placed()
+    for task in list(sim.services["prod", "web"].primary.tasks.values()):
+        task.stop("EssentialContainerExited", "Essential container in task exited")
+
+    result = cli("rollback", *WEB, "--to", "2", "-t", "10")
+
+    assert (result.code, result.changes) == (22, [])
+    assert "The service is back" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        pytest.param("9", 24, "The task definition web:9 was not found in us-east-1", id="not there"),
+        pytest.param("2", 1, "web:2 is INACTIVE; no service can be pointed at it any more", id="INACTIVE"),
+        pytest.param("job:1", 1, "job:1 is no revision of web, which the service runs", id="of another family"),
+        pytest.param("web", 3, "'web' is neither a revision's number, family:revision nor an ARN", id="a family"),
+    ],
+)
+def test_a_revision_that_cannot_be_gone_back_to_is_refused(
+    sim: Simulator, cli: Cli, to: str, code: int, said: str
+) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+    sim.task_definition("job")
+    sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:2"})
+
+    result = cli("rollback", *WEB, "--to", to)
+
+    assert (result.code, result.changes) == (code, [])
+    assert said in result.err
+    assert ("The ACTIVE revisions of web: web:1, web:3" in result.err) == (to in ("2", "9"))
+
+
+def test_a_revision_that_may_not_be_read_is_an_error_of_aws(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.deny("ecs:DescribeTaskDefinition")
+
+    assert cli("rollback", *WEB, "--to", "1").code == 24
+
+
+# --- The list
+
+
+def test_the_list_shows_what_was_deployed_and_does_nothing(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+    sim.image("app:4").crashes(after_s=1)
+    sim.services["prod", "web"].configuration["deploymentCircuitBreaker"] = {"enable": True, "rollback": True}
+    sim.someone_deploys("prod", "web", "app:4")
+    sim.advance(600)
+    sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:2"})
+
+    result = cli("rollback", *WEB, "--list")
+
+    assert (result.code, result.changes) == (0, [])
+    assert [" ".join(line.split()) for line in result.lines] == [
+        "web runs web:3; it was deployed:",
+        "web:4 2025-06-18 15:06:40 UTC ROLLBACK_SUCCESSFUL app:4",
+        "web:3 2025-06-17 15:06:40 UTC SUCCESSFUL app:3",
+        "web:2 2025-06-16 15:06:40 UTC SUCCESSFUL app:2 INACTIVE",
+        "web:1 2025-06-15 15:06:40 UTC SUCCESSFUL app:1 <- a rollback leads here",
+    ]
+
+
+def test_the_list_has_what_ecs_does_not_remember_and_says_where_there_is_nothing(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    deployed(sim, "api:1", name="api")
+    sim.deny("ecs:ListServiceDeployments")
+
+    document = json.loads(cli("rollback", *WEB, "-n", "api", "--list", "--output", "json").out)
+    lines = cli("rollback", *WEB, "-n", "api", "--list").lines
+
+    assert "never, as far as ECS tells" in lines[1]
+    assert lines[2] == "api runs api:1; nothing to go back to; it was deployed:"
+    assert [part["name"] for part in document["parts"]] == ["web", "api"]
+    assert document["parts"][0]["candidates"][0] == {
+        "task_definition": f"{PREFIX}/web:1",
+        "deployed": "never, as far as ECS tells",
+        "ended": "",
+        "status": "ACTIVE",
+        "images": "app:1",
+        "chosen": True,
+    }
+
+
+# --- Bad input, and what goes wrong on the way
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [([], 5), (["-n", "web"], 7), ([*WEB, "--all"], 3), ([*WEB, "-i", "app:2"], 3)],
+    ids=["nothing", "no cluster", "an option of status", "an image"],
+)
+def test_bad_input_is_refused_before_any_call(cli: Cli, arguments: list[str], code: int) -> None:
+    result = cli("rollback", *arguments)
+
+    assert (result.code, result.operations) == (code, [])
+
+
+def test_an_update_that_is_refused_is_an_error_of_aws(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.world.on_call = lambda index, operation, params: (
+        AwsError("InvalidParameterException", "no") if operation == "UpdateService" else None
+    )
+
+    result = cli("rollback", *WEB)
+
+    assert result.code == 24
+    assert "The service is back" not in result.out
+    assert sim.active_revisions("web") == [1, 2]

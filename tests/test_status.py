@@ -1,0 +1,486 @@
+"""`ecs-deploy status`: what services run, how they do, and why not better. It changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from ecs_deploy import Exit
+from tests.conftest import Cli, Result
+from tests.simulator import AwsError, Simulator
+from tests.simulator.definitions import digest_of
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json, last_paragraph
+
+LOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-stream-prefix": "p"}}
+APP: Json = {"name": "app", "image": "app:1", "memory": 64, "essential": True, "logConfiguration": LOGS}
+ALL = ("-c", "prod", "--all")
+
+
+@pytest.fixture
+def status(cli: Cli) -> Cli:
+    """`status("-c", …)` looks, and is held to have changed nothing."""
+
+    def run(*argv: str) -> Result:
+        result = cli("status", *argv)
+        assert result.changes == []
+        return result
+
+    return run
+
+
+def steady(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=2)
+
+
+def without_tasks(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=0)
+
+
+def a_daemon(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=3, schedulingStrategy="DAEMON")
+
+
+def behind_a_classic_balancer(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", loadBalancers=[{"loadBalancerName": "old", "containerPort": 80}])
+
+
+def gone_back(sim: Simulator) -> None:
+    rolling_out_badly(sim)
+    sim.advance(120)
+
+
+def scaling(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=2)
+    sim.scale_service("prod", "web", 4)
+    sim.advance(1)
+
+
+def scaling_in(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=4, drain_s=60)
+    sim.scale_service("prod", "web", 2)
+    sim.advance(2)
+
+
+def rolling_out(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1")
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(1)
+
+
+def rolling_out_badly(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=2, deploymentConfiguration=BREAKER)
+    sim.image("app:2").crashes(after_s=1)
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(5)
+
+
+def going_back(sim: Simulator) -> None:
+    rolling_out_badly(sim)
+    sim.image("app:1").starts_after(60)
+    sim.services["prod", "web"].roll_back("ECS deployment alarms", "alarm detected.")
+    sim.advance(1)
+
+
+def failed(sim: Simulator) -> None:
+    rolling_out_badly(sim)
+    sim.services["prod", "web"].configuration["deploymentCircuitBreaker"] = {"enable": True, "rollback": False}
+    sim.advance(60)
+
+
+def going_back_without_room(sim: Simulator) -> None:
+    going_back(sim)
+    sim.services["prod", "web"].primary.rollout_reason = "rolling back"
+    sim.services["prod", "web"].events.clear()
+
+
+def crashing(sim: Simulator) -> None:
+    service = sim.service("prod", "web", containers=[APP], desired_count=2)
+    sim.image("app:1").crashes(after_s=1).logs(["hello", "no database"])
+    for task in list(service.primary.tasks.values()):
+        task.stop("EssentialContainerExited", "Essential container in task exited")
+    sim.advance(8)
+
+
+def without_room(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", desired_count=2)
+    sim.image("app:1").cannot_be_placed()
+    sim.scale_service("prod", "web", 4)
+    sim.advance(5)
+
+
+def old_tasks_left(sim: Simulator) -> None:
+    early = {"enable": True, "healthyPercent": 100, "sourceServiceRevisionCleanup": "DEFERRED"}
+    sim.service("prod", "web", "app:1", drain_s=600, deploymentConfiguration={"earlySuccessCriteria": early})
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(30)
+
+
+def baking(sim: Simulator) -> None:
+    configuration = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5}
+    sim.service("prod", "web", "app:1", deploymentConfiguration=configuration)
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(40)
+
+
+def at_a_hook(sim: Simulator) -> None:
+    hooks = [{"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}]
+    configuration = {"strategy": "CANARY", "lifecycleHooks": hooks}
+    sim.service("prod", "web", "app:1", deploymentConfiguration=configuration)
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(40)
+
+
+def being_deleted(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", drain_s=60)
+    sim.delete_service("prod", "web")
+    sim.advance(1)
+
+
+def deleted(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1")
+    sim.delete_service("prod", "web")
+    sim.advance(30)
+
+
+def never_there(sim: Simulator) -> None:
+    sim.service("prod", "api", "app:1")
+
+
+def by_code_deploy(sim: Simulator, stability: str = "STEADY_STATE") -> None:
+    """Such a service has task sets instead of deployments."""
+    task_set = {
+        "id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": f"{PREFIX}/web:1", "computedDesiredCount": 1,
+        "runningCount": 1, "pendingCount": 0, "stabilityStatus": stability, "createdAt": 1_750_000_000.0,
+    }  # fmt: skip
+    controller = {"type": "CODE_DEPLOY"}
+    sim.service("prod", "web", "app:1", deploymentController=controller, taskSets=[task_set])
+
+
+def never_deployed(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1", deploymentController={"type": "EXTERNAL"}, runningCount=0, taskDefinition="")
+
+
+STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
+    steady: (0, "steady, 2 of 2 running", ""),
+    without_tasks: (0, "steady, 0 of 0 running", ""),
+    a_daemon: (0, "steady, 3 of 3 running", ""),
+    behind_a_classic_balancer: (0, "steady, 1 of 1 running", ""),
+    by_code_deploy: (0, "steady, 1 of 1 running", ""),
+    gone_back: (0, "steady, 2 of 2 running", "ECS went back to this: (service web) (deployment ecs-svc/"),
+    scaling: (1, "scaling, 2 of 4 running, 2 pending", ""),
+    scaling_in: (1, "scaling, 4 of 2 running", ""),
+    rolling_out: (1, "rolling out, 0 of 1 running, 1 pending", "roll-out: new: 0 running, 1 pending of 1; old: 1"),
+    rolling_out_badly: (1, "rolling out, 0 of 2 running", "2 × EssentialContainerExited: Essential container in task"),
+    going_back: (1, "going back, 0 of 2 running", "alarm detected."),
+    going_back_without_room: (1, "going back, 0 of 2 running", "rolling back; 0 of 2 running"),
+    failed: (1, "deployment failed, ", "ECS deployment circuit breaker: tasks failed to start"),
+    crashing: (1, "short of tasks, 0 of 2 running", "| no database"),
+    without_room: (1, "short of tasks, 2 of 4 running", "Likeliest cause: there is no room for the new tasks."),
+    old_tasks_left: (1, "old tasks left, 1 of 1 running", "also: web:1 (ecs-svc/"),
+    baking: (1, "rolling out, 1 of 1 running", "stage BAKE_TIME, 100 % of the traffic on the new"),
+    at_a_hook: (1, "rolling out, 1 of 1 running", "Likeliest cause: a pause hook waits for somebody."),
+    being_deleted: (1, "being deleted, 1 of 0 running", "is not steady, but being deleted: 1 of 0 running."),
+    never_deployed: (1, "short of tasks, 0 of 1 running", "nothing was deployed to it"),
+    deleted: (24, "", "The service web was not found in cluster prod"),
+    never_there: (24, "", "The services of the cluster: api"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("world", STATES, ids=lambda world: world.__name__.replace("_", " "))
+def test_what_is_said_is_the_state_that_it_is_in(
+    sim: Simulator, status: Cli, world: Callable[[Simulator], None]
+) -> None:
+    code, headline, said = STATES[world]
+    world(sim)
+
+    result = status(*WEB)
+    as_json = status(*WEB, "--output", "json")
+    document = json.loads(as_json.out)
+    table = status(*ALL)
+
+    assert (result.code, as_json.code) == (code, code)
+    assert table.code == (code if code == 1 else 0)
+    assert not headline or f"web: {headline}" in result.out
+    assert said in result.out + result.err
+    (part,) = document["parts"]
+    assert (part["steady"], part["exit_code"], document["exit_code"]) == (code == 0, code, code)
+    assert ("0 of 1" in table.lines[-1]) == (code == 1)
+
+
+def test_a_steady_service_in_a_screenful(sim: Simulator, status: Cli) -> None:
+    sim.service("prod", "web", "app:1")
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(60)
+
+    result = status(*WEB)
+
+    deployment = sim.services["prod", "web"].primary
+    assert result.lines == [
+        "web: steady, 1 of 1 running",
+        f"  definition: {PREFIX}/web:2",
+        f"  image of web: app:2 {digest_of('app:2')}",
+        f"  deployment: {deployment.id}, COMPLETED, since 2025-06-15 15:06:40 UTC",
+        "  a rollback leads to: web:1 (app:1), deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL",
+    ]
+    assert result.err == ""
+
+
+def test_the_document_says_what_the_screen_says(sim: Simulator, status: Cli) -> None:
+    crashing(sim)
+
+    result = status(*WEB, "--output", "json")
+
+    document = json.loads(result.out)
+    assert result.code == 1
+    (part,) = document["parts"]
+    assert document["verdict"] == "not steady"
+    assert part["state"] == "short of tasks"
+    assert part["task_definition"] == f"{PREFIX}/web:1"
+    assert part["images"] == [{"container": "app", "image": "app:1", "digests": []}]
+    assert (part["desired_count"], part["running_count"], part["pending_count"]) == (2, 0, 0)
+    assert {reason["reason"].partition(";")[0] for reason in part["failed_tasks"]} == {
+        "EssentialContainerExited: Essential container in task exited"
+    }
+    assert part["logs"][0]["lines"] == ["hello", "no database"]
+    assert part["cause"].startswith("Likeliest cause: the application ends by itself")
+    assert part["way_back"] is None
+
+
+def test_a_table_has_the_worst_first_and_asks_no_more_than_it_must(sim: Simulator, status: Cli) -> None:
+    sim.page_size = 100
+    for number in range(198):
+        sim.service("prod", f"s{number:03}", "app:1", family="shared")
+    crashing(sim)
+    sim.world.service("prod", "roll", "app:1")
+    sim.someone_deploys("prod", "roll", "app:3")
+    sim.advance(0.6)
+
+    result = status(*ALL)
+
+    assert result.code == 1
+    assert [line.split("  ")[0] for line in result.lines[:4]] == ["SERVICE", "web    ", "roll   ", "s000   "] or [
+        line.split()[0] for line in result.lines[:4]
+    ] == ["SERVICE", "web", "roll", "s000"]
+    assert "short of tasks" in result.lines[1]
+    assert "rolling out" in result.lines[2]
+    assert result.lines[-1] == "198 of 200 services of prod steady"
+    assert result.operations.count("ListServices") == 2
+    assert result.operations.count("DescribeServices") == 20
+    assert len(result.operations) - 22 <= 2 * 2
+    assert set(result.operations) == {"ListServices", "DescribeServices", "ListTasks", "DescribeTasks"}
+
+
+def test_a_table_says_where_ecs_went_back(sim: Simulator, status: Cli) -> None:
+    gone_back(sim)
+
+    result = status(*ALL)
+
+    assert result.code == 0
+    assert "ECS went back: (service web) (deployment ecs-svc/" in result.lines[1]
+    assert result.operations == ["ListServices", "DescribeServices"]
+
+
+def test_a_cluster_without_services_has_an_empty_table(sim: Simulator, status: Cli) -> None:
+    sim.cluster("prod")
+
+    assert status(*ALL).lines == ["0 of 0 services of prod steady"]
+    assert status(*ALL).code == 0
+
+
+def test_several_services_are_told_one_after_the_other(sim: Simulator, status: Cli) -> None:
+    steady(sim)
+    sim.service("prod", "web-admin", "admin:1")
+
+    result = status(*WEB, "-n", "web-admin")
+    missing = status(*WEB, "-n", "web-admim")
+
+    assert (result.code, missing.code) == (0, 24)
+    assert [line for line in result.lines if not line.startswith(" ")] == [
+        "web: steady, 2 of 2 running", "web-admin: steady, 1 of 1 running",
+    ]  # fmt: skip
+    assert "The services of the cluster: web, web-admin" in missing.err
+
+
+# --- Following
+
+
+def test_what_is_in_progress_is_followed_to_a_good_end(sim: Simulator, cli: Cli, status: Cli) -> None:
+    sim.service("prod", "web", "app:1")
+    assert cli(*DEPLOY, "--no-wait").code == 0
+
+    result = status(*WEB, "--wait")
+
+    assert result.code == 0
+    assert result.lines[:2] == ["Waiting for service deployment to complete...", "Service deployment successful."]
+    assert "web: steady, 1 of 1 running" in result.lines
+
+
+FOLLOWED: dict[Callable[[Simulator], None], tuple[int, str]] = {
+    steady: (0, ""),
+    rolling_out: (0, "Service deployment successful."),
+    scaling: (0, "Service deployment successful."),
+    rolling_out_badly: (1, "failed, and the service went back: ECS deployment circuit breaker"),
+    going_back: (1, f"The service is back on {PREFIX}/web:1, and stable."),
+    going_back_without_room: (0, "Service deployment successful."),
+    failed: (1, "failed: ECS deployment circuit breaker: tasks failed to start."),
+    without_room: (22, "timed out: not steady within 90 seconds"),
+    baking: (22, "the bake time is longer than the time-out"),
+    being_deleted: (1, "cannot complete: the service is being deleted (DRAINING)"),
+    never_there: (24, "was not found"),
+}
+
+
+@pytest.mark.parametrize("world", FOLLOWED, ids=lambda world: world.__name__.replace("_", " "))
+def test_what_is_followed_ends_as_a_deployment_does(
+    sim: Simulator, status: Cli, world: Callable[[Simulator], None]
+) -> None:
+    code, said = FOLLOWED[world]
+    world(sim)
+
+    result = status(*WEB, "--wait")
+
+    assert result.code == code
+    assert said in result.out + result.err
+    assert result.err.count("Likeliest cause") <= 1
+
+
+def test_a_way_back_that_does_not_end_is_said(sim: Simulator, status: Cli) -> None:
+    rolling_out_badly(sim)
+    sim.image("app:1").starts_after(500)
+    sim.services["prod", "web"].roll_back("ECS deployment alarms", "alarm detected.")
+
+    result = status(*WEB, "--wait")
+
+    assert result.code == 21
+    assert f"The rollback to {PREFIX}/web:1 did not complete" in result.err
+
+
+def test_a_deployment_on_top_supersedes_what_is_followed(sim: Simulator, status: Cli) -> None:
+    rolling_out(sim)
+    sim.image("app:2").starts_after(60)
+    sim.world.at(sim.world.now_s + 1, lambda: sim.someone_deploys("prod", "web", "app:3"))
+
+    assert status(*WEB, "--wait").code in (Exit.OK, Exit.SUPERSEDED)
+
+
+# --- A gate
+
+
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        pytest.param(["shop/web:2"], 0, id="the image"),
+        pytest.param(["web:2"], 0, id="the revision"),
+        pytest.param([f"{PREFIX}/web:2"], 0, id="the ARN"),
+        pytest.param(["shop/web:2", "proxy"], 0, id="both images"),
+        pytest.param(["shop/web:2", "web:2"], 0, id="image and revision"),
+        pytest.param(["shop/web:1"], 1, id="the image before"),
+        pytest.param(["web:1"], 1, id="the revision before"),
+        pytest.param(["shop/web"], 1, id="latest"),
+        pytest.param(["other/web:2"], 1, id="another repository"),
+        pytest.param(["shop/web:2", "proxy:3"], 1, id="one of two"),
+        pytest.param(["shop/web:2", "other:1"], 1, id="one that nobody runs"),
+        pytest.param(["shop/web@sha256:" + "0" * 64], 1, id="another digest"),
+        pytest.param(["DIGEST"], 0, id="the digest that runs"),
+    ],
+)
+def test_a_gate_passes_only_what_is_expected(sim: Simulator, status: Cli, expected: list[str], code: int) -> None:
+    containers = [{"name": n, "image": i, "memory": 64} for n, i in (("web", "shop/web:1"), ("proxy", "proxy"))]
+    sim.service("prod", "web", containers=[*containers, {"name": "odd", "image": "not an image", "memory": 64}])
+    sim.someone_deploys("prod", "web", "shop/web:2")
+    sim.advance(60)
+    running = f"shop/web@{digest_of('shop/web:2')}"
+
+    result = status(*WEB, *(f"--expect={text.replace('DIGEST', running)}" for text in expected))
+
+    assert result.code == code
+    assert ("is expected" in result.err or "None of the services runs other:1." in result.err) == bool(code)
+
+
+def test_a_gate_lets_nothing_else_run_beside_it(sim: Simulator, status: Cli) -> None:
+    old_tasks_left(sim)
+
+    result = status(*WEB, "--expect", "app:2")
+
+    assert result.code == 1
+    assert "does not run just what is expected; it runs web:2 (app:2), web:1 (app:1)." in result.err
+
+
+def test_a_gate_for_several_services(sim: Simulator, status: Cli) -> None:
+    sim.service("prod", "web", "app:1")
+    sim.service("prod", "api", "api:1")
+    without = sim.service("prod", "none", "app:1", desired_count=0)
+
+    both = status(*WEB, "-n", "api", "--expect", "app:1", "--expect", "api:1")
+    one = status(*WEB, "-n", "api", "--expect", "app:1")
+    nothing = status("-c", "prod", "-n", without.name, "--expect", "app:1")
+    missing = status("-c", "prod", "-n", "nope", "--expect", "app:1")
+    everything = status(*ALL, "--expect", "web:1")
+
+    assert (both.code, one.code, nothing.code, missing.code, everything.code) == (0, 1, 1, 24, 1)
+    assert "The service api does not run just what is expected; it runs api:1 (api:1)." in one.err
+    assert "it runs nothing." in nothing.err
+
+
+# --- What may not be seen
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("ecs:DescribeTaskDefinition", "web:1 cannot be read. AWS denied DescribeTaskDefinition"),
+        ("ecs:ListTasks", "The digests that run cannot be read. AWS denied ListTasks"),
+        ("ecs:ListServiceDeployments", "The earlier deployments of web cannot be read. AWS denied"),
+        ("ecs:DescribeServiceRevisions", "The earlier deployments of web cannot be read. AWS denied"),
+        ("ecs:ListTaskDefinitions", "The revisions of web cannot be listed. AWS denied"),
+    ],
+)
+def test_what_may_not_be_read_is_said_and_the_rest_told(sim: Simulator, status: Cli, action: str, said: str) -> None:
+    steady(sim)
+    sim.deny(action)
+
+    result = status(*WEB)
+
+    assert result.code == 0
+    assert said in result.err
+    assert "web: steady, 2 of 2 running" in result.lines
+
+
+def test_a_service_that_may_not_be_seen_is_24(sim: Simulator, status: Cli) -> None:
+    steady(sim)
+    sim.deny("ecs:DescribeServices")
+
+    assert status(*WEB).code == 24
+    sim.allow("ecs:DescribeServices")
+    sim.world.on_call = lambda index, operation, params: (
+        AwsError("ServerException", "no", 500) if operation == "DescribeTaskDefinition" else None
+    )
+    assert status(*WEB).code == 24
+
+
+def test_a_cluster_that_is_not_there_is_24_with_those_that_are(sim: Simulator, status: Cli) -> None:
+    sim.cluster("prod")
+
+    result = status("-c", "prdo", "--all")
+
+    assert result.code == 24
+    assert last_paragraph(result)[1] == "The clusters in us-east-1: prod"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        pytest.param([], 5, "SERVICE is required: -n/--service-name, or --all", id="nothing"),
+        pytest.param(["-n", "web"], 7, "CLUSTER is required", id="no cluster"),
+        pytest.param([*WEB, "--all"], 3, "--all and -n exclude each other", id="both"),
+        pytest.param([*WEB, "--expect", "a b"], 13, "Unable to parse image name: a b", id="no image"),
+        pytest.param([*WEB, "-i", "app:2"], 3, "unknown option: -i", id="an option of another command"),
+    ],
+)
+def test_bad_input_is_refused_before_any_call(status: Cli, arguments: list[str], code: int, said: str) -> None:
+    result = status(*arguments)
+
+    assert (result.code, result.operations) == (code, [])
+    assert said in result.err
