@@ -188,20 +188,41 @@ def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli) -
 
 
 def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli) -> None:
-    service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=BREAKER)
+    """ECS goes back to a deployment whose tasks could not be pulled once, and for a while none of its tasks run."""
+    alone = {**BREAKER, "minimumHealthyPercent": 0, "maximumPercent": 100}
+    service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=alone)
     sim.image("app:1").cannot_be_pulled()
     for task in [*service.primary.tasks.values()]:
-        task.stop("UserInitiated", "for another")
-    sim.advance(8)
+        task.stop("UserInitiated", "to start it anew")
+    sim.advance(4)
     sim.repair("app:1")
     sim.advance(60)
+    assert sim.running("prod", "web") == {"app:1": 2}
+    sim.image("app:1").starts_after(20)
     sim.image("app:2").crashes(after_s=1)
+    for after_s in range(60):
+        sim.world.at(sim.world.now_s + after_s, lambda: service.add_event("is unhealthy"))
 
     result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
 
     assert result.code == 20
-    assert "ecs-svc" in service.primary.id
     assert sim.running("prod", "web") == {"app:1": 2}
+
+
+def test_once_a_task_ran_it_is_not_hopeless_however_it_ended(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").healthy_after(100)
+
+    def lose_it() -> None:
+        sim.image("app:2").cannot_be_pulled()
+        for task in [*service.primary.tasks.values()]:
+            task.stop("UserInitiated", "by somebody")
+
+    sim.world.at(5, lose_it)
+    sim.world.at(60, lambda: sim.repair("app:2"))
+
+    assert cli(*DEPLOY, "-t", "300").code == 0
+    assert sim.world.now_s > 60
 
 
 def test_the_way_back_of_a_native_strategy_is_not_given_up(sim: Simulator, cli: Cli) -> None:
