@@ -1880,14 +1880,14 @@ def misfits(definition: JSON, service: JSON) -> list[str]:
 
 
 def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
-    ports = {
-        container.get("name"): {mapping.get("containerPort") for mapping in container.get("portMappings") or []}
-        for container in containers_of(definition)
-    }
+    mappings = {container.get("name"): container.get("portMappings") or [] for container in containers_of(definition)}
     for balancer in service.get("loadBalancers") or []:
         name, port = balancer.get("containerName"), balancer.get("containerPort")
-        if name and port not in ports.get(name, ()):
-            has = f"its container {name} has no such port" if name in ports else "it has no such container"
+        fits = any(
+            port == each.get("containerPort") or each.get("containerPortRange") for each in mappings.get(name, ())
+        )
+        if name and not fits:
+            has = f"its container {name} has no such port" if name in mappings else "it has no such container"
             yield f"a load balancer sends to port {port} of container {name}, and {has}"
 
 
@@ -3647,6 +3647,7 @@ class Seen(Record):
     reasons: Counter[str] = field(default_factory=Counter)
     samples: dict[str, JSON] = field(default_factory=dict)
     lasting: dict[str, list[str]] = field(default_factory=dict)  # cause -> of each task that it stopped, the instance
+    moments: int = 0  # how many of those tasks ran for a moment
     ran: bool = False  # a task ran, and stopped for a reason that may pass
     crowded: bool | None = None  # the cluster has several instances
     since_s: float = 0.0  # AWS's time before which a task is none of this roll-out
@@ -4197,6 +4198,7 @@ def note_lasting(ctx: Context, rollout: Rollout, task: JSON) -> None:
         cause, by_host = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
     if cause:
         seen.lasting.setdefault(cause, []).append(str(task.get("containerInstanceArn") or "") if by_host else "")
+        seen.moments += bool(task.get("startedAt"))
     elif task.get("startedAt"):
         seen.ran = True
 
@@ -4208,10 +4210,11 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     what is not a deployment of its own (nothing changed, ECS's own rollback) the reasons may be from before.
     """
     seen, wanted = rollout.seen, rollout.wait.fail_fast and not rollout.target.steady
-    if not wanted or seen.ran or seen.counts.running or (rollout.returning and seen.native):
+    ran = seen.ran or seen.counts.running or seen.most_running > seen.moments
+    if not wanted or ran or (rollout.returning and seen.native):
         return ""
     for cause, hosts in seen.lasting.items():
-        if len(hosts) >= max(2, seen.most_running) and not one_bad_host(ctx, rollout, hosts):
+        if len(hosts) >= 2 and not one_bad_host(ctx, rollout, hosts):
             return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
     told = Counter(lasting_cause("event", event)[0] for event in seen.bad_events)
     cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
