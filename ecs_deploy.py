@@ -5077,6 +5077,15 @@ def require_final(ctx: Context, error: AwsError, what: str) -> None:
     ctx.report.note(f"{what} {error.message}")
 
 
+def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any) -> Any:
+    """What a look finds that is not what was asked first: an error of AWS in it is only said."""
+    try:
+        return look()
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return otherwise
+
+
 def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     """For the table: why tasks of a service that is not well have stopped."""
     sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
@@ -5134,16 +5143,16 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
         hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
         ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
         return
-    subject.definition = definition_of(ctx, subject.arn)
-    subject.digests = running_digests(ctx, options.cluster, subject)
-    history = deployed_before(ctx, options.cluster, subject.service)
+    subject.definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
+    subject.digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
+    history = as_told(ctx, lambda: deployed_before(ctx, options.cluster, subject.service), None)
     rollout = present_rollout(ctx, options, subject)
-    look_at_strategies(ctx, [rollout], {subject.name: subject.service})
+    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {subject.name: subject.service}), None)
     well = subject.health.standing is Standing.STEADY or bool(subject.code)
     if not well:
         diagnose(ctx, rollout)
         note_reasons(subject, rollout)
-    undone = next((past for past in history[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
+    undone = next((past for past in (history or [])[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
     by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
     subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
     say_standing(ctx, subject, rollout)
@@ -5176,15 +5185,22 @@ def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
         line(f"  event: {theirs(text)}")
 
 
-def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
-    """What `rollback` would go back to, and how that is known."""
-    controller = (subject.service.get("deploymentController") or {}).get("type", "ECS")
-    found = way_back_of(ctx, subject.service, history, subject.label) if controller == "ECS" else None
-    past, definition = found or (None, {})
-    images = ", ".join(str(container.get("image")) for container in containers_of(definition))
-    known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
+def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past] | None) -> None:
+    """What `rollback` would go back to, and how that is known; `history` is None where it could not be read."""
+    service, known, way_back = subject.service, "unknown", None
+    try:
+        by_ecs = (service.get("deploymentController") or {}).get("type", "ECS") == "ECS"
+        if history is not None:
+            found = way_back_of(ctx, service, history, subject.label) if by_ecs else None
+            known = "nothing to go back to"
+            if found:
+                past, how = found[0], known_by(found[0])
+                known = f"{short_name(past.definition)} ({images_text(found[1])}), {how}"
+                way_back = {"task_definition": past.definition, "known_by": how}
+    except AwsError as error:
+        ctx.report.note(error.message)
     ctx.report.line(f"  a rollback leads to: {known}")
-    subject.facts["way_back"] = {"task_definition": past.definition, "known_by": known_by(past)} if past else None
+    subject.facts["way_back"] = way_back
 
 
 def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
