@@ -1539,13 +1539,13 @@ _LASTING: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
     (("stop", "event"), r"(?:ResourceInitializationError|secret).*(?:AccessDenied|not authorized to perform)",
      "the task's execution role is refused what the task needs (AccessDenied)",
      "Allow it in the policy of the execution role."),
-    (("stop", "host"), r"exec format error", "the image was built for another CPU architecture",
+    (("stop", "log", "host"), r"exec format error", "the image was built for another CPU architecture",
      "Build for the architecture of runtimePlatform, or change that member of the task definition."),
     (("event",), r"unable to place.*memberOf placement constraint unsatisfied",
      "no instance meets the placement constraints", "Correct them in the definition or the service, or add instances"
      " that meet them."),
 )  # fmt: skip
-_MAY_HEAL = (  # beside one of those reasons: the registry, the network or AWS may do better next time
+_HEALING = (  # beside one of those reasons: the registry, the network or AWS may do better next time
     r"time-?out|timed out|deadline exceeded|too ?many ?requests|rate (?:exceeded|limit)|throttl|no such host"
     r"|connection (?:refused|reset)|unreachable|unexpected EOF|temporar(?:y|ily)|try again|unavailable|bad gateway"
     r"|internal (?:server )?error|internal(?:server|service)"
@@ -1554,7 +1554,7 @@ _MAY_HEAL = (  # beside one of those reasons: the registry, the network or AWS m
 
 def lasting_cause(source: str, said: str) -> tuple[str, bool]:
     """The cause in what a source says if it is one that does not pass, and whether one bad instance explains it."""
-    if not re.search(_MAY_HEAL, said, re.IGNORECASE):
+    if not re.search(_HEALING, said, re.IGNORECASE):
         for sources, pattern, cause, _ in _LASTING:
             if source in sources and re.search(pattern, said, re.IGNORECASE | re.DOTALL):
                 return cause, "host" in sources
@@ -1578,8 +1578,6 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
      " that the subnets reach Secrets Manager, SSM, ECR and CloudWatch."),
     (("stop",), r"OutOfMemory", "a container was killed, most often because it ran out of memory",
      "Raise the memory of the container or the task, or find what uses it."),
-    (("log",), r"exec format error", "the image was built for another CPU architecture",
-     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
     (("stop", "event", "health"), r"health check|unhealthy|none healthy|Target\.", "the tasks run, but are not healthy",
      "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds), and the"
      " container's log."),
@@ -3220,7 +3218,7 @@ def fit_problems(plan: Plan) -> Iterator[DeployError]:
     for part in plan.services:
         service = {**part.service, **part.update}
         known = misfits(part.draft.old, part.service)
-        for misfit in misfits(part.draft.new, service) if part.points_elsewhere else ():
+        for misfit in misfits(part.draft.new, service) if part.draft.new else ():
             if misfit not in known:
                 yield DeployError(
                     f"{plan.label(part)}The service {part.name} cannot run it: {misfit}", Exit.CANNOT_WORK
@@ -3989,7 +3987,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
             continue
         seen.stopped.add(str(task["taskArn"]))
-        note_lasting(rollout, task)
+        note_lasting(ctx, rollout, task)
         reason = stop_reason(task)
         seen.reasons[reason] += 1
         if reason not in seen.samples:
@@ -4036,7 +4034,10 @@ def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]
         try:
             events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events") or []
         except AwsError as error:
-            ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
+            said = f"The log {group} {stream} cannot be read ({error.code})."
+            if said not in rollout.seen.untold:
+                rollout.seen.untold.add(said)
+                ctx.report.note(said)
             break
         title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
         return title, [theirs(line) for event in events for line in log_lines(event)]
@@ -4065,16 +4066,21 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
 # As soon as it is hopeless
 
 
-def note_lasting(rollout: Rollout, task: JSON) -> None:
-    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it."""
-    cause, by_host = lasting_cause("stop", stop_words(task))
-    if 0 < stamp_s(task) < max(rollout.target.after_s, rollout.seen.since_s):
+def note_lasting(ctx: Context, rollout: Rollout, task: JSON) -> None:
+    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it.
+
+    What cannot be executed is said only in the log: of the first two tasks its last line is looked at.
+    """
+    seen = rollout.seen
+    if 0 < stamp_s(task) < max(rollout.target.after_s, seen.since_s):
         return
+    cause, by_host = lasting_cause("stop", stop_words(task))
+    if not cause and len(seen.stopped) <= 2:
+        cause, by_host = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
     if cause:
-        host = str(task.get("containerInstanceArn") or "") if by_host else ""
-        rollout.seen.lasting.setdefault(cause, []).append(host)
+        seen.lasting.setdefault(cause, []).append(str(task.get("containerInstanceArn") or "") if by_host else "")
     elif task.get("startedAt"):
-        rollout.seen.ran = True
+        seen.ran = True
 
 
 def hopeless(ctx: Context, rollout: Rollout) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Simulator
 from tests.simulator.behaviours import ContainerRun
-from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, last_paragraph
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, last_paragraph
 
 REFUSED = "User: arn:aws:sts::123456789012:assumed-role/task/1 is not authorized to perform"
 UNPREPARED = (
@@ -90,7 +90,7 @@ HOPELESS = {
 
 @pytest.mark.parametrize(("stopped", "reason"), HOPELESS.values(), ids=HOPELESS)
 def test_two_tasks_with_a_reason_that_does_not_pass_end_the_wait(
-    sim: Simulator, cli: Cli, clock: SimClock, stopped: str, reason: str
+    sim: Simulator, cli: Cli, stopped: str, reason: str
 ) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled(stopped)
@@ -101,10 +101,10 @@ def test_two_tasks_with_a_reason_that_does_not_pass_end_the_wait(
     assert reason in last_paragraph(result)[0]
     assert "; 2 tasks stopped for that, and waiting does not help." in last_paragraph(result)[0]
     assert reason in last_paragraph(result)[1]
-    assert sim.now_s <= 4
+    assert sim.world.now_s <= 4
 
 
-def test_one_task_is_not_enough(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_one_task_is_not_enough(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").cannot_be_pulled()
     sim.world.at(3, lambda: sim.repair("app:2"))
@@ -112,20 +112,23 @@ def test_one_task_is_not_enough(sim: Simulator, cli: Cli, clock: SimClock) -> No
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_a_refused_execution_is_hopeless_although_it_ran_for_a_moment(
-    sim: Simulator, cli: Cli, clock: SimClock
-) -> None:
-    sim.service("prod", "web", image="app:1", desired_count=2)
-    sim.image("app:2").crashes(after_s=0.5, exit_code=255, reason="exec /app: exec format error")
+@pytest.mark.parametrize("where", ["reason", "log"])
+def test_a_refused_execution_is_hopeless_although_it_ran_for_a_moment(sim: Simulator, cli: Cli, where: str) -> None:
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "/ecs/web", "awslogs-stream-prefix": "ecs"}}
+    container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": logs}
+    sim.service("prod", "web", containers=[container], desired_count=2)
+    said = "exec /app: exec format error"
+    sim.image("app:2").crashes(after_s=0.5, exit_code=255, reason=said if where == "reason" else "")
+    sim.image("app:2").logs([said] if where == "log" else [])
 
     result = cli(*DEPLOY, "-t", "300")
 
     assert result.code == 1
     assert "another CPU architecture; 2 tasks stopped for that" in last_paragraph(result)[0]
-    assert sim.now_s < 20
+    assert sim.world.now_s < 20
 
 
-def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: Cli) -> None:
     service = sim.service("prod", "web", image="app:1")
     sim.image("app:2").cannot_be_placed()
     said = f'{NO_MATCH}(container-instance 1) encountered error "MemberOf placement constraint unsatisfied.".'
@@ -136,13 +139,11 @@ def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: C
 
     assert result.code == 1
     assert "no instance meets the placement constraints; ECS said so 2 times" in last_paragraph(result)[0]
-    assert sim.now_s < 10
+    assert sim.world.now_s < 10
 
 
 @pytest.mark.parametrize("in_total", ["2", "0"])
-def test_fail_fast_counts_beside_it_and_0_turns_both_off(
-    sim: Simulator, cli: Cli, clock: SimClock, in_total: str
-) -> None:
+def test_fail_fast_counts_beside_it_and_0_turns_both_off(sim: Simulator, cli: Cli, in_total: str) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled()
     sim.world.at(100, lambda: sim.repair("app:2"))
@@ -150,14 +151,14 @@ def test_fail_fast_counts_beside_it_and_0_turns_both_off(
     result = cli(*DEPLOY, "-t", "300", "--fail-fast", in_total)
 
     assert result.code == (0 if in_total == "0" else 1)
-    assert (sim.now_s > 100) == (in_total == "0")
+    assert (sim.world.now_s > 100) == (in_total == "0")
     assert ("(--fail-fast)" in result.err) == (in_total == "2")
 
 
 # --- The way back
 
 
-def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled()
 
@@ -168,7 +169,7 @@ def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli:
     assert sim.running("prod", "web") == {"app:1": 2}
 
 
-def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli) -> None:
     service = sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled()
 
@@ -183,10 +184,10 @@ def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli, c
 
     assert result.code == 21
     assert "did not complete: the image cannot be pulled, there is none of that name and tag" in result.err
-    assert sim.now_s < 30
+    assert sim.world.now_s < 30
 
 
-def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli) -> None:
     service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=BREAKER)
     sim.image("app:1").cannot_be_pulled()
     for task in [*service.primary.tasks.values()]:
@@ -232,13 +233,13 @@ HEALING = {
 
 
 @pytest.mark.parametrize("stopped", HEALING.values(), ids=HEALING)
-def test_what_may_pass_is_waited_for(sim: Simulator, cli: Cli, clock: SimClock, stopped: str) -> None:
+def test_what_may_pass_is_waited_for(sim: Simulator, cli: Cli, stopped: str) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled(stopped)
     sim.world.at(60, lambda: sim.repair("app:2"))
 
     assert cli(*DEPLOY, "-t", "300").code == 0
-    assert sim.now_s > 60
+    assert sim.world.now_s > 60
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_what_may_pass_is_waited_for(sim: Simulator, cli: Cli, clock: SimClock, 
         "Reason: Capacity is unavailable at this time. Please try again later or in a different availability zone.",
     ],
 )
-def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, clock: SimClock, said: str) -> None:
+def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, said: str) -> None:
     service = sim.service("prod", "web", image="app:1")
     sim.image("app:2").cannot_be_placed()
     for at_s in (1, 5, 20, 40):
@@ -261,7 +262,7 @@ def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, clock: SimC
     sim.world.at(60, lambda: sim.repair("app:2"))
 
     assert cli(*DEPLOY, "-t", "300").code == 0
-    assert sim.now_s > 60
+    assert sim.world.now_s > 60
 
 
 def first_fail(sim: Simulator, times: int, reason: str) -> None:
@@ -294,13 +295,13 @@ def test_a_task_that_ran_and_ended_by_itself_shows_that_it_can(sim: Simulator, c
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_a_container_that_ends_with_its_own_code_is_not_hopeless(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_a_container_that_ends_with_its_own_code_is_not_hopeless(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").crashes(after_s=1, exit_code=1).logs(["manifest unknown", "AccessDeniedException", "not found"])
     sim.world.at(60, lambda: sim.repair("app:2"))
 
     assert cli(*DEPLOY, "-t", "300").code == 0
-    assert sim.now_s > 60
+    assert sim.world.now_s > 60
 
 
 PAGES_OF = {1: 1, 3: 2}  # of the list of instances, which is asked for once
@@ -338,7 +339,7 @@ def test_where_the_instances_may_not_be_counted_it_is_waited_for(sim: Simulator,
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_on_two_hosts_it_is_hopeless(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_on_two_hosts_it_is_hopeless(sim: Simulator, cli: Cli) -> None:
     sim.instances.group("workers", "prod", desired=3)
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled(HOPELESS["exec format error"][0])
@@ -347,7 +348,7 @@ def test_on_two_hosts_it_is_hopeless(sim: Simulator, cli: Cli, clock: SimClock) 
 
     assert result.code == 1
     assert "ListContainerInstances" not in result.operations
-    assert sim.now_s <= 4
+    assert sim.world.now_s <= 4
 
 
 # --- Said well
@@ -362,6 +363,7 @@ def test_the_last_paragraph_has_all_of_it_in_order(sim: Simulator, cli: Cli) -> 
     result = cli(*DEPLOY, "-t", "300", "--fail-fast", "2")
 
     said = last_paragraph(result)
+    assert result.code == 1
     deployment = sim.services["prod", "web"].primary.id
     assert result.code == 1
     assert said[0] == f"ERROR: The deployment {deployment} of service web failed: 2 of its tasks stopped (--fail-fast)."
@@ -382,7 +384,7 @@ def test_a_time_out_says_that_nothing_stopped(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(500)
 
-    result = cli(*WEB, "-i", "app:2", "-t", "40")
+    result = cli(*DEPLOY, "-t", "40")
 
     assert result.code == 22
     assert "Ended after 40 s; no task stopped." in last_paragraph(result)
