@@ -29,7 +29,7 @@ The map of this file, top to bottom; each section uses only those above it:
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
-                            (`run_tasks`), Applications (`deploy_app`)
+                            (`run_tasks`), Applications (`deploy_app`), The day after (`status`, `rollback`)
     Instances               `next_step`: what a group and its cluster say, and what is safe to do next
     Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
@@ -5160,7 +5160,8 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
         note_reasons(subject, rollout)
     undone = next((past for past in (history or [])[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
     by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
-    subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
+    stage = None if well else rollout.seen.native_state.get("lifecycleStage")
+    subject.facts |= {"went_back": by_ecs, "stage": stage}
     say_standing(ctx, subject, rollout)
     say_way_back(ctx, subject, history)
     if not well:

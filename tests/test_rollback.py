@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ecs_deploy import worked_before
 from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import DEPLOY, PREFIX, WEB, Json, last_paragraph
@@ -84,6 +87,20 @@ def test_a_rollback_whose_beginning_ecs_has_forgotten_does_not_swing_back(sim: S
     assert [run.code for run in runs] == [0, 0, 1]
     assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
     assert "the next older ACTIVE revision; ECS does not tell whether it ever worked" in runs[0].err
+
+
+@given(st.lists(st.tuples(st.sampled_from(["web", "api"]), st.integers(1, 6)), min_size=1, max_size=12))
+def test_going_back_again_and_again_ends_and_never_leads_to_what_was_left(deployed: list[tuple[str, int]]) -> None:
+    history = [f"{PREFIX}/{family}:{revision}" for family, revision in deployed]
+    left: list[str] = []
+
+    while ways := worked_before(history, history[-1]):
+        left.append(history[-1])
+        assert set(ways) <= set(history)
+        assert not set(ways) & set(left)
+        history.append(ways[0])
+
+    assert len(left) < len(set(history))
 
 
 def test_a_forced_redeployment_of_the_same_is_no_way_back(sim: Simulator, cli: Cli) -> None:
