@@ -5002,7 +5002,7 @@ def status(ctx: Context, options: StatusOptions) -> int:
         expect(ctx, options, subjects)
     for subject in subjects:
         subject.facts["exit_code"] = subject.exit_code
-    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    code = max((subject.exit_code for subject in subjects), default=Exit.FAILED if options.expected else Exit.OK)
     verdict = "not steady" if code else "steady"
     ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
     return code
@@ -5247,26 +5247,33 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        by_digest = subject.service and any("@" in text for text in options.expected)
-        digests = subject.digests or (running_digests(ctx, options.cluster, subject) if by_digest else {})
-        deployments = [primary_of(subject.service), *others_of(subject.service)]
-        arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
-        read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
-        found = [
-            {e: is_expected(e, read[arn], digests if arn == subject.arn else {}) for e in options.expected}
-            for arn in arns
-        ]
-        subject.facts["expected"] = bool(found) and all(
-            True in each.values() and False not in each.values() for each in found
+        held = held_against(ctx, options, subject, read)
+        subject.facts["expected"] = bool(held) and all(
+            True in h.values() and False not in h.values() for h in held.values()
         )
-        met |= {text for each in found for text, holds in each.items() if holds}
+        met |= {text for answers in held.values() for text, holds in answers.items() if holds}
         if not subject.facts["expected"]:
-            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in arns) or "nothing"
+            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in held) or "nothing"
             ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
-    for text in options.expected:
-        if text not in met and all(subject.facts["expected"] for subject in subjects):
-            ctx.report.error(f"None of the services runs {text}.")
-            subjects[0].facts["expected"] = False
+    unmet = [text for text in options.expected if text not in met]
+    if unmet and all(subject.facts["expected"] for subject in subjects):
+        ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
+        for subject in subjects[:1]:
+            subject.facts["expected"] = False
+
+
+def held_against(
+    ctx: Context, options: StatusOptions, subject: Subject, read: dict[str, JSON]
+) -> dict[str, dict[str, bool | None]]:
+    """What each expectation says of each definition of which the service runs tasks."""
+    deployments = [primary_of(subject.service), *others_of(subject.service)]
+    arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+    digests = subject.digests
+    if arns and not digests and any("@" in text for text in options.expected):
+        digests = running_digests(ctx, options.cluster, subject)
+    read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
+    known: dict[str, dict[str, set[str]]] = {subject.arn: digests}
+    return {arn: {e: is_expected(e, read[arn], known.get(arn, {})) for e in options.expected} for arn in arns}
 
 
 def images_text(definition: JSON) -> str:

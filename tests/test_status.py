@@ -417,9 +417,13 @@ def test_a_gate_for_several_services(sim: Simulator, status: Cli) -> None:
     one = status(*WEB, "-n", "api", "--expect", "app:1")
     nothing = status("-c", "prod", "-n", without.name, "--expect", "app:1")
     missing = status("-c", "prod", "-n", "nope", "--expect", "app:1")
-    everything = status(*ALL, "--expect", "web:1")
+    everything = status(*ALL, "--expect", f"app@{digest_of('app:1')}")
+    sim.cluster("empty")
+    empty = status("-c", "empty", "--all", "--expect", "app:1")
 
-    assert (both.code, one.code, nothing.code, missing.code, everything.code) == (0, 1, 1, 24, 1)
+    assert (both.code, one.code, nothing.code, missing.code, everything.code, empty.code) == (0, 1, 1, 24, 1, 1)
+    assert everything.err.count("does not run just what is expected") == 2
+    assert "None of the services runs app:1." in empty.err
     assert "The service api does not run just what is expected; it runs api:1 (api:1)." in one.err
     assert "it runs nothing." in nothing.err
 
