@@ -4269,7 +4269,7 @@ def after(cause: BaseException, text: str) -> str:
 
 def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
-    back, seen_s = rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
+    back, seen_s = rollout if rollout.returning else rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
     if back is not None:
         said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
         return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
@@ -5391,19 +5391,20 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     release = open_release(service, history)
     best = next(ways_back(ctx, service, history), None) if release else None
     if options.to:
-        definition, how = revision_named(ctx, options.to, current), "as it was named"
+        arn, how = revision_named(ctx, options.to, current), "as it was named"
     elif health_of(service).standing is Standing.GOING_BACK:
-        definition, how = definition_of(ctx, current), "where ECS is going back by itself already"
+        arn, how = current, "where ECS is going back by itself already"
     elif best:
-        definition, how = definition_of(ctx, best.definition), known_by(best)
+        arn, how = best.definition, known_by(best)
     elif found := way_back_of(ctx, service, history, label):
-        definition, how = found[1], known_by(found[0])
+        arn, how = found[0].definition, known_by(found[0])
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    arn, output_only = str(definition["taskDefinitionArn"]), ctx.aws.output_only_members()
-    old, new = (registrable(each, output_only) for each in (definition_of(ctx, current), definition))
-    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "")
+    live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
+    old, new = registrable(live, output_only), registrable(wanted, output_only)
+    gone = live.get("status") == "INACTIVE"
+    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "", deregistered=gone)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if draft.ready:
         show_draft(ctx, draft, [], label)
@@ -5427,8 +5428,8 @@ def open_release(service: JSON, history: Sequence[Past]) -> str:
 _TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
-def revision_named(ctx: Context, revision: str, current: str) -> JSON:
-    """The definition that --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
+def revision_named(ctx: Context, revision: str, current: str) -> str:
+    """The ARN of what --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
     family = family_of(current)
     name = f"{family}:{revision}" if revision.isdigit() else revision
     try:
@@ -5438,13 +5439,12 @@ def revision_named(ctx: Context, revision: str, current: str) -> JSON:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
             error.hint = revisions_hint(ctx, name)
         raise
-    ctx.report.mask.hide(secret_values(definition))
     if definition.get("family") != family:
         raise DeployError(f"{name} is no revision of {family}, which the service runs")
     if definition.get("status") != "ACTIVE":
         said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
         raise DeployError(said, hint=revisions_hint(ctx, name))
-    return definition
+    return str(definition["taskDefinitionArn"])
 
 
 def revisions_hint(ctx: Context, name: str) -> str:
@@ -5487,12 +5487,16 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     known = rollout.seen.known_events
     seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
     rollout = replace(rollout, target=target, returning=True, seen=seen)
-    enter_rollout(ctx, rollout)
-    now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
-    going = bool(now) and now[0].get("status") in _TAKEN_BACK
-    if not going and not stopped_natively(ctx, rollout):
-        ctx.begun.settle(rollout.key)
+    try:
+        now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
+    except AwsError as error:
+        require_final(ctx, error, "What ECS takes back by itself cannot be followed, using UpdateService instead.")
         return None
+    if not now or now[0].get("status") not in _TAKEN_BACK:
+        enter_rollout(ctx, rollout)
+        if not stopped_natively(ctx, rollout):
+            ctx.begun.settle(rollout.key)
+            return None
     results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
     return rollout
 
