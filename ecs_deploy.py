@@ -29,7 +29,7 @@ The map of this file, top to bottom; each section uses only those above it:
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
-                            Tasks (`run_tasks`), Applications (`deploy_app`)
+                            Tasks (`run_tasks`), Applications (`deploy_app`), The day after (`status`, `rollback`)
     Instances               `next_step`: what a group and its cluster say, and what is safe to do next
     Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
@@ -4390,7 +4390,7 @@ def after(cause: BaseException, text: str) -> str:
 
 def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
-    back, seen_s = rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
+    back, seen_s = rollout if rollout.returning else rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
     if back is not None:
         said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
         return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
@@ -5384,7 +5384,7 @@ def status(ctx: Context, options: StatusOptions) -> int:
         expect(ctx, options, subjects)
     for subject in subjects:
         subject.facts["exit_code"] = subject.exit_code
-    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    code = max((subject.exit_code for subject in subjects), default=Exit.FAILED if options.expected else Exit.OK)
     verdict = "not steady" if code else "steady"
     ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
     return code
@@ -5465,6 +5465,15 @@ def require_final(ctx: Context, error: AwsError, what: str) -> None:
     ctx.report.note(f"{what} {error.message}")
 
 
+def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any) -> Any:
+    """What a look finds that is not what was asked first: an error of AWS in it is only said."""
+    try:
+        return look()
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return otherwise
+
+
 def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     """For the table: why tasks of a service that is not well have stopped."""
     sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
@@ -5522,18 +5531,19 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
         hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
         ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
         return
-    subject.definition = definition_of(ctx, subject.arn)
-    subject.digests = running_digests(ctx, options.cluster, subject)
-    history = deployed_before(ctx, options.cluster, subject.service)
+    subject.definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
+    subject.digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
+    history = as_told(ctx, lambda: deployed_before(ctx, options.cluster, subject.service), None)
     rollout = present_rollout(ctx, options, subject)
-    look_at_strategies(ctx, [rollout], {subject.name: subject.service})
+    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {subject.name: subject.service}), None)
     well = subject.health.standing is Standing.STEADY or bool(subject.code)
     if not well:
         diagnose(ctx, rollout)
         note_reasons(subject, rollout)
-    undone = next((past for past in history[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
+    undone = next((past for past in (history or [])[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
     by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
-    subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
+    stage = None if well else rollout.seen.native_state.get("lifecycleStage")
+    subject.facts |= {"went_back": by_ecs, "stage": stage}
     say_standing(ctx, subject, rollout)
     say_way_back(ctx, subject, history)
     if not well:
@@ -5564,15 +5574,22 @@ def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
         line(f"  event: {theirs(text)}")
 
 
-def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
-    """What `rollback` would go back to, and how that is known."""
-    controller = (subject.service.get("deploymentController") or {}).get("type", "ECS")
-    found = way_back_of(ctx, subject.service, history, subject.label) if controller == "ECS" else None
-    past, definition = found or (None, {})
-    images = ", ".join(str(container.get("image")) for container in containers_of(definition))
-    known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
+def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past] | None) -> None:
+    """What `rollback` would go back to, and how that is known; `history` is None where it could not be read."""
+    service, known, way_back = subject.service, "unknown", None
+    try:
+        by_ecs = (service.get("deploymentController") or {}).get("type", "ECS") == "ECS"
+        if history is not None:
+            found = way_back_of(ctx, service, history, subject.label) if by_ecs else None
+            known = "nothing to go back to"
+            if found:
+                past, how = found[0], known_by(found[0])
+                known = f"{short_name(past.definition)} ({images_text(found[1])}), {how}"
+                way_back = {"task_definition": past.definition, "known_by": how}
+    except AwsError as error:
+        ctx.report.note(error.message)
     ctx.report.line(f"  a rollback leads to: {known}")
-    subject.facts["way_back"] = {"task_definition": past.definition, "known_by": known_by(past)} if past else None
+    subject.facts["way_back"] = way_back
 
 
 def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
@@ -5612,26 +5629,33 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        by_digest = subject.service and any("@" in text for text in options.expected)
-        digests = subject.digests or (running_digests(ctx, options.cluster, subject) if by_digest else {})
-        deployments = [primary_of(subject.service), *others_of(subject.service)]
-        arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
-        read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
-        found = [
-            {e: is_expected(e, read[arn], digests if arn == subject.arn else {}) for e in options.expected}
-            for arn in arns
-        ]
-        subject.facts["expected"] = bool(found) and all(
-            True in each.values() and False not in each.values() for each in found
+        held = held_against(ctx, options, subject, read)
+        subject.facts["expected"] = bool(held) and all(
+            True in h.values() and False not in h.values() for h in held.values()
         )
-        met |= {text for each in found for text, holds in each.items() if holds}
+        met |= {text for answers in held.values() for text, holds in answers.items() if holds}
         if not subject.facts["expected"]:
-            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in arns) or "nothing"
+            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in held) or "nothing"
             ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
-    for text in options.expected:
-        if text not in met and all(subject.facts["expected"] for subject in subjects):
-            ctx.report.error(f"None of the services runs {text}.")
-            subjects[0].facts["expected"] = False
+    unmet = [text for text in options.expected if text not in met]
+    if unmet and all(subject.facts["expected"] for subject in subjects):
+        ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
+        for subject in subjects[:1]:
+            subject.facts["expected"] = False
+
+
+def held_against(
+    ctx: Context, options: StatusOptions, subject: Subject, read: dict[str, JSON]
+) -> dict[str, dict[str, bool | None]]:
+    """What each expectation says of each definition of which the service runs tasks."""
+    deployments = [primary_of(subject.service), *others_of(subject.service)]
+    arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+    digests = subject.digests
+    if arns and not digests and any("@" in text for text in options.expected):
+        digests = running_digests(ctx, options.cluster, subject)
+    read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
+    known: dict[str, dict[str, set[str]]] = {subject.arn: digests}
+    return {arn: {e: is_expected(e, read[arn], known.get(arn, {})) for e in options.expected} for arn in arns}
 
 
 def images_text(definition: JSON) -> str:
@@ -5749,19 +5773,20 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     release = open_release(service, history)
     best = next(ways_back(ctx, service, history), None) if release else None
     if options.to:
-        definition, how = revision_named(ctx, options.to, current), "as it was named"
+        arn, how = revision_named(ctx, options.to, current), "as it was named"
     elif health_of(service).standing is Standing.GOING_BACK:
-        definition, how = definition_of(ctx, current), "where ECS is going back by itself already"
+        arn, how = current, "where ECS is going back by itself already"
     elif best:
-        definition, how = definition_of(ctx, best.definition), known_by(best)
+        arn, how = best.definition, known_by(best)
     elif found := way_back_of(ctx, service, history, label):
-        definition, how = found[1], known_by(found[0])
+        arn, how = found[0].definition, known_by(found[0])
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    arn, output_only = str(definition["taskDefinitionArn"]), ctx.aws.output_only_members()
-    old, new = (registrable(each, output_only) for each in (definition_of(ctx, current), definition))
-    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "")
+    live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
+    old, new = registrable(live, output_only), registrable(wanted, output_only)
+    gone = live.get("status") == "INACTIVE"
+    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "", deregistered=gone)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if draft.ready:
         show_draft(ctx, draft, [], label)
@@ -5785,8 +5810,8 @@ def open_release(service: JSON, history: Sequence[Past]) -> str:
 _TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
-def revision_named(ctx: Context, revision: str, current: str) -> JSON:
-    """The definition that --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
+def revision_named(ctx: Context, revision: str, current: str) -> str:
+    """The ARN of what --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
     family = family_of(current)
     name = f"{family}:{revision}" if revision.isdigit() else revision
     try:
@@ -5796,13 +5821,12 @@ def revision_named(ctx: Context, revision: str, current: str) -> JSON:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
             error.hint = revisions_hint(ctx, name)
         raise
-    ctx.report.mask.hide(secret_values(definition))
     if definition.get("family") != family:
         raise DeployError(f"{name} is no revision of {family}, which the service runs")
     if definition.get("status") != "ACTIVE":
         said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
         raise DeployError(said, hint=revisions_hint(ctx, name))
-    return definition
+    return str(definition["taskDefinitionArn"])
 
 
 def revisions_hint(ctx: Context, name: str) -> str:
@@ -5845,12 +5869,16 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     known = rollout.seen.known_events
     seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
     rollout = replace(rollout, target=target, returning=True, seen=seen)
-    enter_rollout(ctx, rollout)
-    now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
-    going = bool(now) and now[0].get("status") in _TAKEN_BACK
-    if not going and not stopped_natively(ctx, rollout):
-        ctx.begun.settle(rollout.key)
+    try:
+        now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
+    except AwsError as error:
+        require_final(ctx, error, "What ECS takes back by itself cannot be followed, using UpdateService instead.")
         return None
+    if not now or now[0].get("status") not in _TAKEN_BACK:
+        enter_rollout(ctx, rollout)
+        if not stopped_natively(ctx, rollout):
+            ctx.begun.settle(rollout.key)
+            return None
     results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
     return rollout
 
