@@ -18,6 +18,7 @@ WRITES = (
     "RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition", "StopServiceDeployment",
     "RunTask", "StopTask",
 )  # fmt: skip
+MOVES = ("PutTargets", "UpdateSchedule")
 MAY_BE_DENIED = (
     *WRITES, "TagResource", "DescribeTasks", "ListTasks", "ListServiceDeployments", "DescribeServiceDeployments",
     "ListTaskDefinitions", "ListServices",

@@ -7,6 +7,7 @@ from random import Random
 
 from tests.faults.commands import COMMANDS, Command, Line, Setting
 from tests.faults.faults import Faults, Meddling, some_faults, some_meddling
+from tests.faults.schedules import asked
 from tests.faults.worlds import CANARY, NEW, SERVICE, Family, Kept, some_family, some_service
 
 CREDENTIALS = ("environment", "given", "profile", "role")
@@ -33,6 +34,11 @@ class Scenario:
     surroundings: str
     faults: Faults
     meddling: tuple[Meddling, ...]
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether rules and schedules are to run the new revision."""
+        return self.has("--schedule") or self.has("--schedules")
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -81,6 +87,7 @@ def scenario(seed: int) -> Scenario:
     command = rng.choices(COMMANDS, [command.share for command in COMMANDS])[0]
     families, services = _furniture(rng, command)
     line = command.line(rng, Setting(families, services))
+    line = replace(line, argv=(*line.argv, *asked(Random(-seed - 1), command.name)))
     credentials = rng.choices(CREDENTIALS, (80, 8, 6, 6))[0]
     return Scenario(
         seed=seed,
