@@ -111,7 +111,7 @@ class WatchedWorld(World):
         self.is_calm = self._run > 0
         """Whether this is the run without faults."""
         self._run += 1
-        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents")
+        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents", "iam:PassRole")
         self.deny(*faults.denied)
         self.throttles, self.stale_reads = faults.throttles, faults.stale_reads
         for service in self.services.values():
@@ -153,7 +153,7 @@ class WatchedWorld(World):
     def calm_down(self) -> None:
         """No fault and nobody's act happens any more."""
         self.faults, self.on_call, self.throttles, self.stale_reads = Faults(), None, False, 0
-        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents")
+        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents", "iam:PassRole")
         self._triggers, self._due, self._acts_due = [], [], []
         self._run += 1
 
