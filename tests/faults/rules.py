@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ecs_deploy import Exit
-from tests.faults.faults import WRITES, Faults
+from tests.faults.faults import MOVES, WRITES, Faults
 from tests.faults.offers import offers_in
 from tests.faults.runs import Run
+from tests.faults.schedules import judged
 from tests.faults.tracks import Track
 from tests.faults.worlds import CANARY, CONTAINER, NEW, OLD, SERVICE, image
 from tests.simulator.errors import Json
@@ -113,7 +114,7 @@ def _exits_0_only_if_asked_for_state_was_there(run: Run) -> Iterator[str]:
     if run.code != Exit.OK:
         return
     if made.has("--dry-run"):
-        if any(call.operation in WRITES for call in world.calls[world.first_call :]):
+        if any(call.operation in (*WRITES, *MOVES) for call in world.calls[world.first_call :]):
             yield "a dry run changed something"
         return
     for track in world.tracks.values():
@@ -291,7 +292,7 @@ def _says_why_it_ended(run: Run) -> Iterator[str]:
         return
     [kept] = made.services
     there = "deletes" not in world.acts and world.registered and any(track.must_go_back for track in tracks)
-    if run.code == Exit.FAILED and "--enable-rollback" in argv and there:
+    if run.code == Exit.FAILED and "--enable-rollback" in argv and there and "could not be moved" not in run.said:
         yield "failed, and not rolled back"
     if run.code in (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED) and "--enable-rollback" not in argv and not kept.past:
         yield "a rollback that was not asked for"
@@ -365,6 +366,10 @@ def _delays_s(run: Run, first: int) -> float:
     return RETRY_DELAY_S * sum(call.error_code in RETRIED for call in calls) + each_s * (len(calls) + 2)
 
 
+def _moves_all_schedules_and_nothing_else_of_them(run: Run) -> Iterator[str]:
+    yield from judged(run)
+
+
 _RULES: tuple[Callable[[Run], Iterator[str]], ...] = (
     _keeps_secrets,
     _knows_what_it_does,
@@ -376,6 +381,7 @@ _RULES: tuple[Callable[[Run], Iterator[str]], ...] = (
     _exits_20_only_if_service_is_back_and_stable,
     _registers_once_and_points_at_old_or_new,
     _says_why_it_ended,
+    _moves_all_schedules_and_nothing_else_of_them,
     _waits_while_it_is_throttled,
     _ends_in_time,
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.faults.faults import WRITES
+from tests.faults.schedules import definitions
 from tests.faults.tracks import Track, View, view_of
 from tests.faults.witness import WatchedWorld
 from tests.faults.worlds import CONTAINER
@@ -92,6 +93,11 @@ def _is_on_its_way_back(claim: Claim) -> bool:
 
 def _was_sent(claim: Claim) -> bool:
     return bool(claim.of.rollbacks or claim.of.stops)
+
+
+def _is_scheduled(claim: Claim) -> bool:
+    arns = definitions(claim.world)[claim["name"]]
+    return set(claim["what"].split(", ")) <= {arn.rpartition("/")[2] for arn in arns}
 
 
 def _nothing_ran(claim: Claim) -> bool:
@@ -204,6 +210,11 @@ SENTENCES = (
     _row(r"ECS does not know the task (?P<arn>ARN)", _task_is_unknown, of_service=False),
     _row(r"(?P<count>\d+) of \d+ tasks were started", _so_many_started, of_service=False),
     _row(r"[Nn]othing was changed", _nothing_was_changed, of_service=False),
+    _row(
+        r"^The (?P<name>(?:rule|schedule) \S+) (?:was put back: it )?runs (?P<what>\S+:\d+(?:, \S+:\d+)*)(?: again)?\.",
+        _is_scheduled,
+        of_service=False,
+    ),
 )
 
 
