@@ -3013,17 +3013,22 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
+def start_of(ctx: Context, options: DeployOptions, current: str) -> tuple[str, JSON, list[JSON]]:
+    """By which name AWS was asked for the definition to start from (none: it is a file's), the definition, its tags."""
+    source, file = options.source, options.source.file or {}
+    wanted = "" if file else family_of(current) if source.latest else source.taskdef or current
+    if wanted:
+        return wanted, *describe_definition(ctx, wanted, options.tags_required)
+    return "", file.get("taskDefinition", file), file.get("tags") or []
+
+
 def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
     """The definition to start from, copied and edited, beside the one in use. Registers nothing.
 
     `as_it_is`: without an edit the revision itself is used.
     """
     source, edits = options.source, options.edits
-    wanted = "" if source.file else family_of(current) if source.latest else source.taskdef or current
-    file = source.file or {}
-    base, tags = file.get("taskDefinition", file), file.get("tags") or []
-    if wanted:
-        base, tags = describe_definition(ctx, wanted, options.tags_required)
+    wanted, base, tags = start_of(ctx, options, current)
     arn = str(base.get("taskDefinitionArn") or "")
     same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
     live = base if same else live_definition(ctx, options, current)
@@ -3247,11 +3252,7 @@ def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Seque
     answer = looked.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
     if answer is None:
         return
-    told = {
-        pair: each.get("imageManifest") or each.get("failureCode")
-        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
-        for pair in (each.get("imageId") or {}).items()
-    }
+    told = told_of_images(answer)
     found = {image: str(told.get(ecr_image_id(image), "" if answer else "RepositoryNotFound")) for image in images}
     for use in uses:
         if found[use.image] in ("ImageNotFound", "RepositoryNotFound"):
@@ -3260,6 +3261,15 @@ def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Seque
             yield from wrong_platform(
                 looked, use, platforms_of(found[use.image]), platforms_of(found.get(use.replaced, ""))
             )
+
+
+def told_of_images(answer: JSON) -> dict[tuple[str, str], object]:
+    """By tag and by digest: the manifest of an image, or why there is none."""
+    return {
+        pair: each.get("imageManifest") or each.get("failureCode")
+        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
+        for pair in (each.get("imageId") or {}).items()
+    }
 
 
 def missing_image(looked: Lookup, place: tuple[str, str, str], use: ImageUse, more: str) -> Iterator[DeployError]:
@@ -3897,14 +3907,21 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not RolloutState.WAITING and seen.verdict is None:
         seen.verdict = verdict
-    if seen.verdict is None and draining_started(ctx, rollout):
-        seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
-    if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
-        seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
-    if seen.verdict is None and (why := hopeless(ctx, rollout)):
-        seen.verdict = Verdict(RolloutState.FAILED, why)
+    if seen.verdict is None:
+        seen.verdict = ended_early(ctx, rollout)
     if rollout.state is RolloutState.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
+
+
+def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
+    """The verdict where more was not asked for, or would not help, although ECS has not decided."""
+    if draining_started(ctx, rollout):
+        return Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
+    stopped = len(rollout.seen.stopped)
+    if rollout.wait.fail_fast and stopped >= rollout.wait.fail_fast:
+        return Verdict(RolloutState.FAILED, f"{stopped} of its tasks stopped (--fail-fast)")
+    why = hopeless(ctx, rollout)
+    return Verdict(RolloutState.FAILED, why) if why else None
 
 
 def note_counts(ctx: Context, rollout: Rollout, service: JSON, now_s: float) -> None:
@@ -4216,10 +4233,15 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     for cause, hosts in seen.lasting.items():
         if len(hosts) >= 2 and not one_bad_host(ctx, rollout, hosts):
             return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
-    told = Counter(lasting_cause("event", event)[0] for event in seen.bad_events)
-    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
     started = seen.most_running or seen.counts.pending or seen.stopped
-    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 and not started else ""
+    return "" if started else hopeless_event(seen.bad_events)
+
+
+def hopeless_event(events: Iterable[str]) -> str:
+    """Why ECS starts no task, if two events say so."""
+    told = Counter(lasting_cause("event", event)[0] for event in events)
+    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
+    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 else ""
 
 
 def one_bad_host(ctx: Context, rollout: Rollout, hosts: Sequence[str]) -> bool:
