@@ -1982,6 +1982,9 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
     return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
+QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
+
+
 class Reporter:
     """Prints: results to stdout, everything else to stderr, and progress that redraws itself on a terminal."""
 
@@ -1993,6 +1996,7 @@ class Reporter:
         self._redraw = err.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._last_progress: dict[str, str] = {}
+        self._last_progress_s = 0.0
 
     def line(self, text: str) -> None:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
@@ -2017,15 +2021,17 @@ class Reporter:
         self.note("\n".join([title, *(f"  {line}" for line in lines)]))
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
-        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed, and all once a minute."""
         lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
             self._draw([self.mask.text(line) for line in lines.values()])
             return
-        for key, row in rows.items():
-            if self._last_progress.get(key) != row:
-                self._last_progress[key] = row
-                self.note(lines[key])
+        quiet = not 0 <= elapsed_s - self._last_progress_s < QUIET_S  # each wait begins at 0
+        told = [key for key, row in rows.items() if quiet or self._last_progress.get(key) != row]
+        for key in told:
+            self.note(lines[key])
+        self._last_progress |= rows
+        self._last_progress_s = elapsed_s if told else self._last_progress_s
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""

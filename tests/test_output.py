@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -218,7 +219,7 @@ def test_in_the_end_a_terminal_shows_what_a_file_would_hold_but_for_the_progress
 @pytest.mark.parametrize(("tty", "term"), [(False, "xterm"), (True, "dumb")], ids=["a file", "a dumb terminal"])
 def test_elsewhere_a_line_is_printed_when_something_has_changed(sim: Simulator, cli: Cli, tty: bool, term: str) -> None:
     sim.service("prod", "web", image="app:1", drain_s=5)
-    sim.image("app:2").starts_after(60)
+    sim.image("app:2").starts_after(50)
 
     result = cli(*DEPLOY, tty=tty, env={"TERM": term})
 
@@ -230,6 +231,19 @@ def test_elsewhere_a_line_is_printed_when_something_has_changed(sim: Simulator, 
         "new: 1 running, 0 pending of 1; old: 1 running",
         "new: 1 running, 0 pending of 1; old: none left",
     ]
+
+
+def test_a_log_is_never_silent_for_more_than_a_minute(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=200)
+    sim.image("app:2").starts_after(200)
+
+    result = cli(*DEPLOY, "-t", "600")
+
+    told = [line for line in result.err.splitlines() if line.startswith("[")]
+    seconds = [0, *(int(line[1:6]) for line in told)]
+    assert told[3].endswith("] new: 0 running, 1 pending of 1; old: 1 running")
+    assert max(after - before for before, after in itertools.pairwise(seconds)) <= 60
+    assert len(told) < 15
 
 
 class Broken(io.StringIO):
