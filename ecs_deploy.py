@@ -1513,6 +1513,13 @@ def without_names(event: str) -> str:
     return re.sub(r"\((?:service|deployment|task|task-set|port|target-group|instance)s? [^)]*\)", "", event)
 
 
+def event_text(event: str, label: str) -> str:
+    """An event as people read it: without the tasks that it lists, or the service's name behind a label with it."""
+    listed = re.sub(r":( \(task [^)]*\))+", "", event)
+    shortened = re.sub(r"\(task (\w{8})\w+\)", r"(task \1)", listed)
+    return re.sub(r"^\(service [^)]*\) ", "", shortened) if label else shortened
+
+
 def counts_as_failure(task: JSON) -> bool:
     """False for tasks that ECS or a person stopped on purpose: scaling in, a newer deployment, StopTask."""
     reason = str(task.get("stoppedReason") or "")
@@ -1985,6 +1992,9 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
 QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
 
 
+RED, GREEN, DIM = "31", "32", "2"
+
+
 class Reporter:
     """Prints: results to stdout, everything else to stderr, and progress that redraws itself on a terminal."""
 
@@ -1994,6 +2004,7 @@ class Reporter:
         self.mask = Masker()
         self.facts: JSON = {}
         self._redraw = err.isatty() and os.environ.get("TERM") != "dumb"
+        self._colours = self._redraw and not os.environ.get("NO_COLOR")
         self._drawn = 0
         self._last_progress: dict[str, str] = {}
         self._last_progress_s = 0.0
@@ -2002,9 +2013,9 @@ class Reporter:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
         self._say(self.err if self.output.json else self.out, text)
 
-    def note(self, text: str) -> None:
-        """A line for people, on stderr."""
-        self._say(self.err, text)
+    def note(self, text: str, colour: str = "") -> None:
+        """A line for people, on stderr; of several the first is in that colour, on a terminal."""
+        self._say(self.err, text, colour)
 
     def warning(self, text: str) -> None:
         """Something that is not as asked, but does not fail the run."""
@@ -2014,7 +2025,7 @@ class Reporter:
         """What failed, why, the last lines of a log, and what to do next."""
         title, lines = log
         shown = [title, *(f"  {line}" for line in lines)] if lines else []
-        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part))
+        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part), RED)
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A title and what belongs to it."""
@@ -2064,9 +2075,11 @@ class Reporter:
             text = json.dumps(self.mask.within(self.facts), indent=2, ensure_ascii=narrow, default=str)
             self._write(self.out, text + "\n")
 
-    def _say(self, stream: TextIO, text: str) -> None:
+    def _say(self, stream: TextIO, text: str, colour: str = "") -> None:
         self._clear()
-        self._write(stream, self.mask.text(text) + "\n")
+        first, end, rest = f"{self.mask.text(text)}\n".partition("\n")
+        shown = f"\x1b[{colour}m{first}\x1b[0m" if colour and self._colours else first
+        self._write(stream, shown + end + rest)
 
     def _clear(self) -> None:
         if self._drawn:
@@ -3918,7 +3931,7 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
         message = str(event.get("message", ""))
         seen.known_events.add(str(event.get("id")))
         seen.events.append(theirs(message))
-        ctx.report.note(f"{rollout.label}event: {theirs(message)}")
+        ctx.report.note(f"{rollout.label}event: {theirs(event_text(message, rollout.label))}", DIM)
         if is_trouble(event):
             seen.bad_events.append(without_names(message))
             bad = True
@@ -3998,7 +4011,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         seen.reasons[reason] += 1
         if reason not in seen.samples:
             seen.samples[reason] = task
-            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])} stopped: {reason}")
+            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])[:8]} stopped: {reason}")
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
@@ -4129,6 +4142,16 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
                 say_ending(ctx, rollout, code, ending, evidence.get(part.name, {}))
             results.end(part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
             ctx.begun.settle(rollout.key)
+            if not code and rollout.touched:
+                ctx.report.note(what_runs(rollout), GREEN)
+
+
+def what_runs(rollout: Rollout) -> str:
+    """One line: what the service was last seen to run, on how many tasks, and how long that took."""
+    images = [short_name(str(container.get("image"))) for container in containers_of(rollout.definition)]
+    runs, counts = ", ".join(images) or short_name(rollout.target.definition), rollout.seen.counts
+    tasks = f"{counts.running} of {counts.desired} task{'' if counts.desired == 1 else 's'}"
+    return f"{rollout.service} runs {runs} on {tasks} after {rollout.seen.took_s:.0f} s."
 
 
 def result_of(rollout: Rollout, code: int) -> str:
@@ -4807,7 +4830,7 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
     for arn, task in tasks.ended.items():
         verdict = tasks.verdict(arn)
         if verdict.ok:
-            ctx.report.note(f"Task {short_name(arn)} ended well: {stop_reason(task)}")
+            ctx.report.note(f"Task {short_name(arn)[:8]} ended well: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
         else:
             of = short_name(str(task.get("taskDefinitionArn")))
