@@ -1527,6 +1527,13 @@ def without_names(event: str) -> str:
     return re.sub(r"\((?:service|deployment|task|task-set|port|target-group|instance)s? [^)]*\)", "", event)
 
 
+def event_text(event: str, label: str) -> str:
+    """An event as people read it: without the tasks that it lists, or the service's name behind a label with it."""
+    listed = re.sub(r":( \(task [^)]*\))+", "", event)
+    shortened = re.sub(r"\(task (\w{8})\w+\)", r"(task \1)", listed)
+    return re.sub(r"^\(service [^)]*\) ", "", shortened) if label else shortened
+
+
 def counts_as_failure(task: JSON) -> bool:
     """False for tasks that ECS or a person stopped on purpose: scaling in, a newer deployment, StopTask."""
     reason = str(task.get("stoppedReason") or "")
@@ -2067,6 +2074,12 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
     return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
+QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
+
+
+RED, GREEN, DIM = "31", "32", "2"
+
+
 class Reporter:
     """Prints: results to stdout, everything else to stderr, and progress that redraws itself on a terminal."""
 
@@ -2076,16 +2089,18 @@ class Reporter:
         self.mask = Masker()
         self.facts: JSON = {}
         self._redraw = err.isatty() and os.environ.get("TERM") != "dumb"
+        self._colours = self._redraw and not os.environ.get("NO_COLOR")
         self._drawn = 0
         self._last_progress: dict[str, str] = {}
+        self._last_progress_s = 0.0
 
     def line(self, text: str) -> None:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
         self._say(self.err if self.output.json else self.out, text)
 
-    def note(self, text: str) -> None:
-        """A line for people, on stderr."""
-        self._say(self.err, text)
+    def note(self, text: str, colour: str = "") -> None:
+        """A line for people, on stderr; of several the first is in that colour, on a terminal."""
+        self._say(self.err, text, colour)
 
     def warning(self, text: str) -> None:
         """Something that is not as asked, but does not fail the run."""
@@ -2095,22 +2110,24 @@ class Reporter:
         """What failed, why, the last lines of a log, and what to do next."""
         title, lines = log
         shown = [title, *(f"  {line}" for line in lines)] if lines else []
-        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part))
+        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part), RED)
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A title and what belongs to it."""
         self.note("\n".join([title, *(f"  {line}" for line in lines)]))
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
-        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed, and all once a minute."""
         lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
             self._draw([self.mask.text(line) for line in lines.values()])
             return
-        for key, row in rows.items():
-            if self._last_progress.get(key) != row:
-                self._last_progress[key] = row
-                self.note(lines[key])
+        quiet = not 0 <= elapsed_s - self._last_progress_s < QUIET_S  # each wait begins at 0
+        told = [key for key, row in rows.items() if quiet or self._last_progress.get(key) != row]
+        for key in told:
+            self.note(lines[key])
+        self._last_progress |= rows
+        self._last_progress_s = elapsed_s if told else self._last_progress_s
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
@@ -2143,9 +2160,11 @@ class Reporter:
             text = json.dumps(self.mask.within(self.facts), indent=2, ensure_ascii=narrow, default=str)
             self._write(self.out, text + "\n")
 
-    def _say(self, stream: TextIO, text: str) -> None:
+    def _say(self, stream: TextIO, text: str, colour: str = "") -> None:
         self._clear()
-        self._write(stream, self.mask.text(text) + "\n")
+        first, end, rest = f"{self.mask.text(text)}\n".partition("\n")
+        shown = f"\x1b[{colour}m{first}\x1b[0m" if colour and self._colours else first
+        self._write(stream, shown + end + rest)
 
     def _clear(self) -> None:
         if self._drawn:
@@ -4048,7 +4067,7 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
         message = str(event.get("message", ""))
         seen.known_events.add(str(event.get("id")))
         seen.events.append(theirs(message))
-        ctx.report.note(f"{rollout.label}event: {theirs(message)}")
+        ctx.report.note(f"{rollout.label}event: {theirs(event_text(message, rollout.label))}", DIM)
         if is_trouble(event):
             seen.bad_events.append(without_names(message))
             bad = True
@@ -4128,7 +4147,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         seen.reasons[reason] += 1
         if reason not in seen.samples:
             seen.samples[reason] = task
-            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])} stopped: {reason}")
+            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])[:8]} stopped: {reason}")
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
@@ -4274,6 +4293,16 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
                 say_ending(ctx, rollout, code, ending, evidence.get(part.name, {}))
             results.end(part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
             ctx.begun.settle(rollout.key)
+            if not code and rollout.touched:
+                ctx.report.note(what_runs(rollout), GREEN)
+
+
+def what_runs(rollout: Rollout) -> str:
+    """One line: what the service was last seen to run, on how many tasks, and how long that took."""
+    images = [short_name(str(container.get("image"))) for container in containers_of(rollout.definition)]
+    runs, counts = ", ".join(images) or short_name(rollout.target.definition), rollout.seen.counts
+    tasks = f"{counts.running} of {counts.desired} task{'' if counts.desired == 1 else 's'}"
+    return f"{rollout.service} runs {runs} on {tasks} after {rollout.seen.took_s:.0f} s."
 
 
 def result_of(rollout: Rollout, code: int) -> str:
@@ -5213,7 +5242,7 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
     for arn, task in tasks.ended.items():
         verdict = tasks.verdict(arn)
         if verdict.ok:
-            ctx.report.note(f"Task {short_name(arn)} ended well: {stop_reason(task)}")
+            ctx.report.note(f"Task {short_name(arn)[:8]} ended well: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
         else:
             of = short_name(str(task.get("taskDefinitionArn")))
