@@ -27,7 +27,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Clock                   the only place that reads or spends time; signals; patience
     Ledger                  `Begun`: what this run leaves behind if it ends now
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
-    Operations              the story: Deploying (`deploy`), Following (`watch`), BLUE_GREEN, LINEAR and CANARY,
+    Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
                             Tasks (`run_tasks`), Applications (`deploy_app`)
     Instances               `next_step`: what a group and its cluster say, and what is safe to do next
@@ -189,8 +189,9 @@ class Exit(IntEnum):
     LAUNCH_TYPE_ALONE = 10, "--launch-type without --run-task"
     NETWORK_ALONE = 11, "--network-configuration or --wait-for-success without --run-task"
     PLATFORM_ALONE = 12, "--platform-version without --run-task"
-    BAD_IMAGE = 13, "the image cannot be read"
+    BAD_IMAGE = 13, "the image cannot be read, is not there, or is for another platform"
     NO_CONTAINER = 14, "no container matches"
+    CANNOT_WORK = 15, "it cannot work, found before anything was changed"
     ROLLED_BACK = 20, "failed, and rolled back"
     ROLLBACK_FAILED = 21, "failed, and the rollback failed too"
     TIMED_OUT = 22, "timed out, undecided (with --enable-rollback: 20 or 21)"
@@ -342,7 +343,7 @@ class WaitOptions(Value):
     skip_deployments_check: bool = False
     no_wait: bool = False
     until_draining: bool = False  # of a service with a target group: as soon as an old target is drained
-    fail_fast: int = 0
+    fail_fast: float = INFINITE_S  # so many stopped tasks end the wait; with 0 nothing ends it early
     rollback: bool = False
     keep_failed_revision: bool = False
     in_total: bool = False  # the time-out holds for both waits together
@@ -401,6 +402,7 @@ class DeployOptions(Value):
     change: ServiceOptions = ServiceOptions()
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
+    no_preflight: bool = False
     schedules: tuple[ScheduleName, ...] = ()
     all_schedules: bool = False
     warnings: tuple[str, ...] = ()
@@ -420,6 +422,7 @@ class AppOptions(Value):
     tag: str
     tasks: tuple[str, ...] = ("pre", "post")
     wait: WaitOptions = WaitOptions()
+    no_preflight: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -1530,6 +1533,48 @@ def counts_as_failure(task: JSON) -> bool:
     return not reason.startswith("Scaling activity initiated by") and task.get("stopCode") != "UserInitiated"
 
 
+# Reasons that do not pass, however long one waits, as `_CAUSES` has the others. What one bad instance would explain (on
+# the next the task may run) has the source "host" as well.
+_LASTING: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
+    (("stop", "event", "host"), r"no matching manifest|descriptor matching platform|no match for platform",
+     "the image cannot be pulled, it is for another platform", "Build it for the platform of runtimePlatform, or"
+     " change that member of the task definition."),
+    (("stop", "event"), r"CannotPull.*(?:manifest unknown|name unknown|: not found\b|manifest for \S+ not found)",
+     "the image cannot be pulled, there is none of that name and tag",
+     "Push it, or correct the image's name, and deploy again."),
+    (("stop", "event", "host"), r"CannotPull.*(?:AccessDenied|pull access denied|not authorized|manifests\b.*"
+     r"403 Forbidden)|ecr registry auth.*AccessDenied", "the image cannot be pulled, the registry refuses it",
+     "Allow the task's execution role (or the instance's role) to pull it, or correct the image's name."),
+    (("stop", "event"), r"log group does not exist", "a log group of the definition does not exist",
+     "Create it, or set awslogs-create-group."),
+    (("stop", "event"), r"(?:secret|ssm).*(?:ResourceNotFoundException|invalid (?:ssm )?parameters?:|"
+     r"ParameterNotFound|did not contain json key)", "a secret or parameter of the definition does not exist",
+     "Create it in the region that the definition names, or correct its name."),
+    (("stop", "event"), r"(?:ResourceInitializationError|secret).*(?:AccessDenied|not authorized to perform)",
+     "the task's execution role is refused what the task needs (AccessDenied)",
+     "Allow it in the policy of the execution role."),
+    (("stop", "log", "host"), r"exec format error", "the image was built for another CPU architecture",
+     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
+    (("event",), r"unable to place.*memberOf placement constraint unsatisfied",
+     "no instance meets the placement constraints", "Correct them in the definition or the service, or add instances"
+     " that meet them."),
+)  # fmt: skip
+_HEALING = (  # beside one of those reasons: the registry, the network or AWS may do better next time
+    r"time-?out|timed out|deadline exceeded|too ?many ?requests|rate (?:exceeded|limit)|throttl|no such host"
+    r"|connection (?:refused|reset)|unreachable|unexpected EOF|temporar(?:y|ily)|try again|unavailable|bad gateway"
+    r"|internal (?:server )?error|internal(?:server|service)"
+)
+
+
+def lasting_cause(source: str, said: str) -> tuple[str, bool]:
+    """The cause in what a source says if it is one that does not pass, and whether one bad instance explains it."""
+    if not re.search(_HEALING, said, re.IGNORECASE):
+        for sources, pattern, cause, _ in _LASTING:
+            if source in sources and re.search(pattern, said, re.IGNORECASE | re.DOTALL):
+                return cause, "host" in sources
+    return "", False
+
+
 # What the sources of evidence can tell: the roll-out's own reason, events, stopped tasks, pause hooks, the stage of a
 # strategy, health, and logs. A cause is looked for only where it would be said: an application writes what it likes.
 _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
@@ -1547,8 +1592,6 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
      " that the subnets reach Secrets Manager, SSM, ECR and CloudWatch."),
     (("stop",), r"OutOfMemory", "a container was killed, most often because it ran out of memory",
      "Raise the memory of the container or the task, or find what uses it."),
-    (("stop", "log"), r"exec format error", "the image was built for another CPU architecture",
-     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
     (("stop", "event", "health"), r"health check|unhealthy|none healthy|Target\.", "the tasks run, but are not healthy",
      "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds), and the"
      " container's log."),
@@ -1569,7 +1612,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
 def likely_cause(evidence: Mapping[str, Iterable[str]]) -> tuple[str, str]:
     """The likeliest cause in what each source says, and what to do next."""
     texts = {source: "\n".join(said) for source, said in evidence.items()}
-    for sources, pattern, cause, advice in _CAUSES:
+    for sources, pattern, cause, advice in (*_LASTING, *_CAUSES):
         if any(re.search(pattern, texts.get(source, ""), re.IGNORECASE) for source in sources):
             return cause, advice
     return (
@@ -1683,9 +1726,11 @@ def gone_back(service: JSON) -> str:
     told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
     back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
     why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
-    if "rolling back" not in said.lower() and not back:
+    late = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
+    late = [d for d in late if stamp_s(d) > stamp_s(primary)]
+    if "rolling back" not in said.lower() and not back and not late:
         return ""
-    return theirs(next(iter([*why, *back]), said))
+    return theirs(next(iter([*why, *back, *(str(d.get("rolloutStateReason") or said) for d in late)]), said))
 
 
 def failed_before(service: JSON) -> str:
@@ -1753,6 +1798,97 @@ def _fits(expected: str, container: JSON, digests: Mapping[str, Iterable[str]]) 
     if wanted.digest:
         return wanted.digest == image.digest or {wanted.digest} == set(digests.get(str(container.get("name")), ()))
     return wanted.tagged().tag == image.tagged().tag
+
+
+# What is known before anything is changed
+
+_ECR_HOST = re.compile(
+    r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.(?:com|com\.cn|eu)|on\.aws"
+    r"|on\.amazonwebservices\.(?:com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+)
+_ARCHITECTURES = {"X86_64": ("amd64", "386"), "ARM64": ("arm64", "arm")}  # what a processor runs, as images name it
+
+
+def ecr_repository(image: str) -> tuple[str, str, str] | None:
+    """Account, region and repository of an image that is in ECR; None for any other."""
+    try:
+        host, name = ImageReference.parse(image).repository()
+    except UsageError:
+        return None
+    found = _ECR_HOST.fullmatch(host)
+    return (found["account"], found["region"], name) if found else None
+
+
+def ecr_image_id(image: str) -> tuple[str, str]:
+    """The image as ECR looks it up: where there is a digest a pull goes by that, wherever the tag has gone."""
+    reference = ImageReference.parse(image).tagged()
+    return ("imageDigest", reference.digest) if reference.digest else ("imageTag", reference.tag)
+
+
+def platforms_of(manifest: str) -> set[str]:
+    """The platforms that an index (or manifest list) is for, as os/architecture; empty if it does not tell them all."""
+    try:
+        listed = [each.get("platform") or {} for each in json.loads(manifest).get("manifests") or []]
+        named = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in listed}
+    except (ValueError, AttributeError, TypeError):
+        return set()
+    return set() if "None/None" in named else named - {"unknown/unknown"}  # those attest how the others were built
+
+
+def platforms_for(definition: JSON) -> list[str]:
+    """The platforms of which an image must have one to run under the definition; empty for what nobody foresaw."""
+    runtime = definition.get("runtimePlatform") or {}
+    system = "windows" if str(runtime.get("operatingSystemFamily")).startswith("WINDOWS") else "linux"
+    return [f"{system}/{each}" for each in _ARCHITECTURES.get(str(runtime.get("cpuArchitecture") or "X86_64"), ())]
+
+
+def secret_uses(definition: JSON) -> dict[str, str]:
+    """Where the definition's secrets come from (`valueFrom`), and what uses each."""
+    found: dict[str, str] = {}
+    for container in containers_of(definition):
+        logged = (container.get("logConfiguration") or {}).get("secretOptions") or []
+        for secret in [*(container.get("secrets") or []), *logged]:
+            found.setdefault(str(secret.get("valueFrom")), f"{secret.get('name')} of container {container.get('name')}")
+    return found
+
+
+def secret_place(value_from: str) -> tuple[str, str, str]:
+    """Service, region ("" for the service's own) and name that a `valueFrom` stands for; no service if unforeseen."""
+    words = value_from.split(":")
+    if words[0] != "arn":  # what SSM would have to fetch elsewhere, it refuses as long as it may not decrypt it
+        return "" if value_from.startswith("/aws/reference/") else "ssm", "", value_from
+    service, region = words[2:4] if len(words) > 5 else ("", "")
+    return service, region, ":".join(words[:7]) if service == "secretsmanager" else value_from
+
+
+def misfits(definition: JSON, service: JSON) -> list[str]:
+    """Where the definition and the service do not agree, so that ECS would refuse it or could start no task."""
+    found = []
+    mode, needs = definition.get("networkMode"), definition.get("requiresCompatibilities")
+    configured = bool((service.get("networkConfiguration") or {}).get("awsvpcConfiguration"))
+    if configured != (mode == "awsvpc"):
+        has = "has a network configuration, which needs awsvpc" if configured else "has no network configuration"
+        found.append(f"the definition's network mode is {mode or 'the default'}, and the service {has}")
+    providers = {str(each.get("capacityProvider")) for each in service.get("capacityProviderStrategy") or []}
+    fargate = bool(providers & {"FARGATE", "FARGATE_SPOT"})
+    launch_type = "FARGATE" if fargate else "" if providers else service.get("launchType")
+    if launch_type in ("FARGATE", "EXTERNAL") and needs and launch_type not in needs:
+        found.append(f"the service's launch type is {launch_type}, the definition is for {', '.join(needs)}")
+    if launch_type == "FARGATE" and not (definition.get("cpu") and definition.get("memory")):
+        found.append("the service's launch type is FARGATE, which needs cpu and memory of the whole task")
+    return [*found, *_balancer_misfits(definition, service)]
+
+
+def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
+    ports = {
+        container.get("name"): {mapping.get("containerPort") for mapping in container.get("portMappings") or []}
+        for container in containers_of(definition)
+    }
+    for balancer in service.get("loadBalancers") or []:
+        name, port = balancer.get("containerName"), balancer.get("containerPort")
+        if name and port not in ports.get(name, ()):
+            has = f"its container {name} has no such port" if name in ports else "it has no such container"
+            yield f"a load balancer sends to port {port} of container {name}, and {has}"
 
 
 # Rules of EventBridge and schedules of EventBridge Scheduler
@@ -1873,7 +2009,7 @@ def _whole_words(secret: str) -> str:
 _SECRET_NAME = re.compile(
     r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header|^input", re.IGNORECASE
 )
-_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options")  # hold anything: only where a log is shows
+_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options", "Names")  # may hold anything
 
 
 def secret_values(definition: JSON) -> set[str]:
@@ -1955,9 +2091,11 @@ class Reporter:
         """Something that is not as asked, but does not fail the run."""
         self.note(f"Warning: {text}")
 
-    def error(self, text: str, hint: str = "") -> None:
-        """What failed and what to do next."""
-        self.note(f"ERROR: {text}" + (f"\n{hint}" if hint else ""))
+    def error(self, text: str, hint: str = "", why: str = "", log: tuple[str, Sequence[str]] = ("", ())) -> None:
+        """What failed, why, the last lines of a log, and what to do next."""
+        title, lines = log
+        shown = [title, *(f"  {line}" for line in lines)] if lines else []
+        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part))
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A title and what belongs to it."""
@@ -2180,7 +2318,7 @@ class Begun:
 
 # --- AWS --------------------------------------------------------------------------- may not decide anything
 
-_READS = ("Describe", "List", "Get")
+_READS = ("Describe", "List", "Get", "BatchGet")
 _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "GetLogEvents": "logs",
     "DescribeAutoScalingGroups": "autoscaling",
@@ -2194,6 +2332,11 @@ _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "TerminateInstanceInAutoScalingGroup": "autoscaling",
     "DescribeLaunchTemplates": "ec2",
     "DescribeTargetHealth": "elbv2",
+    "BatchGetImage": "ecr",
+    "DescribeImages": "ecr",
+    "DescribePullThroughCacheRules": "ecr",
+    "GetParameters": "ssm",
+    "DescribeSecret": "secretsmanager",
     "ListRuleNamesByTarget": "events",
     "ListTargetsByRule": "events",
     "DescribeRule": "events",
@@ -2202,6 +2345,7 @@ _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "GetSchedule": "scheduler",
     "UpdateSchedule": "scheduler",
 }
+_LOOKED_UP = ("ecr", "ssm", "secretsmanager")  # only before a deployment, which does not wait long for their answers
 _RAW = ("ecs", "events", "scheduler")  # what is written back there must be whole, so botocore does not read it
 _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
     "ListClusters": "clusterArns",
@@ -2540,8 +2684,8 @@ class Aws(Record):
         try:
             config = Config(
                 retries={"mode": mode, "total_max_attempts": 1},
-                connect_timeout=10,
-                read_timeout=30,
+                connect_timeout=3 if service in _LOOKED_UP else 10,
+                read_timeout=5 if service in _LOOKED_UP else 30,
                 tcp_keepalive=True,
                 parameter_validation=service not in _RAW,
                 user_agent_extra=f"ecs-deploy/{__version__}",
@@ -2747,6 +2891,8 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
     members = [*options.edits.members, *change.edits, *(run.members if run else ())]
     ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
+    if not options.no_preflight:
+        preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
     plan = with_schedules(ctx, options, plan)
     return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
@@ -3021,6 +3167,178 @@ def show_requests(ctx: Context, part: Planned) -> None:
         ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
     registered = masked(part.draft.new) if part.registers else None
     ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
+
+
+# Preflight: what is known to fail is said before anything is changed
+
+_PREFLIGHT = {Exit.BAD_IMAGE, Exit.CANNOT_WORK}
+_MANIFESTS = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+]
+
+
+class ImageUse(Value):
+    """An image that a plan puts into a container, and the one that it takes the place of."""
+
+    label: str
+    image: str
+    replaced: str
+    definition: JSON
+
+
+def preflight(ctx: Context, plan: Plan) -> Problems:
+    """What of the plan is known to fail; in a dry run and with -v also what was looked up, and what could not be."""
+    looked = Lookup(ctx)
+    problems = Problems([*image_problems(looked, plan), *secret_problems(looked, plan), *fit_problems(plan)])
+    if ctx.report.output.verbose or ctx.report.output.dry_run:
+        for line in looked.said:
+            ctx.report.note(line)
+    return problems
+
+
+class Lookup(Record):
+    """Asks what a deployment can do without: what AWS does not tell is left out, and only noted."""
+
+    ctx: Context
+    said: list[str] = field(default_factory=list)
+    silent: set[tuple[str, str]] = field(default_factory=set)  # service and region that were not reached
+
+    def ask(self, operation: str, params: JSON, region: str, absent: str = "") -> JSON | None:
+        """The answer; {} if the error is `absent`, and None where AWS does not tell."""
+        where = (_SERVICES[operation], region)
+        if where in self.silent:
+            return None
+        try:
+            return self.ctx.aws.call(operation, params, region=region, retries=False)
+        except AwsError as error:
+            if error.code == absent:
+                return {}
+            if error.transient:
+                self.silent.add(where)
+            self.said.append(f"Not looked up: {error.message}")
+            return None
+
+
+def image_problems(looked: Lookup, plan: Plan) -> Iterator[DeployError]:
+    """The images in ECR that the plan puts in and that are not there, or not for the platform; a call a repository."""
+    found: dict[tuple[str, str, str], list[ImageUse]] = {}
+    for part in plan.parts():
+        for change in image_changes(part.draft.old, part.draft.new):
+            if place := ecr_repository(change["new"]):
+                use = ImageUse(plan.label(part), change["new"], change["old"], part.draft.new)
+                found.setdefault(place, []).append(use)
+    for place, uses in found.items():
+        yield from repository_problems(looked, place, uses)
+
+
+def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Sequence[ImageUse]) -> Iterator[DeployError]:
+    """What is wrong with the images of one repository."""
+    account, region, name = place
+    images = [*(use.image for use in uses), *(use.replaced for use in uses if ecr_repository(use.replaced) == place)]
+    request = {
+        "registryId": account,
+        "repositoryName": name,
+        "imageIds": [dict([pair]) for pair in dict.fromkeys(map(ecr_image_id, images))],
+        "acceptedMediaTypes": _MANIFESTS,
+    }
+    answer = looked.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
+    if answer is None:
+        return
+    told = {
+        pair: each.get("imageManifest") or each.get("failureCode")
+        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
+        for pair in (each.get("imageId") or {}).items()
+    }
+    found = {image: str(told.get(ecr_image_id(image), "" if answer else "RepositoryNotFound")) for image in images}
+    for use in uses:
+        if found[use.image] in ("ImageNotFound", "RepositoryNotFound"):
+            yield from missing_image(looked, place, use, "" if answer else ", nor is its repository")
+        else:
+            yield from wrong_platform(
+                looked, use, platforms_of(found[use.image]), platforms_of(found.get(use.replaced, ""))
+            )
+
+
+def missing_image(looked: Lookup, place: tuple[str, str, str], use: ImageUse, more: str) -> Iterator[DeployError]:
+    """The problem of an image that is not in ECR, unless a pull-through cache may fetch it."""
+    if not may_be_cached(looked, place, use.image):
+        hint = "" if more else nearest_tags(looked, place, use.image)
+        yield DeployError(f"{use.label}The image {use.image} is not in ECR{more}", Exit.BAD_IMAGE, hint)
+
+
+def wrong_platform(looked: Lookup, use: ImageUse, there: set[str], before: set[str]) -> Iterator[DeployError]:
+    """The problem of an image that is for other platforms than the definition's.
+
+    A definition that names none runs on whatever instances there are: what the image before was for, is right then.
+    """
+    wanted = platforms_for(use.definition)
+    elsewhere = not use.definition.get("runtimePlatform") and before and before.isdisjoint(wanted)
+    if there and wanted and not elsewhere and there.isdisjoint(wanted):
+        said = f"{use.label}The image {use.image} is for {', '.join(sorted(there))}, not for {wanted[0]}"
+        yield DeployError(said, Exit.BAD_IMAGE, "Build it for that platform, or change runtimePlatform.")
+    looked.said.append(f"{use.label}Looked up {use.image}: {', '.join(sorted(there)) or 'no platform is told'}")
+
+
+def may_be_cached(looked: Lookup, place: tuple[str, str, str], image: str) -> bool:
+    """True if a pull-through cache fills the repository at the first pull, or ECR does not tell."""
+    account, region, name = place
+    answer = looked.ask("DescribePullThroughCacheRules", {"registryId": account, "maxResults": 1000}, region)
+    prefixes = {str(rule.get("ecrRepositoryPrefix")) for rule in (answer or {}).get("pullThroughCacheRules") or []}
+    cached = answer is None or "ROOT" in prefixes or any(name.startswith(f"{prefix}/") for prefix in prefixes)
+    if cached:
+        looked.said.append(f"The image {image} is not there; a pull-through cache may fetch it")
+    return cached
+
+
+def nearest_tags(looked: Lookup, place: tuple[str, str, str], image: str) -> str:
+    """The tags that are most like the image's, or the newest; empty if they may not be listed."""
+    import difflib
+
+    account, region, name = place
+    request = {"registryId": account, "repositoryName": name, "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000}
+    details = (looked.ask("DescribeImages", request, region) or {}).get("imageDetails") or []
+    newest = sorted(details, key=lambda each: str(each.get("imagePushedAt")), reverse=True)
+    tags = [tag for each in newest for tag in each.get("imageTags") or []]
+    near = difflib.get_close_matches(ImageReference.parse(image).tag, tags, 3)
+    return f"{'Like it' if near else 'Newest'} in {name}: {', '.join(near or tags[:5])}" if tags else ""
+
+
+def secret_problems(looked: Lookup, plan: Plan) -> Iterator[DeployError]:
+    """The secrets and parameters that the plan adds or changes and that do not exist; nothing is decrypted."""
+    uses: dict[str, str] = {}
+    for part in plan.parts():
+        before = secret_uses(part.draft.old)
+        new = {value: use for value, use in secret_uses(part.draft.new).items() if value not in before}
+        uses |= {value: f"{plan.label(part)}The secret {use}" for value, use in new.items() if value not in uses}
+    parameters: dict[str, list[str]] = {}
+    for value, use in uses.items():
+        service, region, name = secret_place(value)
+        if service == "secretsmanager":
+            if looked.ask("DescribeSecret", {"SecretId": name}, region, absent="ResourceNotFoundException") == {}:
+                yield DeployError(f"{use} does not exist: there is no {name}", Exit.CANNOT_WORK)
+        elif service == "ssm":
+            parameters.setdefault(region or looked.ctx.aws.region, []).append(name)
+    for region, names in parameters.items():
+        for start in range(0, len(names), 10):
+            answer = looked.ask("GetParameters", {"Names": names[start : start + 10]}, region) or {}
+            for name in set(answer.get("InvalidParameters") or []) & set(names):
+                what = f"there is no {name}" if name.startswith("arn:") else f"no parameter of that name is in {region}"
+                yield DeployError(f"{uses[name]} does not exist: {what}", Exit.CANNOT_WORK)
+
+
+def fit_problems(plan: Plan) -> Iterator[DeployError]:
+    """Where a new definition and its service do not agree; what is so already works, whatever it looks like."""
+    for part in plan.services:
+        service = {**part.service, **part.update}
+        known = misfits(part.draft.old, part.service)
+        for misfit in misfits(part.draft.new, service) if part.draft.new else ():
+            if misfit not in known:
+                yield DeployError(
+                    f"{plan.label(part)}The service {part.name} cannot run it: {misfit}", Exit.CANNOT_WORK
+                )
 
 
 # Carrying out
@@ -3324,9 +3642,15 @@ class Seen(Record):
     events: list[str] = field(default_factory=list)
     bad_events: list[str] = field(default_factory=list)
     logs: list[JSON] = field(default_factory=list)
+    log: tuple[str, list[str]] = ("", [])  # title and lines of the log to show at the end
     stopped: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
     samples: dict[str, JSON] = field(default_factory=dict)
+    lasting: dict[str, list[str]] = field(default_factory=dict)  # cause -> of each task that it stopped, the instance
+    ran: bool = False  # a task ran, and stopped for a reason that may pass
+    crowded: bool | None = None  # the cluster has several instances
+    since_s: float = 0.0  # AWS's time before which a task is none of this roll-out
+    took_s: float = 0.0  # until the verdict
     native: str = ""
     native_state: JSON = field(default_factory=dict)
     untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
@@ -3540,6 +3864,7 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
         now_s = ctx.clock.now()
         for rollout in waiting:
             expire(ctx, rollout, now_s)
+            rollout.seen.took_s = now_s - rollout.started_s
         waiting = [rollout for rollout in waiting if rollout.seen.verdict is None]
         if waiting:
             ending = any(r.seen.shown and r.seen.counts.only_end_missing for r in waiting)
@@ -3575,6 +3900,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
     if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
         seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
+    if seen.verdict is None and (why := hopeless(ctx, rollout)):
+        seen.verdict = Verdict(RolloutState.FAILED, why)
     if rollout.state is RolloutState.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
 
@@ -3599,8 +3926,8 @@ def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
     if service is None and verdict.state is RolloutState.GONE:
         seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
         return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
-    if not seen.native_state or verdict.state is RolloutState.GONE:
-        return verdict
+    if not seen.native_state or rollout.target.steady or verdict.state is RolloutState.GONE:
+        return verdict  # a service deployment that succeeded says nothing of the tasks since then
     native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
     overruled = verdict.state is not RolloutState.SUPERSEDED
     return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
@@ -3778,6 +4105,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
             continue
         seen.stopped.add(str(task["taskArn"]))
+        note_lasting(ctx, rollout, task)
         reason = stop_reason(task)
         seen.reasons[reason] += 1
         if reason not in seen.samples:
@@ -3786,14 +4114,19 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
-    """Print why tasks stopped, counted, and the last log lines of one container per reason; the evidence by source."""
+    """Why tasks stopped and the last log lines of one container per reason, by source.
+
+    The log of what happened most often is kept for the end, the others are printed.
+    """
     seen = rollout.seen
     diagnose(ctx, rollout)
-    for reason, count in seen.reasons.most_common():
-        ctx.report.note(f"{rollout.label}{count} × {reason}")
     logged: list[str] = []
-    for reason in list(seen.reasons)[:5]:
-        if lines := show_log(ctx, rollout, seen.samples[reason]):
+    for reason, _ in seen.reasons.most_common(5):
+        title, lines = last_log(ctx, rollout, seen.samples[reason])
+        if lines:
+            if logged:
+                ctx.report.block(title, [f"| {line}" for line in lines])
+            seen.log = seen.log if logged else (title, [f"| {line}" for line in lines])
             seen.logs.append({"title": reason, "lines": lines})
             logged += lines
     hooks = [hook for hook in seen.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
@@ -3808,8 +4141,8 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
     }
 
 
-def show_log(ctx: Context, rollout: Rollout, task: JSON) -> list[str]:
-    """Print the last lines that a stopped task's first bad container wrote to CloudWatch Logs; the lines."""
+def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]]:
+    """The last lines that a stopped task's first bad container wrote to CloudWatch Logs, and a title for them."""
     ended = sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode"))
     for container in ended:
         where = log_place(rollout.definition, str(container.get("name")), task)
@@ -3819,14 +4152,14 @@ def show_log(ctx: Context, rollout: Rollout, task: JSON) -> list[str]:
         try:
             events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events") or []
         except AwsError as error:
-            ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
-            return []
-        lines = [theirs(line) for event in events for line in log_lines(event)]
-        if lines:
-            title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
-            ctx.report.block(title, [f"| {line}" for line in lines])
-        return lines
-    return []
+            said = f"The log {group} {stream} cannot be read ({error.code})."
+            if said not in rollout.seen.untold:
+                rollout.seen.untold.add(said)
+                ctx.report.note(said)
+            break
+        title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
+        return title, [theirs(line) for event in events for line in log_lines(event)]
+    return "", []
 
 
 def log_lines(event: JSON) -> list[str]:
@@ -3846,6 +4179,55 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
         return None
     stream = f"{options['awslogs-stream-prefix']}/{container}/{short_name(str(task['taskArn']))}"
     return str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or "")
+
+
+# As soon as it is hopeless
+
+
+def note_lasting(ctx: Context, rollout: Rollout, task: JSON) -> None:
+    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it.
+
+    What cannot be executed is said only in the log: of the first two tasks its last line is looked at.
+    """
+    seen = rollout.seen
+    if 0 < stamp_s(task) < max(rollout.target.after_s, seen.since_s):
+        return
+    cause, by_host = lasting_cause("stop", stop_words(task))
+    if not cause and len(seen.stopped) <= 2:
+        cause, by_host = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
+    if cause:
+        seen.lasting.setdefault(cause, []).append(str(task.get("containerInstanceArn") or "") if by_host else "")
+    elif task.get("startedAt"):
+        seen.ran = True
+
+
+def hopeless(ctx: Context, rollout: Rollout) -> str:
+    """Why waiting does not help; empty as long as it may.
+
+    That takes two tasks with the same reason, or two events of it where ECS starts none, and none that ever ran. Of
+    what is not a deployment of its own (nothing changed, ECS's own rollback) the reasons may be from before.
+    """
+    seen, wanted = rollout.seen, rollout.wait.fail_fast and not rollout.target.steady
+    if not wanted or seen.ran or seen.counts.running or (rollout.returning and seen.native):
+        return ""
+    for cause, hosts in seen.lasting.items():
+        if len(hosts) >= max(2, seen.most_running) and not one_bad_host(ctx, rollout, hosts):
+            return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
+    told = Counter(lasting_cause("event", event)[0] for event in seen.bad_events)
+    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
+    started = seen.most_running or seen.counts.pending or seen.stopped
+    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 and not started else ""
+
+
+def one_bad_host(ctx: Context, rollout: Rollout, hosts: Sequence[str]) -> bool:
+    """True if all the tasks were on one instance, and the cluster has others (or does not tell)."""
+    if len(set(hosts)) > 1 or "" in hosts:
+        return False
+    if rollout.seen.crowded is None:
+        rollout.seen.crowded = True
+        with contextlib.suppress(AwsError):
+            rollout.seen.crowded = len(ctx.aws.pages("ListContainerInstances", {"cluster": rollout.cluster})) > 1
+    return rollout.seen.crowded
 
 
 # Concluding
@@ -3917,37 +4299,50 @@ def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
 
 
 def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence: Mapping[str, list[str]]) -> None:
-    """One paragraph: what failed, the likeliest cause, what the service does now, what to do next."""
-    cause, next_step = likely_cause(evidence)
-    advice = f"Likeliest cause: {cause}. {next_step}" if evidence else ""
-    if rollout.state is RolloutState.SUPERSEDED:
-        advice = "Somebody else deployed in the meantime; their deployment was left alone."
-    elif rollout.state is RolloutState.GONE:
-        advice = "Create the service again, or deploy to another one."
-    elif code != Exit.ROLLED_BACK and rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
-        advice += standing_after(ctx, rollout)
-    advice += "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout)
+    """One paragraph: what failed, why, the log, what the service does now, what to do next, and one command."""
+    seen, state, command = rollout.seen, "", ""
+    cause, next_step = likely_cause(evidence) if evidence else ("", "")
+    why = [f"Likeliest cause: {cause}.", time_taken(rollout)] if evidence else []
+    if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
+        why, next_step = [], "Create the service again, or deploy to another one."
+        if rollout.state is RolloutState.SUPERSEDED:
+            next_step = "Somebody else deployed in the meantime; their deployment was left alone."
+    elif code == Exit.ROLLED_BACK and seen.back:
+        state = f"The service is back on {short_name(seen.back.target.definition)}."
+    elif rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
+        state, command = standing_after(ctx, rollout)
+    why += [f"{count} × {reason}" for reason, count in seen.reasons.most_common()] if evidence else []
+    left = "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout).strip()
     what = f"{rollout.label}The {rollout.what} {ending}"
-    why = "" if rollout.succeeded else f": {undotted(rollout.reason)}"
-    ctx.report.error(f"{what}{why}.", advice.strip("\n"))
+    what += "" if rollout.succeeded else f": {undotted(rollout.reason)}"
+    hint = "\n".join(part for part in (state, next_step, command, left) if part)
+    ctx.report.error(f"{what}.", hint, "\n".join(why), seen.log)
 
 
-def standing_after(ctx: Context, rollout: Rollout) -> str:
+def time_taken(rollout: Rollout) -> str:
+    """What the failure cost, as far as it was followed."""
+    failed = rollout.state is RolloutState.FAILED or rollout.state in BY_ECS
+    stopped = len(rollout.seen.stopped)
+    tasks = f"{stopped} task{'' if stopped == 1 else 's'} stopped" if stopped else "no task stopped"
+    return f"{'Failed' if failed else 'Ended'} after {rollout.seen.took_s:.0f} s; {tasks}."
+
+
+def standing_after(ctx: Context, rollout: Rollout) -> tuple[str, str]:
     """What the service was last seen to do after a failure, and the command that goes back if it is still ours."""
     with contextlib.suppress(AwsError):
         refresh(ctx, rollout)
     if rollout.seen.unsure:
         look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
-        return f"\nA rollback may have been carried out, its answer was lost. Look:\n  {look}"
+        return "A rollback may have been carried out, its answer was lost.", f"Look:\n  {look}"
     seen = (rollout.seen.back or rollout).seen
     primary, now = primary_of(seen.last), is_fresh(ctx, rollout)
-    ago = f"\nWhen last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
+    ago = f"When last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
     if primary.get("id") == rollout.target.deployment_id:
         command = rollout.undo_command(ctx.aws)
-        points = "\nThe service still points at" if now else ago
-        return f"{points} {rollout.target.definition}. To go back:\n  {command}" if command else ""
-    points = "\nThe service now points at" if now else ago
-    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else ""
+        points = "The service still points at" if now else ago
+        return f"{points} {rollout.target.definition}.", f"To go back:\n  {command}" if command else ""
+    points = "The service now points at" if now else ago
+    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else "", ""
 
 
 def is_fresh(ctx: Context, rollout: Rollout) -> bool:
@@ -4207,12 +4602,12 @@ def begin_back(ctx: Context, rollout: Rollout, primary: JSON, answer: JSON, *, n
     left_id = "" if native else rollout.target.deployment_id
     same = primary.get("id") == rollout.target.deployment_id
     target = Target(str(primary.get("id") or ""), definition, after_s=after_s, left_id="" if same else left_id)
-    seen = Seen(last=answer, last_s=now_s, known_events=rollout.seen.known_events)
+    seen = Seen(last=answer, last_s=now_s, known_events=rollout.seen.known_events, since_s=rollout.target.after_s)
     seen.native = rollout.seen.native if native else ""
     rollout.seen.back = replace(
         rollout,
         target=target,
-        wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=0),
+        wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=rollout.wait.fail_fast and INFINITE_S),
         label=f"{rollout.label}rollback: ",
         returning=True,
         desired=number(answer, "desiredCount"),
@@ -4867,7 +5262,9 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
         after=tasks("post", application.post),
         several=True,
     )
-    problems.raise_all()
+    if not options.no_preflight:
+        problems.found += preflight(ctx, plan).found
+    problems.raise_all(Exit.CANNOT_WORK if {each.exit_code for each in problems.found} <= _PREFLIGHT else Exit.FAILED)
     return plan
 
 
@@ -4895,14 +5292,14 @@ class Problems(Record):
                 self.found.append(error)
         return tuple(planned)
 
-    def raise_all(self) -> None:
-        """Raises a `DeployError` that lists what was found."""
+    def raise_all(self, mixed: Exit = Exit.FAILED) -> None:
+        """Raises a `DeployError` that lists what was found; `mixed` is its code if they have several."""
         if not self.found:
             return
         listed = "\n".join(f"  {problem.message}" for problem in self.found)
         codes = {problem.exit_code for problem in self.found}
         hints = "\n".join(dict.fromkeys(problem.hint for problem in self.found if problem.hint))
-        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else Exit.FAILED, hints)
+        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else mixed, hints)
 
 
 def tagged_draft(
@@ -5159,14 +5556,15 @@ def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     if subject.health.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
         line(f"  roll-out: {progress_of(replace(rollout, label=''))}")
     if subject.facts["went_back"]:
-        line(f"  ECS went back to this by itself: {subject.facts['went_back']}")
+        line(f"  ECS went back to this: {subject.facts['went_back']}")
     for text in troubles_of(service)[:5] if subject.health.standing is not Standing.STEADY else []:
         line(f"  event: {theirs(text)}")
 
 
 def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
     """What `rollback` would go back to, and how that is known."""
-    found = way_back_of(ctx, subject.service, history, subject.label)
+    controller = (subject.service.get("deploymentController") or {}).get("type", "ECS")
+    found = way_back_of(ctx, subject.service, history, subject.label) if controller == "ECS" else None
     past, definition = found or (None, {})
     images = ", ".join(str(container.get("image")) for container in containers_of(definition))
     known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
@@ -5181,7 +5579,9 @@ def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     cause, next_step = likely_cause({**explain(ctx, rollout), "stage": []})  # here is no time-out for a bake time
     known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
     because = f": {undotted(subject.health.reason)}" if subject.health.reason else ""
-    ctx.report.error(f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}.", known)
+    said = f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}."
+    counted = "\n".join(f"{count} × {reason}" for reason, count in rollout.seen.reasons.most_common())
+    ctx.report.error(said, known, counted, rollout.seen.log)
     reasons = [{"count": count, "reason": reason} for reason, count in rollout.seen.reasons.most_common()]
     subject.facts |= {"failed_tasks": reasons, "events": [*map(theirs, troubles)], "logs": rollout.seen.logs}
     subject.facts["cause"] = known or None
@@ -5209,7 +5609,8 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        digests = subject.digests or running_digests(ctx, options.cluster, subject) if subject.service else {}
+        by_digest = subject.service and any("@" in text for text in options.expected)
+        digests = subject.digests or (running_digests(ctx, options.cluster, subject) if by_digest else {})
         deployments = [primary_of(subject.service), *others_of(subject.service)]
         arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
         read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
@@ -5243,6 +5644,8 @@ HISTORY = 60  # so many deployments are looked at; each twenty cost a call
 def deployed_before(ctx: Context, cluster: str, service: JSON) -> list[Past]:
     """The newest deployments that ECS remembers (for 90 days), newest first; [] where it tells nothing of them."""
     name = str(service.get("serviceName"))
+    if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
+        return []
     try:
         listed = ctx.aws.pages("ListServiceDeployments", {"cluster": cluster, "service": name, "maxResults": 100})
         newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
@@ -6008,12 +6411,12 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
         ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
     elif step.act is Act.TERMINATE:
         for instance in step.instances:
-            run.terminated.add(instance.id)
             lowered = run.expected[-1] - instance.weight
             run.expected = (lowered, *run.expected)
             params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
             ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
             run.expected = (*run.expected, lowered)
+            run.terminated.add(instance.id)
     elif step.act is Act.RELEASE:
         remove_claim(ctx, run)
 
@@ -6140,7 +6543,7 @@ def follow_refresh(ctx: Context, run: Replacement) -> Step:
         follow(ctx, run, str(under_way["InstanceRefreshId"]))
     if under_way or (run.refresh and not followed):
         return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
-    ctx.begun.settle(run.refresh)
+    ctx.begun.settle(run.options.group)
     status = str(followed.get("Status") or "Successful")
     if status != "Successful":
         reason = theirs(followed.get("StatusReason") or "no reason given")
@@ -6161,17 +6564,29 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     """Have the group replace its instances by itself."""
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
-    follow(ctx, run, str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"]), started=True)
+    goes_on(ctx, run, "(if it was started)")
+    try:
+        refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(run.options.group)
+        raise
+    follow(ctx, run, refresh, started=True)
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
 
 def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
-    """From now on wait for this instance refresh; it goes on without us, too."""
-    run.refresh, run.started, name = refresh, started, run.options.group
-    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {name}")
-    cancel = scaling_command(ctx, run, "cancel-instance-refresh")
+    """From now on wait for this instance refresh."""
+    run.refresh, run.started = refresh, started
+    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
+    goes_on(ctx, run, refresh)
+
+
+def goes_on(ctx: Context, run: Replacement, refresh: str) -> None:
+    """Enter an instance refresh into the ledger: it goes on without us."""
+    name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
     says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
-    ctx.begun.enter(refresh, lambda cause: says, lambda cause: started and cancelled(ctx, run, cause))
+    ctx.begun.enter(name, lambda cause: says, lambda cause: run.started and cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
@@ -6209,6 +6624,8 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
         container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
+        if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
+            member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
         kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
         instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
         if instance.draining:
@@ -6241,9 +6658,6 @@ def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
     for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
         if ids:
             ctx.report.line(f"{what}: {', '.join(ids)}")
-    for other in gone if run.claim else []:
-        if other not in run.terminated:
-            ctx.report.note(f"{other} was terminated by somebody else.")
     run.joined |= set(joined)
     run.moved_s = ctx.clock.now() if gone else run.moved_s
     run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
@@ -6702,7 +7116,9 @@ OPTIONS = (
                "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
                "wait.keep_failed_revision"),
-        Option("--fail-fast", "N", "give up after N stopped tasks", "wait.fail_fast", _number(1), service_only=True),
+        Option("--fail-fast", "N", "give up after N stopped tasks; 0: not even where it is hopeless",
+               "wait.fail_fast", _number(0), service_only=True),
+        Option("--no-preflight", "", "do not look up images, secrets and the service's fit first", "no_preflight"),
     )),
     Group("running tasks", ("",), (
         Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
@@ -6744,7 +7160,9 @@ OPTIONS = (
         Option("--enable-rollback", "", "if a service fails, take all back", "wait.rollback"),
         Option("--keep-failed-revision", "", "do not deregister revisions that were rolled back",
                "wait.keep_failed_revision"),
-        Option("--fail-fast", "N", "give a service up after N stopped tasks", "wait.fail_fast", _number(1)),
+        Option("--fail-fast", "N", "give a service up after N stopped tasks; 0: not even where it is hopeless",
+               "wait.fail_fast", _number(0)),
+        Option("--no-preflight", "", "do not look up images, secrets and the services' fit first", "no_preflight"),
     )),
     Group("what to look at", ("status",), (
         Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
@@ -7320,9 +7738,11 @@ class GitHubReporter(Reporter):
         """An annotation."""
         self._tell("warning", self.mask.text(text))
 
-    def error(self, text: str, hint: str = "") -> None:
-        """An annotation; it is kept for the summary and the output `failure-reason`."""
-        said = f"{text}\n{hint}" if hint else text
+    def error(self, text: str, hint: str = "", why: str = "", log: tuple[str, Sequence[str]] = ("", ())) -> None:
+        """An annotation, and a group for the log; it is kept for the summary and the output `failure-reason`."""
+        if log[1]:
+            self.block(*log)
+        said = "\n".join(part for part in (text, why, hint) if part)
         self._errors.append(said)
         self._tell("error", self.mask.text(said))
 

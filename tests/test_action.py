@@ -214,6 +214,7 @@ def test_the_workflow_of_the_shell_scripts_readme_deploys(sim: Simulator, step: 
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/cluster-name/image_name"
     sim.service("cluster-name", "aws-service-name", image=f"{image}:1")
     sim.image(f"{image}:latest").starts_after(300)
+    sim.registries.repository("cluster-name/image_name").push("latest")
 
     done = step(given)
 

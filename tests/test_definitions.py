@@ -385,6 +385,7 @@ def test_the_diff_names_what_changes_and_shows_no_values(sim: Simulator, cli: Cl
     sim.task_definition("job", containers=[container])
     edits = ["--container-envvar", "job=LEVEL=info-value", "--container-envvar", "job=GONE="]
     edits += ["--container-envvar", "job=NEW=new-value", "--container-secret", "job=KEY=key-value"]
+    sim.registries.parameter("key-value")
 
     result = cli("-d", "job", "-i", "app:2", *edits)
 

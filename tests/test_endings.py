@@ -317,7 +317,7 @@ def test_a_task_that_was_stopped_from_outside_did_not_succeed(sim: Simulator, cl
     [
         ("web", "smoke alarm module loaded", "CloudWatch alarm"),
         ("web", "Missing `secret_key_base` for 'production'", "execution role"),
-        ("web", "ERROR: insufficient privilege on relation users", "no room"),
+        ("web", "FATAL: insufficient privilege on relation users", "no room"),
         ("alarm-api", "ready", "CloudWatch alarm"),
     ],
 )
@@ -370,7 +370,8 @@ def test_what_a_person_called_a_variable_takes_no_sentence_apart(sim: Simulator,
     assert result.code == 1
     assert document["cluster"] == "prod"
     assert document["verdict"] == "failed"
-    assert f"The service still points at {PREFIX}/web:2. To go back:\n  aws ecs update-service --cluster" in result.err
+    assert f"\nThe service still points at {PREFIX}/web:2.\n" in result.err
+    assert "\nTo go back:\n  aws ecs update-service --cluster" in result.err
     assert "***" not in last_paragraph(result)[0]
 
 

@@ -37,7 +37,8 @@ def test_the_first_wait_ends_undecided_when_no_task_runs_in_time(sim: Simulator,
     assert sim.now_s == 40
     assert result.lines[-1] == "ERROR: New task definition not running within 40 seconds"
     assert "timed out: no task of the new deployment was seen running within 40 seconds." in last_paragraph(result)[0]
-    assert f"The service still points at {PREFIX}/web:2. To go back:" in result.err
+    assert f"\nThe service still points at {PREFIX}/web:2.\n" in result.err
+    assert last_paragraph(result)[-2] == "To go back:"
     assert f"aws ecs update-service --cluster prod --service web --task-definition {PREFIX}/web:1" in result.err
 
 

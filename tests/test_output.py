@@ -79,6 +79,7 @@ def test_a_dry_run_finds_the_errors_that_the_run_would_find(sim: Simulator, cli:
 def test_verbose_prints_every_call_and_no_secret(secretive: Simulator, cli: Cli) -> None:
     edit = ["--container-envvar", f"web=NEW={CANARY}-new", "--container-secret", f"web=OTHER={CANARY}-other"]
     environment = {"AWS_SECRET_ACCESS_KEY": f"{CANARY}-key", "AWS_SESSION_TOKEN": f"{CANARY}-token"}
+    secretive.registries.parameter(f"{CANARY}-other")
 
     result = cli(*DEPLOY, *edit, "-v", env=environment)
 
@@ -86,7 +87,8 @@ def test_verbose_prints_every_call_and_no_secret(secretive: Simulator, cli: Cli)
     assert result.code == 0
     assert [line.split()[1] for line in said] == result.operations
     assert all(re.search(r" -> [0-9a-f]{8}-0000-4000-8000-0{12}, \d+ ms$", line) for line in said)
-    assert '"image": "app:2"' in said[2]
+    (registered,) = [line for line in said if line.startswith("> RegisterTaskDefinition")]
+    assert '"image": "app:2"' in registered
     assert CANARY not in result.out + result.err
 
 

@@ -450,31 +450,28 @@ def test_the_only_target_of_a_balancer_stays_until_the_next_one_serves(
 # What is left alone
 
 
+PROTECTION = ("it is protected from scale-in", "set-instance-protection --no-protected-from-scale-in")
+STANDBY = ("it is in Standby", "exit-standby")
+
+
 @pytest.mark.parametrize(
-    ("change", "reason", "command"),
+    ("change", "said", "more"),
     [
-        pytest.param(
-            {"protected": True},
-            "it is protected from scale-in",
-            "set-instance-protection --no-protected-from-scale-in",
-            id="protected",
-        ),
-        pytest.param({"lifecycle": "Standby"}, "it is in Standby", "exit-standby", id="standby"),
+        pytest.param({"protected": True}, PROTECTION, (), id="protected"),
+        pytest.param({"lifecycle": "Standby"}, STANDBY, (), id="standby"),
+        pytest.param({"lifecycle": "Standby"}, STANDBY, ("--include-protected",), id="standby, protected included"),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("more", [(), ("--include-protected",)])
 def test_what_is_left_alone_is_named_and_no_success(
     sim: Simulator,
     replace: Callable[..., Result],
     change: dict[str, Any],
-    reason: str,
-    command: str,
-    count: int,
+    said: tuple[str, str],
     more: tuple[str, ...],
+    count: int,
 ) -> None:
-    if change.get("protected") and more:
-        pytest.skip("then they are not left alone")
+    reason, command = said
     group = sim.instances.group("workers", "prod", desired=2)
     sim.service("prod", "web", desired_count=4)
     old = outdated(sim, group)
@@ -731,7 +728,7 @@ def test_an_instance_refresh_replaces_the_warm_pool_as_well(sim: Simulator, repl
 @pytest.mark.parametrize(
     "operation", ["DescribeTasks", "DescribeServices", "DescribeContainerInstances", "DescribeCapacityProviders"]
 )
-@pytest.mark.parametrize("at", range(0, 40, 3))
+@pytest.mark.parametrize("at", range(0, 40, 5))
 def test_an_answer_with_something_missing_destroys_nothing(
     sim: Simulator, replace: Callable[..., Result], operation: str, at: int
 ) -> None:
@@ -795,6 +792,22 @@ def test_two_looks_before_anything_is_terminated(sim: Simulator, replace: Callab
         )
         looks = [p for o, p in calls[:end] if o == "ListTasks" and p["containerInstance"] == instance.arn]
         assert len(looks) >= 4  # what runs and what stops, twice
+
+
+def test_an_instance_that_is_listed_after_its_end_is_terminated_once(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim, desired=3)
+    group.lists_late_s, group.hook_s = 20.0, 60.0
+    old = outdated(sim, group)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    terminated = [request["InstanceId"] for request in result.requests("TerminateInstanceInAutoScalingGroup")]
+    assert terminated == ids(old)
+    assert result.lines[-1] == "Instances replaced in workers: 3"
+    assert_replaced(sim, group, old, desired=3)
 
 
 # Going wrong, and going on
@@ -1454,6 +1467,39 @@ def test_a_signal_leaves_the_refresh_running(sim: Simulator, replace: Callable[.
     again = replace()
     assert (again.code, again.changes) == (Exit.OK, [])
     assert_replaced(sim, group, old)
+
+
+def test_a_refresh_whose_start_was_not_answered_is_named(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+
+    def lose_the_answer(index: int, operation: str, params: dict[str, Any]) -> Fault | None:
+        if operation != "StartInstanceRefresh":
+            return None
+        if not group.refreshes:
+            sim.world.at(sim.now_s + 3, lambda: signal.raise_signal(signal.SIGTERM))
+        return Fault.DROP_AFTER
+
+    sim.on_call = lose_the_answer
+    result = replace()
+
+    assert result.code == Exit.SIGTERM
+    assert f"Instance refresh (if it was started) of workers goes on. To cancel it:\n{CANCEL}" in result.err
+    sim.on_call = None
+    assert replace().code == Exit.OK
+    assert_replaced(sim, group, old)
+
+
+def test_a_refresh_that_may_not_be_started(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    outdated(sim, group)
+    sim.deny("autoscaling:StartInstanceRefresh")
+
+    result = replace()
+
+    assert result.code == Exit.AWS
+    assert "goes on" not in result.err
+    assert group.refreshes == []
 
 
 def test_the_time_out_cancels_the_refresh(sim: Simulator, replace: Callable[..., Result]) -> None:

@@ -254,6 +254,43 @@ def test_a_native_deployment_is_not_stopped_on_the_way_to_something_else(sim: Si
     assert (result.code, result.changes, sent(result)) == (0, ["UpdateService"], ["web:1"])
 
 
+@pytest.mark.parametrize(
+    ("members", "desired_count"),
+    [
+        pytest.param({"schedulingStrategy": "DAEMON"}, 3, id="a daemon"),
+        pytest.param({}, 0, id="without tasks"),
+        pytest.param({"loadBalancers": [{"loadBalancerName": "old", "containerPort": 80}]}, 2, id="a classic balancer"),
+        pytest.param({"deploymentConfiguration": {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1}}, 1, id="native"),
+    ],
+)
+def test_from_services_of_other_kinds(sim: Simulator, cli: Cli, members: Json, desired_count: int) -> None:
+    deployed(sim, "app:1", "app:2", desired_count=desired_count, **members)
+
+    result = cli("rollback", *WEB, "-t", "300")
+
+    assert (result.code, sent(result)) == (0, ["web:1"])
+    assert sim.running("prod", "web") == ({"app:1": desired_count} if desired_count else {})
+    assert sim.services["prod", "web"].primary.definition.revision == 1
+
+
+@pytest.mark.parametrize("reuses", [True, False], ids=["the same deployment", "a new deployment"])
+def test_after_ecs_went_back_the_next_way_back_is_the_one_before(sim: Simulator, cli: Cli, reuses: bool) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=breaker)
+    sim.world.rollback_reuses_id = reuses
+    sim.image("app:3").crashes(after_s=1)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(600)
+
+    told = cli("status", *WEB)
+    result = cli("rollback", *WEB)
+
+    assert told.code == 0
+    assert "  ECS went back to this: (service web) (deployment ecs-svc/" in told.out
+    assert "  a rollback leads to: web:1 (app:1), deployed " in told.out
+    assert (result.code, sent(result)) == (0, ["web:1"])
+
+
 # --- How it ends
 
 
@@ -266,7 +303,8 @@ def test_a_rollback_that_fails_says_why_as_a_deployment_does(sim: Simulator, cli
     assert result.code == 22
     assert "× EssentialContainerExited" in result.err
     assert "Likeliest cause: the application ends by itself soon after it starts." in last_paragraph(result)[1]
-    assert f"The service still points at {PREFIX}/web:1. To go back:" in result.err
+    assert f"The service still points at {PREFIX}/web:1." in result.err
+    assert "To go back:" in result.err
     assert "The service is back" not in result.out
     assert sim.active_revisions("web") == [1, 2]
 
@@ -372,6 +410,18 @@ def test_the_present_revision_must_only_run(sim: Simulator, cli: Cli) -> None:
     assert (result.code, result.changes) == (0, [])
     assert "unchanged, and stable" in result.lines
     assert "Would send" not in cli("rollback", *WEB, "--to", "2", "--dry-run").out
+
+
+def test_the_present_revision_of_a_native_service_must_run_too(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.image("app:2").cannot_be_placed()
+    for task in list(sim.services["prod", "web"].primary.tasks.values()):
+        task.stop("EssentialContainerExited", "Essential container in task exited")
+
+    result = cli("rollback", *WEB, "--to", "2", "-t", "10")
+
+    assert (result.code, result.changes) == (22, [])
+    assert "The service is back" not in result.out
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def shop(sim: Simulator) -> Simulator:
     ]
     sim.service("prod", "web", containers=containers)
     sim.task_definition("job", f"{JOB}:1")
+    sim.registries.parameter("key")
     return sim
 
 

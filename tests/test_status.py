@@ -168,7 +168,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     a_daemon: (0, "steady, 3 of 3 running", ""),
     behind_a_classic_balancer: (0, "steady, 1 of 1 running", ""),
     by_code_deploy: (0, "steady, 1 of 1 running", ""),
-    gone_back: (0, "steady, 2 of 2 running", "ECS went back to this by itself: (service web) (deployment ecs-svc/"),
+    gone_back: (0, "steady, 2 of 2 running", "ECS went back to this: (service web) (deployment ecs-svc/"),
     scaling: (1, "scaling, 2 of 4 running, 2 pending", ""),
     scaling_in: (1, "scaling, 4 of 2 running", ""),
     rolling_out: (1, "rolling out, 0 of 1 running, 1 pending", "roll-out: new: 0 running, 1 pending of 1; old: 1"),

@@ -131,7 +131,7 @@ def _deployment(track: Track) -> Leaving:
         ("UpdateService", "StopServiceDeployment"),
         (track.name, release.arn),
         is_undone,
-        can_be_undone=not track.redeploys and track.must_go_back,
+        can_be_undone=not track.redeploys and track.must_go_back and ours.definition.arn not in track.way_back,
     )
 
 

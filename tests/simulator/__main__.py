@@ -62,6 +62,7 @@ def furnish(world: World) -> None:
             "bakeTimeInMinutes": 0,
         },
     )
+    world.registries.parameter("api-key")
     world.task_definition("open-door-task", containers=[_container("open-door", f"{REGISTRY}/doorman:16")])
 
 

@@ -54,7 +54,7 @@ class Call:
 
     @property
     def mutates(self) -> bool:
-        return not self.operation.startswith(("Describe", "List", "Get", "Filter", "AssumeRole"))
+        return not self.operation.startswith(("Describe", "List", "Get", "BatchGet", "Filter", "AssumeRole"))
 
 
 @dataclass(frozen=True)

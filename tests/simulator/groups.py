@@ -33,6 +33,8 @@ class Group:
         self.suspended: list[str] = []
         self.protects_new = False
         self.launches = True
+        self.lists_late_s = 0.0
+        """How long an instance that is being terminated is still listed as in service."""
         self.capacity_type = ""
         self.tags: dict[str, str] = {}
         self.warm: list[Instance] = []
@@ -80,7 +82,8 @@ class Group:
         wanted = self.desired + self.surge
         while self.launches and "Launch" not in self.suspended and self.capacity < wanted:
             self.launch_one()
-        surplus = [i for i in self.members if i.lifecycle == "InService" and not i.protected]
+        in_service = [instance for instance in self.members if instance.lifecycle == "InService"]
+        surplus = [i for i in in_service if self.managed_draining or not i.protected]  # ECS lifts what it has set
         while surplus and self.capacity - (surplus[0].weight or 1) >= wanted:
             self.terminate(surplus.pop(0))
 
@@ -141,7 +144,7 @@ class Group:
     def terminate(self, instance: Instance) -> None:
         if instance.state not in ("pending", "running"):
             return
-        instance.lifecycle = "Terminating"
+        instance.lifecycle, instance.leaves_s = "Terminating", self.fleet.world.now_s
         self.soon()
         balanced = self.deregisters_s if self.target_groups or self.balancers else 0.0
         if balanced:
@@ -176,6 +179,10 @@ class Group:
 
     # --- How it is described
 
+    def _member(self, instance: Instance) -> Json:
+        late = self.fleet.world.now_s < instance.leaves_s + self.lists_late_s
+        return {**instance.member(), **({"LifecycleState": "InService"} if late else {})}
+
     def described(self) -> Json:
         suspended = [{"ProcessName": name, "SuspensionReason": "User suspended"} for name in self.suspended]
         named = {"ResourceId": self.name, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
@@ -192,7 +199,7 @@ class Group:
             "TargetGroupARNs": self.target_groups,
             "HealthCheckType": "EC2",
             "CreatedTime": self.fleet.world.stamp(0),
-            "Instances": [instance.member() for instance in self.members],
+            "Instances": [self._member(instance) for instance in self.members],
             "SuspendedProcesses": suspended,
             "Tags": [{**named, "Key": key, "Value": value} for key, value in self.tags.items()],
             **(warm if self.warm else {}),

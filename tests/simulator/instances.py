@@ -34,6 +34,7 @@ class Instance:
     agent_connected: bool = True
     container_status: str = ""
     weight: int = 0
+    leaves_s: float = float("-inf")
     tags: dict[str, str] = field(default_factory=dict)
 
     @property

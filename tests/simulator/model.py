@@ -17,6 +17,7 @@ from tests.simulator.groups import AutoScalingApi
 from tests.simulator.instances import Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
 from tests.simulator.other_apis import LogsApi, StsApi, iso_time
+from tests.simulator.registries import EcrApi, Registries, SecretsManagerApi, SsmApi
 from tests.simulator.releases import Release
 from tests.simulator.schedules import EventsApi, SchedulerApi
 from tests.simulator.services import Service
@@ -76,11 +77,14 @@ class World:
         self._random = Random(seed)
         self._buckets = Throttles()
         self.instances = Instances(self)
+        self.registries = Registries(self.account, self.region)
         self.events, self.scheduler = EventsApi(self), SchedulerApi(self)
         self._apis: dict[str, object] = {
             "events": self.events, "scheduler": self.scheduler,
             "ecs": EcsApi(self), "sts": StsApi(self), "logs": LogsApi(self),
             "autoscaling": AutoScalingApi(self.instances), "ec2": Ec2Api(self.instances),
+            "ecr": EcrApi(self.registries, self.stamp), "ssm": SsmApi(self.registries),
+            "secretsmanager": SecretsManagerApi(self.registries, self.stamp),
         }  # fmt: skip
 
     # --- Time

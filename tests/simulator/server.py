@@ -22,7 +22,13 @@ from tests.simulator.model import VIRTUAL_EPOCH_S, World
 from tests.simulator.other_apis import as_xml, error_as_xml, metadata
 from tests.simulator.schedules import routed
 
-TARGETS = {"AmazonEC2ContainerServiceV20141113": "ecs", "Logs_20140328": "logs", "AWSEvents": "events"}
+TARGETS = {
+    "AmazonEC2ContainerServiceV20141113": "ecs",
+    "Logs_20140328": "logs",
+    "AmazonEC2ContainerRegistry_V20150921": "ecr",
+    "AmazonSSM": "ssm",
+    "AWSEvents": "events",
+}  # the others are called as they are
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
 
 
@@ -156,6 +162,7 @@ class _Connection(socketserver.StreamRequestHandler):
         prefix, _, operation = headers.get("x-amz-target", "").partition(".")
         sender = _sender(headers)
         simulator.senders.append(sender)
+        simulator.world.registries.called_in = sender.region
         try:
             if rest:
                 operation, params = routed(*rest, json.loads(body or b"{}"))
