@@ -29,7 +29,7 @@ The map of this file, top to bottom; each section uses only those above it:
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
-                            Tasks (`run_tasks`), Applications (`deploy_app`)
+                            Tasks (`run_tasks`), Applications (`deploy_app`), The day after (`status`, `rollback`)
     Instances               `next_step`: what a group and its cluster say, and what is safe to do next
     Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
@@ -1527,6 +1527,13 @@ def without_names(event: str) -> str:
     return re.sub(r"\((?:service|deployment|task|task-set|port|target-group|instance)s? [^)]*\)", "", event)
 
 
+def event_text(event: str, label: str) -> str:
+    """An event as people read it: without the tasks that it lists, or the service's name behind a label with it."""
+    listed = re.sub(r":( \(task [^)]*\))+", "", event)
+    shortened = re.sub(r"\(task (\w{8})\w+\)", r"(task \1)", listed)
+    return re.sub(r"^\(service [^)]*\) ", "", shortened) if label else shortened
+
+
 def counts_as_failure(task: JSON) -> bool:
     """False for tasks that ECS or a person stopped on purpose: scaling in, a newer deployment, StopTask."""
     reason = str(task.get("stoppedReason") or "")
@@ -1880,14 +1887,14 @@ def misfits(definition: JSON, service: JSON) -> list[str]:
 
 
 def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
-    ports = {
-        container.get("name"): {mapping.get("containerPort") for mapping in container.get("portMappings") or []}
-        for container in containers_of(definition)
-    }
+    mappings = {container.get("name"): container.get("portMappings") or [] for container in containers_of(definition)}
     for balancer in service.get("loadBalancers") or []:
         name, port = balancer.get("containerName"), balancer.get("containerPort")
-        if name and port not in ports.get(name, ()):
-            has = f"its container {name} has no such port" if name in ports else "it has no such container"
+        fits = any(
+            port == each.get("containerPort") or each.get("containerPortRange") for each in mappings.get(name, ())
+        )
+        if name and not fits:
+            has = f"its container {name} has no such port" if name in mappings else "it has no such container"
             yield f"a load balancer sends to port {port} of container {name}, and {has}"
 
 
@@ -2067,6 +2074,12 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
     return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
+QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
+
+
+RED, GREEN, DIM = "31", "32", "2"
+
+
 class Reporter:
     """Prints: results to stdout, everything else to stderr, and progress that redraws itself on a terminal."""
 
@@ -2076,16 +2089,18 @@ class Reporter:
         self.mask = Masker()
         self.facts: JSON = {}
         self._redraw = err.isatty() and os.environ.get("TERM") != "dumb"
+        self._colours = self._redraw and not os.environ.get("NO_COLOR")
         self._drawn = 0
         self._last_progress: dict[str, str] = {}
+        self._last_progress_s = 0.0
 
     def line(self, text: str) -> None:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
         self._say(self.err if self.output.json else self.out, text)
 
-    def note(self, text: str) -> None:
-        """A line for people, on stderr."""
-        self._say(self.err, text)
+    def note(self, text: str, colour: str = "") -> None:
+        """A line for people, on stderr; of several the first is in that colour, on a terminal."""
+        self._say(self.err, text, colour)
 
     def warning(self, text: str) -> None:
         """Something that is not as asked, but does not fail the run."""
@@ -2095,22 +2110,24 @@ class Reporter:
         """What failed, why, the last lines of a log, and what to do next."""
         title, lines = log
         shown = [title, *(f"  {line}" for line in lines)] if lines else []
-        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part))
+        self.note("\n".join(part for part in (f"ERROR: {text}", why, *shown, hint) if part), RED)
 
     def block(self, title: str, lines: Sequence[str]) -> None:
         """A title and what belongs to it."""
         self.note("\n".join([title, *(f"  {line}" for line in lines)]))
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
-        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed."""
+        """On a terminal the rows are redrawn; elsewhere each is printed when it has changed, and all once a minute."""
         lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
         if self._redraw:
             self._draw([self.mask.text(line) for line in lines.values()])
             return
-        for key, row in rows.items():
-            if self._last_progress.get(key) != row:
-                self._last_progress[key] = row
-                self.note(lines[key])
+        quiet = not 0 <= elapsed_s - self._last_progress_s < QUIET_S  # each wait begins at 0
+        told = [key for key, row in rows.items() if quiet or self._last_progress.get(key) != row]
+        for key in told:
+            self.note(lines[key])
+        self._last_progress |= rows
+        self._last_progress_s = elapsed_s if told else self._last_progress_s
 
     def _draw(self, rows: Sequence[str]) -> None:
         """Draw the rows over those drawn before, at most a screenful."""
@@ -2143,9 +2160,11 @@ class Reporter:
             text = json.dumps(self.mask.within(self.facts), indent=2, ensure_ascii=narrow, default=str)
             self._write(self.out, text + "\n")
 
-    def _say(self, stream: TextIO, text: str) -> None:
+    def _say(self, stream: TextIO, text: str, colour: str = "") -> None:
         self._clear()
-        self._write(stream, self.mask.text(text) + "\n")
+        first, end, rest = f"{self.mask.text(text)}\n".partition("\n")
+        shown = f"\x1b[{colour}m{first}\x1b[0m" if colour and self._colours else first
+        self._write(stream, shown + end + rest)
 
     def _clear(self) -> None:
         if self._drawn:
@@ -3013,17 +3032,22 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
+def start_of(ctx: Context, options: DeployOptions, current: str) -> tuple[str, JSON, list[JSON]]:
+    """By which name AWS was asked for the definition to start from (none: it is a file's), the definition, its tags."""
+    source, file = options.source, options.source.file or {}
+    wanted = "" if file else family_of(current) if source.latest else source.taskdef or current
+    if wanted:
+        return wanted, *describe_definition(ctx, wanted, options.tags_required)
+    return "", file.get("taskDefinition", file), file.get("tags") or []
+
+
 def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
     """The definition to start from, copied and edited, beside the one in use. Registers nothing.
 
     `as_it_is`: without an edit the revision itself is used.
     """
     source, edits = options.source, options.edits
-    wanted = "" if source.file else family_of(current) if source.latest else source.taskdef or current
-    file = source.file or {}
-    base, tags = file.get("taskDefinition", file), file.get("tags") or []
-    if wanted:
-        base, tags = describe_definition(ctx, wanted, options.tags_required)
+    wanted, base, tags = start_of(ctx, options, current)
     arn = str(base.get("taskDefinitionArn") or "")
     same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
     live = base if same else live_definition(ctx, options, current)
@@ -3247,11 +3271,7 @@ def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Seque
     answer = looked.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
     if answer is None:
         return
-    told = {
-        pair: each.get("imageManifest") or each.get("failureCode")
-        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
-        for pair in (each.get("imageId") or {}).items()
-    }
+    told = told_of_images(answer)
     found = {image: str(told.get(ecr_image_id(image), "" if answer else "RepositoryNotFound")) for image in images}
     for use in uses:
         if found[use.image] in ("ImageNotFound", "RepositoryNotFound"):
@@ -3260,6 +3280,15 @@ def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Seque
             yield from wrong_platform(
                 looked, use, platforms_of(found[use.image]), platforms_of(found.get(use.replaced, ""))
             )
+
+
+def told_of_images(answer: JSON) -> dict[tuple[str, str], object]:
+    """By tag and by digest: the manifest of an image, or why there is none."""
+    return {
+        pair: each.get("imageManifest") or each.get("failureCode")
+        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
+        for pair in (each.get("imageId") or {}).items()
+    }
 
 
 def missing_image(looked: Lookup, place: tuple[str, str, str], use: ImageUse, more: str) -> Iterator[DeployError]:
@@ -3647,6 +3676,7 @@ class Seen(Record):
     reasons: Counter[str] = field(default_factory=Counter)
     samples: dict[str, JSON] = field(default_factory=dict)
     lasting: dict[str, list[str]] = field(default_factory=dict)  # cause -> of each task that it stopped, the instance
+    moments: int = 0  # how many of those tasks ran for a moment
     ran: bool = False  # a task ran, and stopped for a reason that may pass
     crowded: bool | None = None  # the cluster has several instances
     since_s: float = 0.0  # AWS's time before which a task is none of this roll-out
@@ -3896,14 +3926,21 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not RolloutState.WAITING and seen.verdict is None:
         seen.verdict = verdict
-    if seen.verdict is None and draining_started(ctx, rollout):
-        seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
-    if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
-        seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
-    if seen.verdict is None and (why := hopeless(ctx, rollout)):
-        seen.verdict = Verdict(RolloutState.FAILED, why)
+    if seen.verdict is None:
+        seen.verdict = ended_early(ctx, rollout)
     if rollout.state is RolloutState.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
+
+
+def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
+    """The verdict where more was not asked for, or would not help, although ECS has not decided."""
+    if draining_started(ctx, rollout):
+        return Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
+    stopped = len(rollout.seen.stopped)
+    if rollout.wait.fail_fast and stopped >= rollout.wait.fail_fast:
+        return Verdict(RolloutState.FAILED, f"{stopped} of its tasks stopped (--fail-fast)")
+    why = hopeless(ctx, rollout)
+    return Verdict(RolloutState.FAILED, why) if why else None
 
 
 def note_counts(ctx: Context, rollout: Rollout, service: JSON, now_s: float) -> None:
@@ -4030,7 +4067,7 @@ def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
         message = str(event.get("message", ""))
         seen.known_events.add(str(event.get("id")))
         seen.events.append(theirs(message))
-        ctx.report.note(f"{rollout.label}event: {theirs(message)}")
+        ctx.report.note(f"{rollout.label}event: {theirs(event_text(message, rollout.label))}", DIM)
         if is_trouble(event):
             seen.bad_events.append(without_names(message))
             bad = True
@@ -4110,7 +4147,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         seen.reasons[reason] += 1
         if reason not in seen.samples:
             seen.samples[reason] = task
-            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])} stopped: {reason}")
+            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])[:8]} stopped: {reason}")
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
@@ -4197,6 +4234,7 @@ def note_lasting(ctx: Context, rollout: Rollout, task: JSON) -> None:
         cause, by_host = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
     if cause:
         seen.lasting.setdefault(cause, []).append(str(task.get("containerInstanceArn") or "") if by_host else "")
+        seen.moments += bool(task.get("startedAt"))
     elif task.get("startedAt"):
         seen.ran = True
 
@@ -4208,15 +4246,21 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     what is not a deployment of its own (nothing changed, ECS's own rollback) the reasons may be from before.
     """
     seen, wanted = rollout.seen, rollout.wait.fail_fast and not rollout.target.steady
-    if not wanted or seen.ran or seen.counts.running or (rollout.returning and seen.native):
+    ran = seen.ran or seen.counts.running or seen.most_running > seen.moments
+    if not wanted or ran or (rollout.returning and seen.native):
         return ""
     for cause, hosts in seen.lasting.items():
-        if len(hosts) >= max(2, seen.most_running) and not one_bad_host(ctx, rollout, hosts):
+        if len(hosts) >= 2 and not one_bad_host(ctx, rollout, hosts):
             return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
-    told = Counter(lasting_cause("event", event)[0] for event in seen.bad_events)
-    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
     started = seen.most_running or seen.counts.pending or seen.stopped
-    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 and not started else ""
+    return "" if started else hopeless_event(seen.bad_events)
+
+
+def hopeless_event(events: Iterable[str]) -> str:
+    """Why ECS starts no task, if two events say so."""
+    told = Counter(lasting_cause("event", event)[0] for event in events)
+    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
+    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 else ""
 
 
 def one_bad_host(ctx: Context, rollout: Rollout, hosts: Sequence[str]) -> bool:
@@ -4249,6 +4293,16 @@ def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) ->
                 say_ending(ctx, rollout, code, ending, evidence.get(part.name, {}))
             results.end(part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
             ctx.begun.settle(rollout.key)
+            if not code and rollout.touched:
+                ctx.report.note(what_runs(rollout), GREEN)
+
+
+def what_runs(rollout: Rollout) -> str:
+    """One line: what the service was last seen to run, on how many tasks, and how long that took."""
+    images = [short_name(str(container.get("image"))) for container in containers_of(rollout.definition)]
+    runs, counts = ", ".join(images) or short_name(rollout.target.definition), rollout.seen.counts
+    tasks = f"{counts.running} of {counts.desired} task{'' if counts.desired == 1 else 's'}"
+    return f"{rollout.service} runs {runs} on {tasks} after {rollout.seen.took_s:.0f} s."
 
 
 def result_of(rollout: Rollout, code: int) -> str:
@@ -4387,7 +4441,7 @@ def after(cause: BaseException, text: str) -> str:
 
 def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
-    back, seen_s = rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
+    back, seen_s = rollout if rollout.returning else rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
     if back is not None:
         said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
         return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
@@ -5187,7 +5241,7 @@ def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iter
     for arn, task in tasks.ended.items():
         verdict = tasks.verdict(arn)
         if verdict.ok:
-            ctx.report.note(f"Task {short_name(arn)} ended well: {stop_reason(task)}")
+            ctx.report.note(f"Task {short_name(arn)[:8]} ended well: {stop_reason(task)}")
             ctx.report.line(f"Task {arn} executed successfully!")
         else:
             of = short_name(str(task.get("taskDefinitionArn")))
@@ -5380,7 +5434,7 @@ def status(ctx: Context, options: StatusOptions) -> int:
         expect(ctx, options, subjects)
     for subject in subjects:
         subject.facts["exit_code"] = subject.exit_code
-    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    code = max((subject.exit_code for subject in subjects), default=Exit.FAILED if options.expected else Exit.OK)
     verdict = "not steady" if code else "steady"
     ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
     return code
@@ -5461,6 +5515,15 @@ def require_final(ctx: Context, error: AwsError, what: str) -> None:
     ctx.report.note(f"{what} {error.message}")
 
 
+def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any) -> Any:
+    """What a look finds that is not what was asked first: an error of AWS in it is only said."""
+    try:
+        return look()
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return otherwise
+
+
 def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     """For the table: why tasks of a service that is not well have stopped."""
     sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
@@ -5518,18 +5581,19 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
         hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
         ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
         return
-    subject.definition = definition_of(ctx, subject.arn)
-    subject.digests = running_digests(ctx, options.cluster, subject)
-    history = deployed_before(ctx, options.cluster, subject.service)
+    subject.definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
+    subject.digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
+    history = as_told(ctx, lambda: deployed_before(ctx, options.cluster, subject.service), None)
     rollout = present_rollout(ctx, options, subject)
-    look_at_strategies(ctx, [rollout], {subject.name: subject.service})
+    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {subject.name: subject.service}), None)
     well = subject.health.standing is Standing.STEADY or bool(subject.code)
     if not well:
         diagnose(ctx, rollout)
         note_reasons(subject, rollout)
-    undone = next((past for past in history[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
+    undone = next((past for past in (history or [])[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
     by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
-    subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
+    stage = None if well else rollout.seen.native_state.get("lifecycleStage")
+    subject.facts |= {"went_back": by_ecs, "stage": stage}
     say_standing(ctx, subject, rollout)
     say_way_back(ctx, subject, history)
     if not well:
@@ -5560,15 +5624,22 @@ def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
         line(f"  event: {theirs(text)}")
 
 
-def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
-    """What `rollback` would go back to, and how that is known."""
-    controller = (subject.service.get("deploymentController") or {}).get("type", "ECS")
-    found = way_back_of(ctx, subject.service, history, subject.label) if controller == "ECS" else None
-    past, definition = found or (None, {})
-    images = ", ".join(str(container.get("image")) for container in containers_of(definition))
-    known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
+def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past] | None) -> None:
+    """What `rollback` would go back to, and how that is known; `history` is None where it could not be read."""
+    service, known, way_back = subject.service, "unknown", None
+    try:
+        by_ecs = (service.get("deploymentController") or {}).get("type", "ECS") == "ECS"
+        if history is not None:
+            found = way_back_of(ctx, service, history, subject.label) if by_ecs else None
+            known = "nothing to go back to"
+            if found:
+                past, how = found[0], known_by(found[0])
+                known = f"{short_name(past.definition)} ({images_text(found[1])}), {how}"
+                way_back = {"task_definition": past.definition, "known_by": how}
+    except AwsError as error:
+        ctx.report.note(error.message)
     ctx.report.line(f"  a rollback leads to: {known}")
-    subject.facts["way_back"] = {"task_definition": past.definition, "known_by": known_by(past)} if past else None
+    subject.facts["way_back"] = way_back
 
 
 def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
@@ -5608,26 +5679,33 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        by_digest = subject.service and any("@" in text for text in options.expected)
-        digests = subject.digests or (running_digests(ctx, options.cluster, subject) if by_digest else {})
-        deployments = [primary_of(subject.service), *others_of(subject.service)]
-        arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
-        read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
-        found = [
-            {e: is_expected(e, read[arn], digests if arn == subject.arn else {}) for e in options.expected}
-            for arn in arns
-        ]
-        subject.facts["expected"] = bool(found) and all(
-            True in each.values() and False not in each.values() for each in found
+        held = held_against(ctx, options, subject, read)
+        subject.facts["expected"] = bool(held) and all(
+            True in h.values() and False not in h.values() for h in held.values()
         )
-        met |= {text for each in found for text, holds in each.items() if holds}
+        met |= {text for answers in held.values() for text, holds in answers.items() if holds}
         if not subject.facts["expected"]:
-            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in arns) or "nothing"
+            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in held) or "nothing"
             ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
-    for text in options.expected:
-        if text not in met and all(subject.facts["expected"] for subject in subjects):
-            ctx.report.error(f"None of the services runs {text}.")
-            subjects[0].facts["expected"] = False
+    unmet = [text for text in options.expected if text not in met]
+    if unmet and all(subject.facts["expected"] for subject in subjects):
+        ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
+        for subject in subjects[:1]:
+            subject.facts["expected"] = False
+
+
+def held_against(
+    ctx: Context, options: StatusOptions, subject: Subject, read: dict[str, JSON]
+) -> dict[str, dict[str, bool | None]]:
+    """What each expectation says of each definition of which the service runs tasks."""
+    deployments = [primary_of(subject.service), *others_of(subject.service)]
+    arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+    digests = subject.digests
+    if arns and not digests and any("@" in text for text in options.expected):
+        digests = running_digests(ctx, options.cluster, subject)
+    read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
+    known: dict[str, dict[str, set[str]]] = {subject.arn: digests}
+    return {arn: {e: is_expected(e, read[arn], known.get(arn, {})) for e in options.expected} for arn in arns}
 
 
 def images_text(definition: JSON) -> str:
@@ -5745,19 +5823,20 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     release = open_release(service, history)
     best = next(ways_back(ctx, service, history), None) if release else None
     if options.to:
-        definition, how = revision_named(ctx, options.to, current), "as it was named"
+        arn, how = revision_named(ctx, options.to, current), "as it was named"
     elif health_of(service).standing is Standing.GOING_BACK:
-        definition, how = definition_of(ctx, current), "where ECS is going back by itself already"
+        arn, how = current, "where ECS is going back by itself already"
     elif best:
-        definition, how = definition_of(ctx, best.definition), known_by(best)
+        arn, how = best.definition, known_by(best)
     elif found := way_back_of(ctx, service, history, label):
-        definition, how = found[1], known_by(found[0])
+        arn, how = found[0].definition, known_by(found[0])
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    arn, output_only = str(definition["taskDefinitionArn"]), ctx.aws.output_only_members()
-    old, new = (registrable(each, output_only) for each in (definition_of(ctx, current), definition))
-    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "")
+    live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
+    old, new = registrable(live, output_only), registrable(wanted, output_only)
+    gone = live.get("status") == "INACTIVE"
+    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "", deregistered=gone)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if draft.ready:
         show_draft(ctx, draft, [], label)
@@ -5781,8 +5860,8 @@ def open_release(service: JSON, history: Sequence[Past]) -> str:
 _TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
-def revision_named(ctx: Context, revision: str, current: str) -> JSON:
-    """The definition that --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
+def revision_named(ctx: Context, revision: str, current: str) -> str:
+    """The ARN of what --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
     family = family_of(current)
     name = f"{family}:{revision}" if revision.isdigit() else revision
     try:
@@ -5792,13 +5871,12 @@ def revision_named(ctx: Context, revision: str, current: str) -> JSON:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
             error.hint = revisions_hint(ctx, name)
         raise
-    ctx.report.mask.hide(secret_values(definition))
     if definition.get("family") != family:
         raise DeployError(f"{name} is no revision of {family}, which the service runs")
     if definition.get("status") != "ACTIVE":
         said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
         raise DeployError(said, hint=revisions_hint(ctx, name))
-    return definition
+    return str(definition["taskDefinitionArn"])
 
 
 def revisions_hint(ctx: Context, name: str) -> str:
@@ -5841,12 +5919,16 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     known = rollout.seen.known_events
     seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
     rollout = replace(rollout, target=target, returning=True, seen=seen)
-    enter_rollout(ctx, rollout)
-    now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
-    going = bool(now) and now[0].get("status") in _TAKEN_BACK
-    if not going and not stopped_natively(ctx, rollout):
-        ctx.begun.settle(rollout.key)
+    try:
+        now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
+    except AwsError as error:
+        require_final(ctx, error, "What ECS takes back by itself cannot be followed, using UpdateService instead.")
         return None
+    if not now or now[0].get("status") not in _TAKEN_BACK:
+        enter_rollout(ctx, rollout)
+        if not stopped_natively(ctx, rollout):
+            ctx.begun.settle(rollout.key)
+            return None
     results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
     return rollout
 

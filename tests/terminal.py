@@ -27,6 +27,14 @@ class Terminal:
         scrolled = ["".join(line[column].data for column in columns) for line in self._screen.history.top]
         return "\n".join(line.rstrip() for line in [*scrolled, *self._screen.display]).rstrip("\n").split("\n")
 
+    def lines_in(self, colour: str) -> Screen:
+        """Those of its lines that begin in that colour."""
+        starts = [
+            *(line[0].fg for line in self._screen.history.top),
+            *(self._screen.buffer[n][0].fg for n in range(self._screen.lines)),
+        ]
+        return [line for line, start in zip(self.shown(), starts, strict=False) if start == colour]
+
 
 def progress_of(screens: Iterable[Screen]) -> list[Screen]:
     """The rows of progress at the end of each screen but the last, which shows how all ended.

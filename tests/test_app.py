@@ -339,7 +339,7 @@ def test_on_a_terminal_progress_is_a_table_of_all_services(sim: Simulator, cli: 
         "[   0 s] worker: new: 0 running, 0 pending of 1; old: 1 running",
     ]
     assert {len(table) for table in tables} == {2}
-    assert [line for line in result.screens[-1] if "short" in line] == ["web: event: (service web) short"]
+    assert [line for line in result.screens[-1] if "short" in line] == ["web: event: short"]
 
 
 def test_tasks_get_the_network_and_the_capacity_providers_of_the_file(sim: Simulator, cli: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 import ecs_deploy
 from tests.conftest import Cli, SimClock
 from tests.simulator import AwsError, Simulator
-from tests.terminal import progress_of
+from tests.terminal import Terminal, progress_of
 from tests.vocabulary import DEPLOY, PREFIX, WEB
 
 CANARY = "c4n4ry-v4lue"
@@ -218,7 +219,7 @@ def test_in_the_end_a_terminal_shows_what_a_file_would_hold_but_for_the_progress
 @pytest.mark.parametrize(("tty", "term"), [(False, "xterm"), (True, "dumb")], ids=["a file", "a dumb terminal"])
 def test_elsewhere_a_line_is_printed_when_something_has_changed(sim: Simulator, cli: Cli, tty: bool, term: str) -> None:
     sim.service("prod", "web", image="app:1", drain_s=5)
-    sim.image("app:2").starts_after(60)
+    sim.image("app:2").starts_after(50)
 
     result = cli(*DEPLOY, tty=tty, env={"TERM": term})
 
@@ -230,6 +231,101 @@ def test_elsewhere_a_line_is_printed_when_something_has_changed(sim: Simulator, 
         "new: 1 running, 0 pending of 1; old: 1 running",
         "new: 1 running, 0 pending of 1; old: none left",
     ]
+
+
+def test_a_log_is_never_silent_for_more_than_a_minute(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=200)
+    sim.image("app:2").starts_after(200)
+
+    result = cli(*DEPLOY, "-t", "600")
+
+    told = [line for line in result.err.splitlines() if line.startswith("[")]
+    seconds = [0, *(int(line[1:6]) for line in told)]
+    assert told[3].endswith("] new: 0 running, 1 pending of 1; old: 1 running")
+    assert max(after - before for before, after in itertools.pairwise(seconds)) <= 60
+    assert len(told) < 15
+
+
+ESCAPE = "\x1b["
+
+
+def test_on_a_terminal_a_failure_is_red_the_end_green_and_events_are_dim(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.at(1, lambda: sim.services["prod", "web"].add_event("half of it"))
+
+    good = cli(*DEPLOY, tty=True)
+    bad = cli(*DEPLOY, "--nonsense", tty=True)
+
+    shown = [Terminal(200, 100), Terminal(200, 100)]
+    shown[0].write(good.err)
+    shown[1].write(bad.err)
+    assert (good.code, bad.code) == (0, 3)
+    assert shown[0].lines_in("green") == [good.screens[-1][-1]]
+    assert f"{ESCAPE}2mevent: (service web) half of it{ESCAPE}0m\n" in good.err
+    assert shown[1].lines_in("red") == ["ERROR: unknown option: --nonsense"]
+    assert ESCAPE not in good.out + bad.out
+
+
+@pytest.mark.parametrize(
+    ("tty", "env"),
+    [
+        pytest.param(False, {"TERM": "xterm"}, id="a pipe"),
+        pytest.param(True, {"TERM": "dumb"}, id="a dumb terminal"),
+        pytest.param(True, {"NO_COLOR": "1"}, id="NO_COLOR"),
+    ],
+)
+def test_elsewhere_nothing_has_a_colour(sim: Simulator, cli: Cli, tty: bool, env: dict[str, str]) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=2)
+
+    result = cli(*DEPLOY, "--fail-fast", "1", tty=tty, env=env)
+
+    assert result.code == 1
+    assert not re.search(r"\x1b\[[0-9;]*m", result.out + result.err)
+
+
+def test_it_ends_with_what_the_service_runs(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="shop/app:1", desired_count=2)
+
+    plain = cli("-c", "prod", "-n", "web", "-i", "shop/app:2")
+    early = cli("-c", "prod", "-n", "web", "-i", "shop/app:3", "--skip-deployments-check")
+    forced = cli("-c", "prod", "-n", "web", "--force-new-deployment")
+
+    last = [result.err.splitlines()[-1] for result in (plain, early, forced)]
+    assert re.fullmatch(r"web runs app:2 on 2 of 2 tasks after \d+ s\.", last[0])
+    assert re.fullmatch(r"web runs app:3 on [12] of 2 tasks after \d+ s\.", last[1])
+    assert re.fullmatch(r"web runs app:3 on 2 of 2 tasks after \d+ s\.", last[2])
+
+
+def test_after_a_failure_nothing_says_what_the_service_runs(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=2)
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == ecs_deploy.Exit.ROLLED_BACK
+    assert "web runs" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("has started 2 tasks: (task 0123456789ab) (task ba9876543210).", "has started 2 tasks."),
+        ("(task 0123456789ab) failed container health checks.", "(task 01234567) failed container health checks."),
+        ("has reached a steady state.", "has reached a steady state."),
+    ],
+    ids=["a list", "one of them", "none"],
+)
+def test_an_event_is_shown_without_the_tasks_it_lists_and_kept_with_them(
+    sim: Simulator, cli: Cli, said: str, shown: str
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.at(1, lambda: sim.services["prod", "web"].add_event(said))
+
+    result = cli(*DEPLOY, "--output", "json")
+
+    assert f"event: (service web) {shown}\n" in result.err
+    assert f"(service web) {said}" in json.loads(result.out)["events"]
 
 
 class Broken(io.StringIO):

@@ -16,7 +16,7 @@ from tests.simulator.errors import AwsError, Call, Dropped, Fault, Json, invalid
 from tests.simulator.groups import AutoScalingApi
 from tests.simulator.instances import Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
-from tests.simulator.other_apis import LogsApi, StsApi, iso_time
+from tests.simulator.other_apis import LogsApi, StsApi, TargetsApi, iso_time
 from tests.simulator.registries import EcrApi, Registries, SecretsManagerApi, SsmApi
 from tests.simulator.releases import Release
 from tests.simulator.schedules import EventsApi, SchedulerApi
@@ -83,6 +83,7 @@ class World:
             "events": self.events, "scheduler": self.scheduler,
             "ecs": EcsApi(self), "sts": StsApi(self), "logs": LogsApi(self),
             "autoscaling": AutoScalingApi(self.instances), "ec2": Ec2Api(self.instances),
+            "elbv2": TargetsApi(self),
             "ecr": EcrApi(self.registries, self.stamp), "ssm": SsmApi(self.registries),
             "secretsmanager": SecretsManagerApi(self.registries, self.stamp),
         }  # fmt: skip

@@ -221,5 +221,6 @@ def _sender(headers: dict[str, str]) -> Sender:
     """From an AWS4-HMAC-SHA256 Credential=KEY/date/REGION/SERVICE/aws4_request; what is unsigned is for STS."""
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
     access_key, _, region, service = scope[:4] if len(scope) > 3 else ("", "", "", "sts")
+    service = {"elasticloadbalancing": "elbv2"}.get(service, service)  # it signs with its long name
     token, user_agent = headers.get("x-amz-security-token", ""), headers.get("user-agent", "")
     return Sender(access_key, token, region, service, user_agent)
