@@ -4853,16 +4853,20 @@ def move_schedules(ctx: Context, results: Results) -> None:
     plan = results.plan
     aims = scheduled_aims(plan, results.arn)
     due = [s for s in plan.schedules if any(moves(target, aims, plan.cluster) for target in s.targets)]
+    keys = ["what is deployed", *(schedule.label for schedule in due)]
+    ctx.begun.enter(keys[0], lambda _: stays_deployed(plan, aims))
     for schedule in due:
         try:
             move(ctx, schedule, aims, plan.cluster)
         except AwsError as error:
             ctx.report.error(f"The {schedule.label} could not be moved. {error.message}", move_hint(schedule, error))
-            ctx.begun.abandon(error, ctx.report, [each.label for each in due])
-            end_unmoved(ctx, results, aims, f"The {schedule.label} could not be moved: {error.message}")
+            ctx.begun.abandon(error, ctx.report, keys)
+            ctx.report.learn(error=f"The {schedule.label} could not be moved: {error.message}")
+            for part in plan.parts():
+                results.add(part, exit_code=Exit.FAILED)
             return
-    for schedule in due:
-        ctx.begun.settle(schedule.label)
+    for key in keys:
+        ctx.begun.settle(key)
 
 
 def move(ctx: Context, seen: Schedule, aims: Mapping[str, str], cluster: str) -> None:
@@ -4954,15 +4958,10 @@ def move_hint(schedule: Schedule, error: AwsError) -> str:
     )
 
 
-def end_unmoved(ctx: Context, results: Results, aims: Mapping[str, str], said: str) -> None:
-    """What stays as it was deployed although its schedules could not be moved; the exit code is 1."""
-    for part in results.plan.parts():
-        if isinstance(part, PlannedService):
-            ctx.report.note(f"The service {part.name} stays deployed.")
-        results.add(part, exit_code=Exit.FAILED)
-    for arn in aims.values():
-        ctx.report.note(f"{short_name(arn)} stays registered.")
-    ctx.report.learn(error=said)
+def stays_deployed(plan: Plan, aims: Mapping[str, str]) -> str:
+    """What stays although the rules and schedules do not run it."""
+    services = [f"The service {part.name} stays deployed." for part in plan.services]
+    return "\n".join([*services, *(f"{short_name(arn)} stays registered." for arn in aims.values())])
 
 
 # Tasks

@@ -467,6 +467,8 @@ def test_a_signal_at_any_call_leaves_all_moved_or_none(world: Simulator, cli: Cl
         now = [*rule_runs(world, "one"), schedule_runs(world, "two"), schedule_runs(world, "three", "last")]
         assert result.code in (Exit.OK, Exit.SIGTERM)
         assert now == [newest] * 4 if result.code == Exit.OK else everything(world) == before
+        put_back = " was put back: " in result.err
+        assert (f"{newest.rpartition('/')[2]} stays registered." in result.err) >= put_back
         endings.add(result.code)
     assert endings == {Exit.OK, Exit.SIGTERM}
 

@@ -106,6 +106,8 @@ def _goes_on(run: Run, track: Track) -> bool:
     service, ours = track.service, track.ours
     if ours is None or service.status != "ACTIVE" or service.primary is not ours or ours.rollout_state == "COMPLETED":
         return False
+    if "stays deployed" in run.said and run.world.made.has("--skip-deployments-check"):
+        return False
     if run.code == Exit.OK or service.release.status.startswith("ROLLBACK_"):
         return False
     return run.code is not None or track.forward[-1].answered

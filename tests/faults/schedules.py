@@ -24,7 +24,7 @@ _BY_NAME = ("--schedule", "nightly", "--schedule", "schedule:weekly", "--schedul
 
 def asked(rng: Random, command: str) -> tuple[str, ...]:
     """What stands on the command line for them: nothing most often; a definition alone has no cluster to look in."""
-    if command == "app" or rng.random() > 0.25:
+    if command not in ("service", "definition", "task") or rng.random() > 0.25:
         return ()
     return _BY_NAME if command == "definition" or rng.random() < 0.5 else ("--schedules",)
 
