@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +143,34 @@ def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: C
     assert sim.world.now_s < 10
 
 
+def test_events_beside_a_task_that_is_started_do_not_end_the_wait(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(30)
+    said = f'{NO_MATCH}(container-instance 1) encountered error "MemberOf placement constraint unsatisfied.".'
+    for at_s in (1, 5, 9):
+        sim.world.at(at_s, lambda: service.add_event(said))
+
+    assert cli(*DEPLOY, "-t", "300").code == 0
+
+
+def test_what_stopped_before_tells_nothing_of_a_service_that_is_left_as_it_is(
+    sim: Simulator, cli: Cli, tmp_path: Path
+) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration={"minimumHealthyPercent": 0})
+    sim.image("app:2").cannot_be_pulled()
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(4)
+    sim.repair("app:2")
+    sim.image("app:2").starts_after(20)
+    file = tmp_path / "app.json"
+    file.write_text('{"version": "v1", "cluster": "prod", "services": [{"name": "web", "containers": ["web"]}]}')
+
+    result = cli("app", "-f", str(file), "-t", "2")
+
+    assert result.code == 0
+    assert result.changes == []
+
+
 @pytest.mark.parametrize("in_total", ["2", "0"])
 def test_fail_fast_counts_beside_it_and_0_turns_both_off(sim: Simulator, cli: Cli, in_total: str) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
@@ -187,21 +216,49 @@ def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli) -
     assert sim.world.now_s < 30
 
 
-def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli) -> None:
-    service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=BREAKER)
+@pytest.mark.parametrize("updated", [True, False], ids=["its update is told", "only its creation is told"])
+def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli, updated: bool) -> None:
+    """ECS goes back to a deployment whose tasks could not be pulled once, and for a while none of its tasks run."""
+    alone = {**BREAKER, "minimumHealthyPercent": 0, "maximumPercent": 100}
+    service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=alone)
     sim.image("app:1").cannot_be_pulled()
     for task in [*service.primary.tasks.values()]:
-        task.stop("UserInitiated", "for another")
-    sim.advance(8)
+        task.stop("UserInitiated", "to start it anew")
+    sim.advance(4)
     sim.repair("app:1")
     sim.advance(60)
+    assert sim.running("prod", "web") == {"app:1": 2}
+    sim.image("app:1").starts_after(20)
     sim.image("app:2").crashes(after_s=1)
+    for after_s in range(60):
+        sim.world.at(sim.world.now_s + after_s, lambda: service.add_event("is unhealthy"))
+
+    def untold(_index: int, _operation: str, _params: Any) -> None:
+        for deployment in service.deployments if not updated else ():
+            deployment.updated_s = deployment.created_s
+
+    sim.world.on_call = untold
 
     result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
 
     assert result.code == 20
-    assert "ecs-svc" in service.primary.id
     assert sim.running("prod", "web") == {"app:1": 2}
+
+
+def test_once_a_task_ran_it_is_not_hopeless_however_it_ended(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").healthy_after(100)
+
+    def lose_it() -> None:
+        sim.image("app:2").cannot_be_pulled()
+        for task in [*service.primary.tasks.values()]:
+            task.stop("UserInitiated", "by somebody")
+
+    sim.world.at(5, lose_it)
+    sim.world.at(60, lambda: sim.repair("app:2"))
+
+    assert cli(*DEPLOY, "-t", "300").code == 0
+    assert sim.world.now_s > 60
 
 
 def test_the_way_back_of_a_native_strategy_is_not_given_up(sim: Simulator, cli: Cli) -> None:

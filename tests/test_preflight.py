@@ -228,6 +228,18 @@ def test_an_answer_that_does_not_come_is_no_error_and_not_waited_for(
     assert "Not looked up" not in result.err
 
 
+def test_a_service_that_was_not_reached_is_not_asked_again(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    arns = [sim.registries.secret(name) for name in ("one", "two", "three")]
+    given = [word for n, arn in enumerate(arns) for word in ("--container-secret", f"web=S{n}={arn}")]
+    sim.world.on_call = lambda index, operation, params: Fault.DROP_BEFORE if operation == "DescribeSecret" else None
+
+    result = cli(*WEB, *given)
+
+    assert result.code == 0
+    assert looked_up(result) == ["DescribeSecret"]
+
+
 @pytest.mark.parametrize(
     "action",
     [
