@@ -51,6 +51,7 @@ import argparse
 import contextlib
 import gc
 import io
+import itertools
 import json
 import os
 import re
@@ -1992,6 +1993,13 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
 QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
 
 
+def lined_up(rows: Sequence[str]) -> list[str]:
+    """The rows with their parts, which end with a colon, a semicolon or a comma, one below the other."""
+    cells = [re.split(r"(?<=[:;,]) ", row) for row in rows]
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*cells, fillvalue="")]
+    return [" ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
 RED, GREEN, DIM = "31", "32", "2"
 
 
@@ -2013,6 +2021,11 @@ class Reporter:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
         self._say(self.err if self.output.json else self.out, text)
 
+    def request(self, title: str, request: JSON) -> None:
+        """A request with its values masked, on one line for scripts and on several for people."""
+        indent = 2 if self.out.isatty() else None
+        self.line(f"{title}: {json.dumps(masked(request), indent=indent, ensure_ascii=False)}")
+
     def note(self, text: str, colour: str = "") -> None:
         """A line for people, on stderr; of several the first is in that colour, on a terminal."""
         self._say(self.err, text, colour)
@@ -2033,14 +2046,14 @@ class Reporter:
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed, and all once a minute."""
-        lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
+        begun = f"[{elapsed_s:4.0f} s] "
         if self._redraw:
-            self._draw([self.mask.text(line) for line in lines.values()])
+            self._draw([begun + row for row in lined_up([self.mask.text(row) for row in rows.values()])])
             return
         quiet = not 0 <= elapsed_s - self._last_progress_s < QUIET_S  # each wait begins at 0
         told = [key for key, row in rows.items() if quiet or self._last_progress.get(key) != row]
         for key in told:
-            self.note(lines[key])
+            self.note(begun + rows[key])
         self._last_progress |= rows
         self._last_progress_s = elapsed_s if told else self._last_progress_s
 
@@ -3063,11 +3076,11 @@ def show_requests(ctx: Context, part: Planned) -> None:
     elif isinstance(part, PlannedService) and part.touched:
         operation, request = "UpdateService", part.update
     if part.registers:
-        ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
+        ctx.report.request("Would register", part.draft.new)
     if request and operation != "StopServiceDeployment" and (part.registers or part.draft.ready):
         request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
-        ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
+        ctx.report.request(f"Would send {operation}", request)
     registered = masked(part.draft.new) if part.registers else None
     ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
 
