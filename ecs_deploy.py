@@ -6682,13 +6682,23 @@ _SHOWN = ("--version", "--help")
 # fmt: off
 _EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
 OPTIONS = (
-    Group("what to deploy", ("",), (
-        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
-               "services", _service_name, adds=True, legacy="-service"),
-        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
-               "task_definition"),
+    Group("what most deployments need", ("",), (
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
                "cluster", legacy="-cluster"),
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("-i --image", "IMAGE",
+               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
+        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
+               "edits.tag", _tag, suffices=True),
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+        Option("--enable-rollback", "", "on failure go back, and wait for that too",
+               "wait.rollback", service_only=True),
+        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
+               "task_definition"),
+    )),
+    Group("which task definition", ("",), (
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
         Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
@@ -6700,11 +6710,7 @@ OPTIONS = (
                "max_definitions", int),
     )),
     Group("what changes in the task definition", ("",), (
-        Option("-i --image", "IMAGE",
-               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
         Option("-e --tag-env-var", "NAME", "take the image's tag from this variable"),
-        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
-               "edits.tag", _tag, suffices=True),
         Option("--container", "NAME", "limit -to to this container (repeatable)",
                "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
         Option("-toc --tag-only-container-names --tag_only_container_names", "NAME,…", "the same, comma-separated",
@@ -6741,8 +6747,6 @@ OPTIONS = (
                "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
-        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-               "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
         Option("--wait-until", "primary-rolled|draining-started",
@@ -6750,8 +6754,6 @@ OPTIONS = (
                "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
         Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
                service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
-        Option("--enable-rollback", "", "on failure go back, and wait for that too",
-               "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
                "wait.keep_failed_revision"),
         Option("--fail-fast", "N", "give up after N stopped tasks; 0: not even where it is hopeless",
@@ -6862,10 +6864,10 @@ def options_of(word: str) -> list[Option]:
 
 
 _EXAMPLES = """other commands:
-  ecs-deploy app --help                 deploy an application file
-  ecs-deploy status --help              what services run, how they do, and why not better
-  ecs-deploy rollback --help            take services back to what worked before
-  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
+  ecs-deploy app --help                deploy an application file
+  ecs-deploy status --help             what services run, how they do, and why
+  ecs-deploy rollback --help           take services back to what worked before
+  ecs-deploy replace-instances --help  replace a cluster's out-of-date instances
 
 examples:
   deploy a service:
@@ -6875,36 +6877,56 @@ examples:
   register a new revision of a task definition:
     ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
   run it once and wait for it:
-    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
+    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 \\
+      --run-task --wait-for-success
 """
-_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}".replace("; ", ";\n       ") for code in Exit)
+_BARE = """
+Deploy a service, register a task definition, or run a task, on Amazon ECS:
+  ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+
+All options, more examples and the exit codes: ecs-deploy --help
+The other commands have a --help of their own."""
 
 _ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, description, what stands below the options
     "": (
-        "ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
+        "ecs-deploy -c CLUSTER -n SERVICE (-i IMAGE | -to TAG | …) [options]\n"
+        "       ecs-deploy -d DEFINITION (-i IMAGE | -to TAG | …) [options]\n"
+        "       ecs-deploy app | status | rollback | replace-instances [options]",
         "Deploy a service, register a task definition, or run a task, on Amazon ECS.",
         f"{_EXAMPLES}\nexit codes:\n{_EXIT_CODES}",
     ),
     "app": (
         "ecs-deploy app --image-tag TAG [--config FILE] [options]",
         "Deploy an application file: tasks before, all services at once, tasks after.",
-        "",
+        """example:
+  ecs-deploy app --image-tag 18 --config production.yml --enable-rollback
+""",
     ),
     "status": (
         "ecs-deploy status -c CLUSTER (-n SERVICE … | --all) [options]",
-        "What services run, how they do, and why not better; changes nothing. Exit code 0 if each of them is steady.",
-        "",
+        "What services run, how they do, and why not better; changes nothing.\nExit code 0 if each of them is steady.",
+        """examples:
+  ecs-deploy status -c production1 --all
+  ecs-deploy status -c production1 -n doorman-service --wait -t 300
+""",
     ),
     "rollback": (
         "ecs-deploy rollback -c CLUSTER -n SERVICE … [--to REVISION] [options]",
-        "Take services back to the definition that worked before the present one, and see it run.",
-        "",
+        "Take services back to the definition that worked before the present one,\nand see it run.",
+        """examples:
+  ecs-deploy rollback -c production1 -n doorman-service --list
+  ecs-deploy rollback -c production1 -n doorman-service --to 17
+""",
     ),
     "replace-instances": (
         "ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
-        "Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
-        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
-        "",
+        "Replace the EC2 instances of a cluster that are not as their Auto Scaling group\n"
+        "would launch them now: new ones first, then drain, then terminate.\n"
+        "A run that was stopped is continued by the next.",
+        """example:
+  ecs-deploy replace-instances --cluster production1 --asg workers --batch 25%
+""",
     ),
 }
 
@@ -6932,12 +6954,18 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"See {self.prog} --help.")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """All spellings, and the value once (as Python 3.13 has it)."""
+        return " ".join([", ".join(action.option_strings), *([str(action.metavar)] if action.metavar else [])])
+
+
 def parser_of(word: str) -> argparse.ArgumentParser:
     """The parser of the command with that first word."""
     usage, description, epilog = _ABOUT[word]
     parser = _Parser(
         f"ecs-deploy {word}".strip(), usage, description, epilog, allow_abbrev=False, add_help=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
+        formatter_class=_Help, argument_default=argparse.SUPPRESS,
     )  # fmt: skip
     for group in OPTIONS:
         if word in group.words:
@@ -7591,7 +7619,7 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     if by_inputs:
         arguments = action_arguments(env)
     if not any(arguments):
-        report.line(parser_of("").format_help().rstrip("\n"))
+        report.line(parser_of("").format_usage() + _BARE)
         return Exit.USAGE
     word = arguments[0] if arguments[0] in _COMMANDS else ""
     parse, act = _COMMANDS[word]
