@@ -51,6 +51,7 @@ import argparse
 import contextlib
 import gc
 import io
+import itertools
 import json
 import os
 import re
@@ -2077,6 +2078,13 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
 QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
 
 
+def lined_up(rows: Sequence[str]) -> list[str]:
+    """The rows with their parts, which end with a colon, a semicolon or a comma, one below the other."""
+    cells = [re.split(r"(?<=[:;,]) ", row) for row in rows]
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*cells, fillvalue="")]
+    return [" ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
 RED, GREEN, DIM = "31", "32", "2"
 
 
@@ -2098,6 +2106,11 @@ class Reporter:
         """A line that scripts read: on stdout, or on stderr when stdout is a JSON document."""
         self._say(self.err if self.output.json else self.out, text)
 
+    def request(self, title: str, request: JSON) -> None:
+        """A request with its values masked, on one line for scripts and on several for people."""
+        indent = 2 if self.out.isatty() else None
+        self.line(f"{title}: {json.dumps(masked(request), indent=indent, ensure_ascii=False)}")
+
     def note(self, text: str, colour: str = "") -> None:
         """A line for people, on stderr; of several the first is in that colour, on a terminal."""
         self._say(self.err, text, colour)
@@ -2118,14 +2131,14 @@ class Reporter:
 
     def progress(self, rows: Mapping[str, str], elapsed_s: float) -> None:
         """On a terminal the rows are redrawn; elsewhere each is printed when it has changed, and all once a minute."""
-        lines = {key: f"[{elapsed_s:4.0f} s] {row}" for key, row in rows.items()}
+        begun = f"[{elapsed_s:4.0f} s] "
         if self._redraw:
-            self._draw([self.mask.text(line) for line in lines.values()])
+            self._draw([begun + row for row in lined_up([self.mask.text(row) for row in rows.values()])])
             return
         quiet = not 0 <= elapsed_s - self._last_progress_s < QUIET_S  # each wait begins at 0
         told = [key for key, row in rows.items() if quiet or self._last_progress.get(key) != row]
         for key in told:
-            self.note(lines[key])
+            self.note(begun + rows[key])
         self._last_progress |= rows
         self._last_progress_s = elapsed_s if told else self._last_progress_s
 
@@ -3184,11 +3197,11 @@ def show_requests(ctx: Context, part: Planned) -> None:
     elif isinstance(part, PlannedService) and part.touched:
         operation, request = "UpdateService", part.update
     if part.registers:
-        ctx.report.line("Would register: " + json.dumps(masked(part.draft.new), ensure_ascii=False))
+        ctx.report.request("Would register", part.draft.new)
     if request and operation != "StopServiceDeployment" and (part.registers or part.draft.ready):
         request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
-        ctx.report.line(f"Would send {operation}: " + json.dumps(masked(request), ensure_ascii=False))
+        ctx.report.request(f"Would send {operation}", request)
     registered = masked(part.draft.new) if part.registers else None
     ctx.report.learn(would_register=registered, would_send={operation: masked(request)})
 
@@ -7119,13 +7132,23 @@ _SHOWN = ("--version", "--help")
 # fmt: off
 _EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
 OPTIONS = (
-    Group("what to deploy", ("",), (
-        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
-               "services", _service_name, adds=True, legacy="-service"),
-        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
-               "task_definition"),
+    Group("what most deployments need", ("",), (
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
                "cluster", legacy="-cluster"),
+        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
+               "services", _service_name, adds=True, legacy="-service"),
+        Option("-i --image", "IMAGE",
+               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
+        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
+               "edits.tag", _tag, suffices=True),
+        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+               "wait.timeout_s", _number(0)),
+        Option("--enable-rollback", "", "on failure go back, and wait for that too",
+               "wait.rollback", service_only=True),
+        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
+               "task_definition"),
+    )),
+    Group("which task definition", ("",), (
         Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
                "source.taskdef", suffices=True, legacy="-taskdef"),
         Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
@@ -7137,11 +7160,7 @@ OPTIONS = (
                "max_definitions", int),
     )),
     Group("what changes in the task definition", ("",), (
-        Option("-i --image", "IMAGE",
-               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
         Option("-e --tag-env-var", "NAME", "take the image's tag from this variable"),
-        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
-               "edits.tag", _tag, suffices=True),
         Option("--container", "NAME", "limit -to to this container (repeatable)",
                "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
         Option("-toc --tag-only-container-names --tag_only_container_names", "NAME,…", "the same, comma-separated",
@@ -7184,8 +7203,6 @@ OPTIONS = (
                "all_schedules", needs="--cluster", code=Exit.NO_CLUSTER, excludes="--no-wait"),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
-        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-               "wait.timeout_s", _number(0)),
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
                "wait.skip_deployments_check", service_only=True),
         Option("--wait-until", "primary-rolled|draining-started",
@@ -7193,8 +7210,6 @@ OPTIONS = (
                "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
         Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
                service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
-        Option("--enable-rollback", "", "on failure go back, and wait for that too",
-               "wait.rollback", service_only=True),
         Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
                "wait.keep_failed_revision"),
         Option("--fail-fast", "N", "give up after N stopped tasks; 0: not even where it is hopeless",
@@ -7305,10 +7320,10 @@ def options_of(word: str) -> list[Option]:
 
 
 _EXAMPLES = """other commands:
-  ecs-deploy app --help                 deploy an application file
-  ecs-deploy status --help              what services run, how they do, and why not better
-  ecs-deploy rollback --help            take services back to what worked before
-  ecs-deploy replace-instances --help   replace a cluster's out-of-date EC2 instances
+  ecs-deploy app --help                deploy an application file
+  ecs-deploy status --help             what services run, how they do, and why
+  ecs-deploy rollback --help           take services back to what worked before
+  ecs-deploy replace-instances --help  replace a cluster's out-of-date instances
 
 examples:
   deploy a service:
@@ -7318,36 +7333,56 @@ examples:
   register a new revision of a task definition:
     ecs-deploy -d open-door-task -i docker.repo.com/doorman:17
   run it once and wait for it:
-    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 --run-task --wait-for-success
+    ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 \\
+      --run-task --wait-for-success
 """
-_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit)
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}".replace("; ", ";\n       ") for code in Exit)
+_BARE = """
+Deploy a service, register a task definition, or run a task, on Amazon ECS:
+  ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
+
+All options, more examples and the exit codes: ecs-deploy --help
+The other commands have a --help of their own."""
 
 _ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, description, what stands below the options
     "": (
-        "ecs-deploy (-n SERVICE | -d DEFINITION) [-c CLUSTER] (-i IMAGE | -to TAG | -l NAME=IMAGE | …) [options]",
+        "ecs-deploy -c CLUSTER -n SERVICE (-i IMAGE | -to TAG | …) [options]\n"
+        "       ecs-deploy -d DEFINITION (-i IMAGE | -to TAG | …) [options]\n"
+        "       ecs-deploy app | status | rollback | replace-instances [options]",
         "Deploy a service, register a task definition, or run a task, on Amazon ECS.",
         f"{_EXAMPLES}\nexit codes:\n{_EXIT_CODES}",
     ),
     "app": (
         "ecs-deploy app --image-tag TAG [--config FILE] [options]",
         "Deploy an application file: tasks before, all services at once, tasks after.",
-        "",
+        """example:
+  ecs-deploy app --image-tag 18 --config production.yml --enable-rollback
+""",
     ),
     "status": (
         "ecs-deploy status -c CLUSTER (-n SERVICE … | --all) [options]",
-        "What services run, how they do, and why not better; changes nothing. Exit code 0 if each of them is steady.",
-        "",
+        "What services run, how they do, and why not better; changes nothing.\nExit code 0 if each of them is steady.",
+        """examples:
+  ecs-deploy status -c production1 --all
+  ecs-deploy status -c production1 -n doorman-service --wait -t 300
+""",
     ),
     "rollback": (
         "ecs-deploy rollback -c CLUSTER -n SERVICE … [--to REVISION] [options]",
-        "Take services back to the definition that worked before the present one, and see it run.",
-        "",
+        "Take services back to the definition that worked before the present one,\nand see it run.",
+        """examples:
+  ecs-deploy rollback -c production1 -n doorman-service --list
+  ecs-deploy rollback -c production1 -n doorman-service --to 17
+""",
     ),
     "replace-instances": (
         "ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
-        "Replace the EC2 instances of a cluster that are not as their Auto Scaling group would launch"
-        " them now: new ones first, then drain, then terminate. A run that was stopped is continued by the next.",
-        "",
+        "Replace the EC2 instances of a cluster that are not as their Auto Scaling group\n"
+        "would launch them now: new ones first, then drain, then terminate.\n"
+        "A run that was stopped is continued by the next.",
+        """example:
+  ecs-deploy replace-instances --cluster production1 --asg workers --batch 25%
+""",
     ),
 }
 
@@ -7375,12 +7410,18 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"See {self.prog} --help.")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """All spellings, and the value once (as Python 3.13 has it)."""
+        return " ".join([", ".join(action.option_strings), *([str(action.metavar)] if action.metavar else [])])
+
+
 def parser_of(word: str) -> argparse.ArgumentParser:
     """The parser of the command with that first word."""
     usage, description, epilog = _ABOUT[word]
     parser = _Parser(
         f"ecs-deploy {word}".strip(), usage, description, epilog, allow_abbrev=False, add_help=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
+        formatter_class=_Help, argument_default=argparse.SUPPRESS,
     )  # fmt: skip
     for group in OPTIONS:
         if word in group.words:
@@ -8046,7 +8087,7 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     if by_inputs:
         arguments = action_arguments(env)
     if not any(arguments):
-        report.line(parser_of("").format_help().rstrip("\n"))
+        report.line(parser_of("").format_usage() + _BARE)
         return Exit.USAGE
     word = arguments[0] if arguments[0] in _COMMANDS else ""
     parse, act = _COMMANDS[word]

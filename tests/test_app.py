@@ -347,11 +347,23 @@ def test_on_a_terminal_progress_is_a_table_of_all_services(sim: Simulator, cli: 
     tables = progress_of(result.screens)
     assert result.code == Exit.OK
     assert tables[0] == [
-        "[   0 s] web: new: 0 running, 0 pending of 1; old: 1 running",
+        "[   0 s] web:    new: 0 running, 0 pending of 1; old: 1 running",
         "[   0 s] worker: new: 0 running, 0 pending of 1; old: 1 running",
     ]
     assert {len(table) for table in tables} == {2}
     assert [line for line in result.screens[-1] if "short" in line] == ["web: event: short"]
+
+
+def test_the_table_fits_a_terminal_and_its_columns_line_up(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.services["shop", "worker"].desired_count = 12
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", tty=True, env={"COLUMNS": "80"})
+
+    for table in progress_of(result.screens):
+        assert max(map(len, table)) < 80
+        assert len({row.index("new:") for row in table}) == len({row.index("old:") for row in table}) == 1
+        assert [row.count(name) for row, name in zip(table, ["web", "worker"], strict=False)] == [1] * len(table)
 
 
 def test_tasks_get_the_network_and_the_capacity_providers_of_the_file(sim: Simulator, cli: Cli) -> None:

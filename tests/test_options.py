@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from argparse import ArgumentTypeError
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Exit, parse_classic, shorthand
+from ecs_deploy import Exit, given_options, parse_classic, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -28,14 +29,43 @@ RUN = ("-c", "prod", "-d", "job", "-i", "app:2", "--run-task")
 def test_help_names_every_exit_code_with_its_meaning(cli: Cli) -> None:
     result = cli("--help")
 
+    unbroken = result.out.replace(";\n       ", "; ")
     assert (result.code, result.err) == (0, "")
     for code in Exit:
-        assert re.search(rf"^ +{code.value}  {re.escape(code.meaning)}$", result.out, re.MULTILINE), code
+        assert re.search(rf"^ +{code.value}  {re.escape(code.meaning)}$", unbroken, re.MULTILINE), code
 
 
-def test_no_arguments_print_the_help_and_are_a_usage_error(cli: Cli) -> None:
+COMMANDS = ("", "app", "status", "rollback", "replace-instances")
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_help_fits_a_terminal_and_its_examples_can_be_read(cli: Cli, word: str) -> None:
+    result = cli(*word.split(), "--help", env={"COLUMNS": "80"})
+
+    examples = re.findall(r"^ +ecs-deploy (.*)$", result.out.replace("\\\n", " ").partition("\nexample")[2], re.M)
+    assert result.code == 0
+    assert max(map(len, result.lines)) <= 80
+    assert examples
+    for example in examples:
+        assert example.startswith(word)
+        assert given_options(word, shlex.split(example.removeprefix(word)))
+
+
+def test_help_begins_with_what_most_deployments_need(cli: Cli) -> None:
+    result = cli("--help", env={"COLUMNS": "80"})
+
+    titles = re.findall(r"^(\w.*):$", result.out, re.MULTILINE)
+    flags = re.findall(r"^  (-[\w-]+)", result.out, re.MULTILINE)
+    assert titles[0] == "what most deployments need"
+    assert flags[:4] == ["-c", "-n", "-i", "-to"]
+
+
+def test_no_arguments_print_ten_lines_of_usage_and_are_a_usage_error(cli: Cli) -> None:
     for nothing in (cli(), cli("", "")):
-        assert (nothing.code, nothing.out, nothing.err) == (3, cli("--help").out, "")
+        assert (nothing.code, nothing.err) == (3, "")
+        assert len(nothing.lines) <= 10
+        assert nothing.out.startswith(cli("--help").out.partition("\n\n")[0])
+        assert "ecs-deploy --help\n" in nothing.out
 
 
 def test_the_version_is_one_line(cli: Cli) -> None:

@@ -61,6 +61,19 @@ def test_a_dry_run_changes_nothing_and_shows_what_it_would_send(secretive: Simul
     assert CANARY not in result.out + result.err
 
 
+def test_on_a_terminal_the_requests_of_a_dry_run_are_indented_and_come_after_the_changes(
+    secretive: Simulator, cli: Cli
+) -> None:
+    result = cli(*DEPLOY, "-D", "2", "--dry-run", tty=True, env={"COLUMNS": "80"})
+
+    (screen,) = result.screens
+    begun = screen.index("Would send UpdateService: {")
+    sent = json.loads("\n".join(["{", *screen[begun + 1 : -1]]))
+    assert sent == {"cluster": "prod", "service": "web", "desiredCount": 2, "taskDefinition": "web:<new revision>"}
+    assert screen.index("Changes:") < screen.index("Would register: {") < begun
+    assert CANARY not in result.out + result.err
+
+
 def test_a_dry_run_of_a_definition_shows_what_it_would_register(sim: Simulator, cli: Cli) -> None:
     sim.task_definition("job", "app:1")
 
