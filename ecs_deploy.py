@@ -5975,59 +5975,27 @@ def claim_on(group: JSON) -> Claim | None:
 
 
 class Instance(Value):
-    """One EC2 instance, as its group (`member`) and the cluster (`container`, {} where it is not there) describe it.
-
-    `outdated` says why it is not current, `kept` why it is left alone even so; `tasks` counts what keeps one that
-    drains, by the group of the task; `proved`: it was empty at the look before this one, too.
-    """
+    """One EC2 instance, as its group and the cluster describe it."""
 
     id: str
-    member: JSON
-    container: JSON
-    outdated: str = ""
-    kept: str = ""
-    tasks: Mapping[str, int] = field(default_factory=dict)
-    proved: bool = False
-
-    @property
-    def arn(self) -> str:
-        """Its name in the cluster."""
-        return str(self.container.get("containerInstanceArn") or "")
-
-    @property
-    def state(self) -> str:
-        """Where it stands in its group."""
-        return str(self.member.get("LifecycleState") or "")
-
-    @property
-    def in_service(self) -> bool:
-        """True if it counts for the group's desired capacity."""
-        return self.state == "InService"
-
-    @property
-    def connected(self) -> bool:
-        """True if ECS can move tasks there and away."""
-        return bool(self.container.get("agentConnected"))
-
-    @property
-    def ready(self) -> bool:
-        """True if ECS may place tasks there."""
-        return self.container.get("status") == "ACTIVE" and self.connected
-
-    @property
-    def draining(self) -> bool:
-        """True if ECS places no more tasks there, and moves the services' tasks away."""
-        return self.container.get("status") == "DRAINING"
+    state: str  # in its group
+    in_service: bool  # it counts for the group's desired capacity
+    weight: int  # its share of that
+    protected: bool  # from scale-in
+    arn: str  # in the cluster; empty if it is not there
+    connected: bool  # ECS can move tasks there and away
+    ready: bool  # ECS may place tasks there
+    draining: bool  # ECS places no more tasks there, and moves the services' tasks away
+    load: int  # its tasks by its own count
+    outdated: str = ""  # why it is not current
+    kept: str = ""  # why it is left alone even so
+    tasks: Mapping[str, int] = field(default_factory=dict)  # what keeps one that drains, by the group of the task
+    proved: bool = False  # nothing was seen that would die with it, neither now nor at the look before
 
     @property
     def empty(self) -> bool:
         """True if nothing was seen there that would die with it."""
         return self.draining and not self.tasks
-
-    @property
-    def weight(self) -> int:
-        """Its share of the group's capacity."""
-        return int(self.member.get("WeightedCapacity") or 1)
 
     @property
     def waits_for(self) -> str:
@@ -6038,26 +6006,35 @@ class Instance(Value):
             return f"{self.id} is {state}, tasks left: {tasks or 'none'}"
         if not self.in_service:
             return f"{self.id} is {self.state}"
-        if not self.container:
+        if not self.arn:
             return f"{self.id} is not registered in the cluster any more"
         return "" if self.ready else f"{self.id} cannot be drained, its agent is not connected"
 
 
-def task_count(container: JSON) -> int:
-    """How many tasks an instance has by its own count."""
-    return int(container.get("runningTasksCount") or 0) + int(container.get("pendingTasksCount") or 0)
+def instance_of(member: JSON, container: JSON) -> Instance:
+    """The instance that a group's member and the cluster's container instance ({}: there is none) are."""
+    state, status = str(member.get("LifecycleState") or ""), container.get("status")
+    connected = bool(container.get("agentConnected"))
+    return Instance(
+        id=str(member["InstanceId"]),
+        state=state,
+        in_service=state == "InService",
+        weight=int(member.get("WeightedCapacity") or 1),
+        protected=bool(member.get("ProtectedFromScaleIn")),
+        arn=str(container.get("containerInstanceArn") or ""),
+        connected=connected,
+        ready=connected and status == "ACTIVE",
+        draining=status == "DRAINING",
+        load=sum(int(container.get(name) or 0) for name in ("runningTasksCount", "pendingTasksCount")),
+    )
 
 
-def remaining_tasks(container: JSON, listed: int, tasks: Sequence[JSON], services: Mapping[str, JSON]) -> Counter[str]:
-    """How many tasks of which group keep an instance: all but those of daemon services.
-
-    What is listed but not described, and what only the instance's own count knows, is a task as well.
-    """
+def remaining_tasks(load: int, listed: int, tasks: Sequence[JSON], services: Mapping[str, JSON]) -> Counter[str]:
+    """How many tasks of which group keep an instance: all but daemons', and those that are counted, not described."""
     there = [task for task in tasks if task.get("lastStatus") != "STOPPED"]
     daemons = {f"service:{n}" for n, service in services.items() if service.get("schedulingStrategy") == "DAEMON"}
     found = Counter(str(task.get("group")) for task in there if task.get("group") not in daemons)
-    unknown = max(listed - len(tasks), task_count(container) - len(there))
-    return found + Counter({"a task that was not described": unknown})
+    return found + Counter({"a task that was not described": max(listed - len(tasks), load - len(there))})
 
 
 class Fleet(Value):
@@ -6084,32 +6061,46 @@ class Fleet(Value):
         return [instance for instance in self.instances if instance.outdated and not instance.kept]
 
     @property
+    def serving(self) -> list[Instance]:
+        """The instances that are current and can take tasks."""
+        return [i for i in self.instances if i.in_service and i.ready and not i.outdated]
+
+    @property
+    def draining(self) -> list[Instance]:
+        """The instances that are to go, and drain."""
+        return [instance for instance in self.going if instance.draining]
+
+    @property
     def going(self) -> list[Instance]:
         """The instances in service that are to go: those out of date; then what is above the capacity to return to."""
         if self.left:
             return [instance for instance in self.left if instance.in_service]
         spare = [i for i in self.instances if i.in_service and not i.outdated and (i.ready or i.draining)]
-        surplus, chosen = self.desired - self.capacity, []
-        for instance in sorted(spare, key=lambda i: (not i.draining, task_count(i.container))):
-            if instance.weight <= surplus:
-                surplus -= instance.weight
-                chosen.append(instance)
-        return chosen
+        return fitting(sorted(spare, key=lambda i: (not i.draining, i.load)), self.desired - self.capacity)
 
     @property
     def missing(self) -> str:
         """What the group lacks before anything may go: capacity in service, or new instances in the cluster."""
         in_service = [instance for instance in self.instances if instance.in_service]
-        capacity, going = weight_of(in_service), {instance.id for instance in self.going}
+        capacity, going = sum(i.weight for i in in_service), {instance.id for instance in self.going}
         if capacity < self.desired:
             return f"{capacity} of {self.desired} in service"
         absent = [i.id for i in in_service if not i.outdated and not i.ready and i.id not in going]
         return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
 
+    def next(self, size: int) -> list[Instance]:
+        """At most `size` of those that are to go, as many as the group has room for above its capacity."""
+        return fitting([i for i in self.going if i.ready], int(self.group["MaxSize"]) - self.capacity)[:size]
 
-def weight_of(instances: Iterable[Instance]) -> int:
-    """The capacity that the instances are together."""
-    return sum(instance.weight for instance in instances)
+
+def fitting(instances: Iterable[Instance], room: int) -> list[Instance]:
+    """Those of the instances, in their order, that fit into so much capacity together."""
+    chosen: list[Instance] = []
+    for instance in instances:
+        if instance.weight <= room:
+            room -= instance.weight
+            chosen.append(instance)
+    return chosen
 
 
 class Act(Enum):
@@ -6134,33 +6125,35 @@ class Step(Value):
 
 
 def next_step(fleet: Fleet, me: str, size: int) -> Step:
-    """The one next act of the run `me` that is safe as things are: grow, drain, shrink, at most `size` at a time.
-
-    It depends on nothing but what AWS shows, so a run that was killed anywhere is continued by the next one.
-    """
-    claim, going = fleet.claim, fleet.going
-    if claim and claim.by not in ("", me):
-        row = f"{theirs(claim.by)} replaces the instances of this group"
+    """The one next act of the run `me` that is safe: it depends on what AWS shows alone, so any run can go on."""
+    by = fleet.claim.by if fleet.claim else ""
+    if by not in ("", me):
+        row = f"{theirs(by)} replaces the instances of this group"
         return Step(Act.WAIT, waits_for=(row, *_rows(fleet, fleet.left)))
     if not fleet.left and fleet.desired <= fleet.capacity:
-        return Step(Act.RELEASE if claim else Act.DONE)
-    draining = [instance for instance in going if instance.draining]
-    if fleet.missing:
-        return Step(Act.WAIT, waits_for=_rows(fleet, draining) or (fleet.missing,))
-    if not draining and fleet.unsteady:
-        return Step(Act.WAIT, waits_for=fleet.unsteady)
-    batch = draining or next_instances(fleet, size)
-    if not batch:
-        return Step(Act.WAIT, waits_for=_rows(fleet, fleet.left) or ("the group has no capacity for one more",))
-    if not claim or claim.by != me:
+        return Step(Act.RELEASE if fleet.claim else Act.DONE)
+    draining = fleet.draining
+    batch = draining or fleet.next(size)
+    if obstacles := _obstacles(fleet, batch):
+        return Step(Act.WAIT, waits_for=obstacles)
+    if by != me:
         return Step(Act.CLAIM)
-    needed = fleet.capacity + weight_of(batch)
+    needed = fleet.capacity + sum(instance.weight for instance in batch)
     if fleet.desired < needed:
         return Step(Act.GROW, capacity=needed)
     if not draining:
         return Step(Act.DRAIN, tuple(batch))
-    proved = tuple(instance for instance in draining if instance.empty and instance.proved)
+    proved = tuple(instance for instance in draining if instance.proved)
     return Step(Act.TERMINATE, proved) if proved else Step(Act.WAIT, waits_for=_rows(fleet, draining))
+
+
+def _obstacles(fleet: Fleet, batch: Sequence[Instance]) -> tuple[str, ...]:
+    """What is waited for before this batch can go on, or begin."""
+    if fleet.missing:
+        return _rows(fleet, fleet.draining) or (fleet.missing,)
+    if fleet.unsteady or batch:
+        return fleet.unsteady
+    return _rows(fleet, fleet.left) or ("the group has no capacity for one more",)
 
 
 def _rows(fleet: Fleet, instances: Iterable[Instance]) -> tuple[str, ...]:
@@ -6170,103 +6163,59 @@ def _rows(fleet: Fleet, instances: Iterable[Instance]) -> tuple[str, ...]:
     return tuple(row for row in rows if row)
 
 
-def next_instances(fleet: Fleet, size: int) -> list[Instance]:
-    """At most `size` of those that are to go, as many as the group has room for above its capacity."""
-    room = int(fleet.group["MaxSize"]) - fleet.capacity
-    chosen: list[Instance] = []
-    for instance in fleet.going:
-        if instance.ready and len(chosen) < size and instance.weight <= room:
-            room -= instance.weight
-            chosen.append(instance)
-    return chosen
-
-
-def capacity_after(claimed: int, expected: int, desired: int) -> int:
-    """The capacity to return to when somebody else has changed the desired one: more is added, less is obeyed."""
-    return claimed + desired - expected if desired > expected else min(claimed, desired)
-
-
-def kept_because(member: JSON, protected_too: bool) -> str:
+def kept_because(instance: Instance, protected_too: bool) -> str:
     """Why an instance is left alone although it is out of date, or an empty string."""
-    if "Standby" in str(member.get("LifecycleState")):
+    if "Standby" in instance.state:
         return "it is in Standby"
-    return "it is protected from scale-in" if member.get("ProtectedFromScaleIn") and not protected_too else ""
+    return "it is protected from scale-in" if instance.protected and not protected_too else ""
 
 
 def refresh_preferences(fleet: Fleet, size: int) -> JSON:
     """How an instance refresh is to go: new instances first, a batch of them, and only for those out of date."""
-    desired = max(1, fleet.desired)
-    hands_off = any(instance.member.get("ProtectedFromScaleIn") for instance in fleet.instances if instance.kept)
+    hands_off = any(instance.protected for instance in fleet.instances if instance.kept)
     return {
         "MinHealthyPercentage": 100,
-        "MaxHealthyPercentage": min(200, 100 + -(-100 * size // desired)),
+        "MaxHealthyPercentage": min(200, 100 + -(-100 * size // max(1, fleet.desired))),
         "SkipMatching": True,
         "ScaleInProtectedInstances": "Ignore" if hands_off else "Refresh",
         "StandbyInstances": "Ignore",
     }
 
 
-def batch_size(count: int, percent: int, instances: int) -> int:
-    """How many instances are replaced at a time."""
-    return max(1, instances * percent // 100) if percent else count
+def launches(group: JSON) -> list[tuple[str, JSON]]:
+    """What the group launches now: each instance type ("" for any), and the template or configuration for it."""
+    policy: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    template = policy.get("LaunchTemplateSpecification") or group.get("LaunchTemplate")
+    overrides = policy.get("Overrides") or [{}]
+    return [
+        (
+            str(override.get("InstanceType") or ""),
+            {**group, "LaunchTemplate": override.get("LaunchTemplateSpecification") or template},
+        )
+        for override in overrides
+    ]
+
+
+def origin(launched: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
+    """What an instance, or an entry of `launches`, is launched from: a key (empty if not known), and in words."""
+    if template := launched.get("LaunchTemplate"):
+        key = str(template.get("LaunchTemplateId") or template.get("LaunchTemplateName"))
+        version = str(template.get("Version") or "$Default")
+        number = versions.get((key, version), version)
+        return f"{key} {number}", f"launch template {template.get('LaunchTemplateName') or key} version {number}"
+    configuration = str(launched.get("LaunchConfigurationName") or "")
+    known = f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
+    return configuration, known
 
 
 def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """Why a group's instance is not as the group would launch it now, or an empty string.
-
-    `versions` has the number of each (template id, `$Latest` or `$Default`).
-    """
-    configuration = str(group.get("LaunchConfigurationName") or "")
-    if configuration:
-        same = member.get("LaunchConfigurationName") == configuration
-        return "" if same else f"{_origin(member, versions)}, not launch configuration {configuration}"
-    overrides = _overrides(group)
-    types = {str(override.get("InstanceType") or "") for override in overrides}
-    if overrides and "" not in types and member.get("InstanceType") not in types:
-        return f"instance type {member.get('InstanceType')}, not {' or '.join(sorted(types))}"
-    fitting = [o for o in overrides if o.get("InstanceType", member.get("InstanceType")) == member.get("InstanceType")]
-    wanted = [o.get("LaunchTemplateSpecification") or _template(group) for o in fitting or [{}]]
-    names = [_origin({"LaunchTemplate": template}, versions) for template in wanted]
-    ours = {_version(template, versions) for template in wanted}
-    has = member.get("LaunchTemplate") or {}
-    same = bool(has) and _version(has, versions) in ours
-    return "" if same else f"{_origin(member, versions)}, not {' or '.join(dict.fromkeys(names))}"
-
-
-def templates_of(group: JSON) -> list[JSON]:
-    """Every launch template specification that the group launches from."""
-    specifications = [_template(group), *(o.get("LaunchTemplateSpecification") or {} for o in _overrides(group))]
-    return [specification for specification in specifications if specification]
-
-
-def _policy(group: JSON) -> JSON:
-    found: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-    return found
-
-
-def _template(group: JSON) -> JSON:
-    found: JSON = _policy(group).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
-    return found
-
-
-def _overrides(group: JSON) -> list[JSON]:
-    return [*(_policy(group).get("Overrides") or [])]
-
-
-def _version(specification: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
-    template = str(specification.get("LaunchTemplateId") or specification.get("LaunchTemplateName"))
-    version = str(specification.get("Version") or "$Default")
-    return template, versions.get((template, version), version)
-
-
-def _origin(member: JSON, versions: Mapping[tuple[str, str], str]) -> str:
-    """What an instance was launched from, in words."""
-    template = member.get("LaunchTemplate")
-    if template:
-        name = template.get("LaunchTemplateName") or template.get("LaunchTemplateId")
-        return f"launch template {name} version {_version(template, versions)[1]}"
-    configuration = member.get("LaunchConfigurationName")
-    return f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
+    """Why a group's instance is not as the group would launch it now, or an empty string."""
+    launched, instance_type = launches(group), member.get("InstanceType")
+    wanted = dict(origin(entry, versions) for kind, entry in launched if kind in ("", instance_type))
+    if not wanted:
+        return f"instance type {instance_type}, not {' or '.join(sorted({kind for kind, _ in launched}))}"
+    key, text = origin(member, versions)
+    return "" if key and key in wanted else f"{text}, not {' or '.join(dict.fromkeys(wanted.values()))}"
 
 
 def unsteady_reason(service: JSON) -> str:
@@ -6283,6 +6232,7 @@ def unsteady_reason(service: JSON) -> str:
 # --- Replacing instances --------------------------------------------------------- may not build API calls by hand
 
 INSTANCE_POLL_S = 5.0  # also how long a tag must stand before its run acts: two that begin at once see each other's
+_CHANGED = "If the group's template changed in the meantime, run it again."
 _MEANWHILE = ("MISSING", "INACTIVE", "ResourceContention", "ScalingActivityInProgress", "InstanceRefreshInProgress")
 
 
@@ -6291,7 +6241,7 @@ class Replacement(Record):
 
     options: ReplaceInstancesOptions
     me: str
-    begun_s: float
+    patience: Patience
     moved_s: float  # when an instance was last replaced
     size: int = 1
     provider: JSON = field(default_factory=dict)
@@ -6305,9 +6255,7 @@ class Replacement(Record):
     unsteady: Mapping[str, str] | None = None
     claim: Claim | None = None  # ours
     claimed_s: float = 0.0
-    expected: tuple[
-        int, ...
-    ] = ()  # the desired capacity that we asked for last, after those that a look may still show
+    expected: tuple[int, ...] = ()  # the desired capacity asked for last, after those that a look may still show
     taken: str = ""
     other: Claim | None = None
     other_s: float = 0.0
@@ -6346,44 +6294,43 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
     """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
     now_s, group = ctx.clock.now(), require_group(ctx, options.group)
     provider = provider_of(ctx, options.cluster, str(group.get("AutoScalingGroupARN")))
-    run = Replacement(options, new_name(), now_s, now_s, provider=provider)
+    patience = Patience(now_s, endless=not options.timeout_s)
+    run = Replacement(options, new_name(), patience, now_s, provider=provider)
     run.fleet = look_at_fleet(ctx, run)
     run.empty = frozenset()  # the next look is too close to this one for a second proof
-    for instance in run.fleet.instances:
-        if instance.outdated and instance.kept:
-            ctx.report.line(f"{instance.id} is out of date ({instance.outdated}), but left alone: {instance.kept}")
-        elif instance.outdated:
-            ctx.report.line(f"{instance.id} is out of date: {instance.outdated}")
-    outdated = [{"instance": i.id, "reason": i.outdated} for i in run.fleet.instances if i.outdated]
-    ctx.report.learn(outdated=outdated)
+    outdated = [instance for instance in run.fleet.instances if instance.outdated]
+    for each in outdated:
+        why = f" ({each.outdated}), but left alone: {each.kept}" if each.kept else f": {each.outdated}"
+        ctx.report.line(f"{each.id} is out of date{why}")
+    ctx.report.learn(outdated=[{"instance": each.id, "reason": each.outdated} for each in outdated])
     if claim := run.fleet.claim:
         who = f"{theirs(claim.by)} replaces its instances" if claim.by else "an earlier run left something to do"
         ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
         run.taken = claim.by if options.take_over else ""
     run.known = frozenset(instance.id for instance in run.fleet.instances)
     run.joined = set(run.known)
-    run.size = batch_size(*options.batch, len(run.known))
-    if run.fleet.left and (under_way := refreshes_of(ctx, run)[0]):
-        follow(ctx, run, str(under_way["InstanceRefreshId"]))
+    count, percent = options.batch
+    run.size = max(1, len(run.known) * percent // 100) if percent else count
+    if run.fleet.left:
+        refreshes_of(ctx, run)
     return run
 
 
 def new_name() -> str:
     """A name for this run that no other has, and that says where it runs."""
     import socket
-    import uuid
 
-    return re.sub(r"[^\w.-]", "-", f"{socket.gethostname()[:60]}-{uuid.uuid4().hex[:8]}", flags=re.ASCII)
+    return re.sub(r"[^\w.-]", "-", f"{socket.gethostname()[:60]}-{os.urandom(4).hex()}", flags=re.ASCII)
 
 
 def require_replaceable(ctx: Context, run: Replacement) -> None:
     """Raises `DeployError` for what would leave an instance half replaced."""
     fleet, name, cluster = run.fleet, run.options.group, run.options.cluster
     going = [instance for instance in fleet.left if instance.in_service]
-    if not any(instance.container for instance in fleet.instances):
+    if not any(instance.arn for instance in fleet.instances):
         hint = "Name the cluster that the group's instances join."
         raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
-    if absent := [instance.id for instance in going if not instance.container]:
+    if absent := [instance.id for instance in going if not instance.arn]:
         hint = "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance."
         raise DeployError(f"Not registered in the cluster {cluster}: {', '.join(absent)}", hint=hint)
     if lost := [instance.id for instance in going if not instance.connected]:
@@ -6392,11 +6339,16 @@ def require_replaceable(ctx: Context, run: Replacement) -> None:
     if "Launch" in {process.get("ProcessName") for process in fleet.group.get("SuspendedProcesses") or []}:
         hint = scaling_command(ctx, run, "resume-processes", "--scaling-processes Launch")
         raise DeployError(f"{name} launches no instances, its process Launch is suspended", hint=hint)
-    if run.by_refresh:
-        return
+    if not run.by_refresh:
+        require_room(ctx, run)
+
+
+def require_room(ctx: Context, run: Replacement) -> None:
+    """Raises `DeployError` where new instances could not come, or would not be current."""
+    fleet, name = run.fleet, run.options.group
     if fleet.group.get("DesiredCapacityType") not in (None, "units"):
         raise DeployError(f"{name} counts its capacity in {fleet.group['DesiredCapacityType']}, which is not supported")
-    if fleet.going and not any(i.draining for i in fleet.going) and not next_instances(fleet, 1):
+    if fleet.going and not fleet.draining and not fleet.next(1):
         room = f"{fleet.capacity} are desired, {fleet.group['MaxSize']} allowed"
         hint = "New instances come before the old ones go: raise the group's maximum by one."
         raise DeployError(f"{name} has no capacity for one more instance: {room}", hint=hint)
@@ -6412,15 +6364,15 @@ def require_current(ctx: Context, run: Replacement) -> None:
     commands = {"Standby": "exit-standby", "InService": "set-instance-protection --no-protected-from-scale-in"}
     hints = [scaling_command(ctx, run, commands.get(i.state, "exit-standby"), f"--instance-ids {i.id}") for i in kept]
     old = outdated_warm(ctx, run)
-    if kept or old:
-        ctx.report.learn(verdict="failed", replaced=run.replaced)
+    if not kept and not old:
+        return
+    ctx.report.learn(verdict="failed", replaced=run.replaced)
     if kept:
         why = "; ".join(f"{instance.id}: {instance.kept}" for instance in kept)
         hint = "Run it again after this, or with --include-protected for those that are protected:"
         raise DeployError(f"Out of date and left alone in {name}: {why}", hint="\n".join([hint, *hints]))
-    if old:
-        hint = "They were launched from what the group had before. An instance refresh replaces them, too."
-        raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
+    hint = "They were launched from what the group had before. An instance refresh replaces them, too."
+    raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
 
 
 def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -> str:
@@ -6431,14 +6383,13 @@ def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -
 
 def carry_on(ctx: Context, run: Replacement) -> None:
     """Take one safe step after the other until nothing is left; raises `DeployError` 22 where one takes too long."""
-    patience = Patience(run.begun_s, endless=not run.options.timeout_s)
     while True:
         try:
             step = take_step(ctx, run)
-            patience.answered(ctx.clock.now())
+            run.patience.answered(ctx.clock.now())
         except AwsError as error:
             error.transient |= error.code in _MEANWHILE or "No managed instance" in error.message
-            patience.excuse(error, ctx.clock.now(), ctx.report)
+            run.patience.excuse(error, ctx.clock.now(), ctx.report)
             step = Step(Act.WAIT, waits_for=(error.message,))
         if step.act is Act.DONE:
             return
@@ -6450,14 +6401,14 @@ def carry_on(ctx: Context, run: Replacement) -> None:
             followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
             waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for or (step.act.value,))}"
             raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
-        ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, patience.backoff_s), left_s)))
+        ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, run.patience.backoff_s), left_s)))
 
 
 def show_progress(ctx: Context, run: Replacement, step: Step) -> None:
     """How far it is, and what is waited for."""
     count = len(run.replaced) + len(run.fleet.left)
     rows = {"": f"{run.options.group}: {len(run.replaced)} of {count} replaced"}
-    ctx.report.progress(rows | {row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - run.begun_s)
+    ctx.report.progress(rows | {row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - run.patience.begun_s)
 
 
 def take_step(ctx: Context, run: Replacement) -> Step:
@@ -6468,23 +6419,14 @@ def take_step(ctx: Context, run: Replacement) -> Step:
     if run.by_refresh:
         return follow_refresh(ctx, run)
     heed_claim(ctx, run)
-    if run.fleet.going and not any(instance.draining for instance in run.fleet.going):
+    if run.fleet.going and not run.fleet.draining:
         run.fleet = replace(run.fleet, unsteady=look_at_steadiness(ctx, run))
     step = next_step(run.fleet, run.me, run.size)
-    if step.act not in (Act.WAIT, Act.TERMINATE):
-        require_current_replacements(run)
+    new = [i for i in run.fleet.instances if i.outdated and i.id not in run.known]
+    if new and step.act not in (Act.WAIT, Act.TERMINATE):  # it would never end
+        raise DeployError(f"The new instance {new[0].id} is out of date as well: {new[0].outdated}", hint=_CHANGED)
     act(ctx, run, step)
     return step
-
-
-def require_current_replacements(run: Replacement) -> None:
-    """Raises `DeployError` if the group launched an instance that is out of date as well; it would never end."""
-    for instance in run.fleet.instances:
-        if instance.outdated and instance.id not in run.known:
-            raise DeployError(
-                f"The new instance {instance.id} is out of date as well: {instance.outdated}",
-                hint="If the group's template changed in the meantime, run it again.",
-            )
 
 
 def act(ctx: Context, run: Replacement, step: Step) -> None:
@@ -6492,7 +6434,7 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
     group, fleet = run.options.group, run.fleet
     if step.act is Act.CLAIM and claim_on(require_group(ctx, group)) == claim_on(fleet.group):
         run.expected = (fleet.desired,)
-        run.drained = {i.id for i in fleet.going if i.draining and fleet.claim}
+        run.drained = {instance.id for instance in fleet.draining if fleet.claim}
         ctx.begun.enter(group, lambda cause: left_over(ctx, run), lambda cause: put_back(ctx, run))
         write_claim(ctx, run, Claim(fleet.capacity, run.me))
     elif step.act is Act.GROW:
@@ -6512,27 +6454,22 @@ def act(ctx: Context, run: Replacement, step: Step) -> None:
             run.expected = (*run.expected, lowered)
             run.terminated.add(instance.id)
     elif step.act is Act.RELEASE:
-        remove_claim(ctx, run)
+        write_claim(ctx, run, None)
 
 
 # The tag of the group
 
 
-def write_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
-    """Set the group's tag."""
-    run.claim, run.claimed_s = claim, ctx.clock.now()
-    ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**_group_tag(run), "Value": claim.text, "PropagateAtLaunch": False}]})
-
-
-def remove_claim(ctx: Context, run: Replacement) -> None:
-    """Remove the group's tag: nothing is left to be remembered."""
-    ctx.aws.call("DeleteTags", {"Tags": [_group_tag(run)]})
+def write_claim(ctx: Context, run: Replacement, claim: Claim | None) -> None:
+    """Set the group's tag; None removes it, since nothing is left to be remembered."""
+    tag = {"ResourceId": run.options.group, "ResourceType": "auto-scaling-group", "Key": REPLACING_TAG}
+    if claim:
+        run.claim, run.claimed_s = claim, ctx.clock.now()
+        ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**tag, "Value": claim.text, "PropagateAtLaunch": False}]})
+        return
+    ctx.aws.call("DeleteTags", {"Tags": [tag]})
     run.claim = None
     ctx.begun.settle(run.options.group)
-
-
-def _group_tag(run: Replacement) -> JSON:
-    return {"ResourceId": run.options.group, "ResourceType": "auto-scaling-group", "Key": REPLACING_TAG}
 
 
 def heed_claim(ctx: Context, run: Replacement) -> None:
@@ -6552,7 +6489,8 @@ def renew_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
     """Write our tag again where it is old, or where somebody else has changed the desired capacity."""
     capacity, desired = claim.capacity, run.fleet.desired
     if desired not in run.expected:
-        capacity = capacity_after(claim.capacity, run.expected[-1], desired)
+        more = desired - run.expected[-1]  # what is added stays, what is taken away is obeyed
+        capacity = capacity + more if more > 0 else min(capacity, desired)
         run.expected = (desired,)
         ctx.report.note(f"Somebody else changed the desired capacity to {desired}; it is to be {capacity} in the end.")
     if capacity != claim.capacity or ctx.clock.now() - run.claimed_s >= BEAT_S:
@@ -6573,10 +6511,7 @@ def followed_claim(ctx: Context, run: Replacement, claim: Claim) -> Claim:
 
 
 def put_back(ctx: Context, run: Replacement) -> bool:
-    """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells it the next run.
-
-    The desired capacity is never lowered: the group would choose itself what to terminate, and it knows no tasks.
-    """
+    """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells the next run."""
     try:
         run.fleet = fleet = look_at_fleet(ctx, run)
         run.expected = (fleet.desired,)
@@ -6586,11 +6521,9 @@ def put_back(ctx: Context, run: Replacement) -> bool:
             ctx.aws.set_container_instances(run.options.cluster, [instance.arn for instance in back], "ACTIVE")
             ctx.report.line(f"ACTIVE again: {', '.join(instance.id for instance in back)}")
             run.drained = set()
-        if fleet.desired <= fleet.capacity:
-            remove_claim(ctx, run)
-        else:
-            write_claim(ctx, run, Claim(fleet.capacity))
-        return fleet.desired <= fleet.capacity
+        left = fleet.desired > fleet.capacity  # it is not lowered: the group would choose itself what to terminate
+        write_claim(ctx, run, Claim(fleet.capacity) if left else None)
+        return not left
     except AwsError as error:
         ctx.report.note(f"Not put back: {error.message}")
         return False
@@ -6624,17 +6557,19 @@ def left_over(ctx: Context, run: Replacement) -> str:
 
 
 def refreshes_of(ctx: Context, run: Replacement) -> tuple[JSON, JSON]:
-    """The group's instance refresh that is under way, and the one that this run follows; {} where there is none."""
-    found = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
-    under_way: JSON = next((refresh for refresh in found if refresh["Status"] in _REFRESHING), {})
-    return under_way, next((refresh for refresh in found if refresh["InstanceRefreshId"] == run.refresh), {})
+    """The group's instance refresh that is under way, from now on the one to follow, and how that stands; or {}."""
+    pages = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
+    found: dict[str, JSON] = {str(refresh["InstanceRefreshId"]): refresh for refresh in pages}
+    under_way = next((name for name, refresh in found.items() if refresh["Status"] in _REFRESHING), "")
+    if under_way not in ("", run.refresh):
+        enter_refresh(ctx, run)
+        follow(ctx, run, under_way, started=False)
+    return found.get(under_way, {}), found.get(run.refresh, {})
 
 
 def follow_refresh(ctx: Context, run: Replacement) -> Step:
     """Start an instance refresh if none is under way, and wait for its end; raises `DeployError` for a bad one."""
     under_way, followed = refreshes_of(ctx, run)
-    if under_way and under_way["InstanceRefreshId"] != run.refresh:
-        follow(ctx, run, str(under_way["InstanceRefreshId"]))
     if under_way or (run.refresh and not followed):
         return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
     ctx.begun.settle(run.options.group)
@@ -6644,12 +6579,11 @@ def follow_refresh(ctx: Context, run: Replacement) -> Step:
         raise DeployError(f"Instance refresh {run.refresh} of {run.options.group} is {status}: {reason}")
     left = run.fleet.left
     if not any(instance.in_service for instance in left):
-        rows = tuple(instance.waits_for for instance in left)
-        return Step(Act.WAIT if left else Act.DONE, waits_for=rows)
+        return Step(Act.WAIT if left else Act.DONE, waits_for=tuple(instance.waits_for for instance in left))
     if run.started:
         names = ", ".join(instance.id for instance in left)
-        hint = "If the group's template changed in the meantime, run it again."
-        raise DeployError(f"Instance refresh {run.refresh} has ended, but these are out of date: {names}", hint=hint)
+        message = f"Instance refresh {run.refresh} has ended, but these are out of date: {names}"
+        raise DeployError(message, hint=_CHANGED)
     run.refresh = ""
     return start_refresh(ctx, run) if run.by_refresh else take_step(ctx, run)
 
@@ -6658,7 +6592,7 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     """Have the group replace its instances by itself."""
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
-    goes_on(ctx, run, "(if it was started)")
+    enter_refresh(ctx, run)
     try:
         refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
     except AwsError as error:
@@ -6669,18 +6603,18 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
 
-def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool = False) -> None:
+def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool) -> None:
     """From now on wait for this instance refresh."""
     run.refresh, run.started = refresh, started
     ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
-    goes_on(ctx, run, refresh)
 
 
-def goes_on(ctx: Context, run: Replacement, refresh: str) -> None:
-    """Enter an instance refresh into the ledger: it goes on without us."""
+def enter_refresh(ctx: Context, run: Replacement) -> None:
+    """Enter the instance refresh that is followed or about to be started into the ledger: it goes on without us."""
     name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
-    says = f"Instance refresh {refresh} of {name} goes on. To cancel it:\n{cancel}"
-    ctx.begun.enter(name, lambda cause: says, lambda cause: run.started and cancelled(ctx, run, cause))
+    goes_on = f"of {name} goes on. To cancel it:\n{cancel}"
+    says = lambda cause: f"Instance refresh {run.refresh or '(if it was started)'} {goes_on}"  # noqa: E731
+    ctx.begun.enter(name, says, lambda cause: run.started and cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
@@ -6717,14 +6651,15 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     containers = {str(container.get("ec2InstanceId")): container for container in described}
     ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
-        container, outdated = containers.get(member["InstanceId"], {}), outdated_reason(member, group, versions)
         if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
             member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
-        kept = kept_because(member, run.options.include_protected or ecs_protects) if outdated else ""
-        instance = Instance(str(member["InstanceId"]), member, container, outdated, kept)
+        instance = instance_of(member, containers.get(member["InstanceId"], {}))
+        if outdated := outdated_reason(member, group, versions):
+            kept = kept_because(instance, run.options.include_protected or ecs_protects)
+            instance = replace(instance, outdated=outdated, kept=kept)
         if instance.draining:
-            tasks = tasks_left(ctx, cluster, instance)
-            instance = replace(instance, tasks=tasks, proved=instance.id in run.empty)
+            instance = replace(instance, tasks=tasks_left(ctx, cluster, instance))
+            instance = replace(instance, proved=instance.empty and instance.id in run.empty)
         found.append(instance)
     run.empty = frozenset(instance.id for instance in found if instance.empty)
     return Fleet(group, tuple(found), claim_on(group))
@@ -6743,32 +6678,31 @@ def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], p
 
 def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
     """Print what has changed since the look before: what serves now, what drains, and what is gone."""
-    before = {instance.id: instance for instance in run.fleet.instances}
+    drained = {instance.id for instance in run.fleet.instances if instance.draining}
     now = {instance.id for instance in fleet.instances}
-    ready = [i for i in fleet.instances if i.in_service and i.ready and not i.outdated]
-    joined = [instance.id for instance in ready if instance.id not in run.joined]
-    drains = [i.id for i in fleet.instances if i.draining and not (i.id in before and before[i.id].draining)]
-    gone = [i.id for i in before.values() if i.id not in now and (i.outdated or i.id in run.terminated)]
-    for what, ids in (("In service", joined), ("DRAINING", drains), ("Terminated", gone)):
+    gone = [i for i in run.fleet.instances if i.id not in now and (i.outdated or i.id in run.terminated)]
+    changes = {
+        "In service": [i.id for i in fleet.serving if i.id not in run.joined],
+        "DRAINING": [i.id for i in fleet.instances if i.draining and i.id not in drained],
+        "Terminated": [instance.id for instance in gone],
+    }
+    for what, ids in changes.items():
         if ids:
             ctx.report.line(f"{what}: {', '.join(ids)}")
-    run.joined |= set(joined)
+    run.joined.update(changes["In service"])
     run.moved_s = ctx.clock.now() if gone else run.moved_s
-    run.replaced += [instance_id for instance_id in gone if before[instance_id].outdated]
+    run.replaced += [instance.id for instance in gone if instance.outdated]
 
 
 def require_group(ctx: Context, name: str) -> JSON:
     """The Auto Scaling group; raises `AwsError` with the names that exist otherwise."""
-    groups: list[JSON] = ctx.aws.pages("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [name]})
-    found = next((group for group in groups if group["AutoScalingGroupName"] == name), None)
-    if found is None:
-        hint = names_hint(
-            lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.pages("DescribeAutoScalingGroups", {})],
-            "Auto Scaling groups",
-            name,
-        )
-        raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
-    return found
+    for group in ctx.aws.pages("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [name]}):
+        if group["AutoScalingGroupName"] == name:
+            found: JSON = group
+            return found
+    everything = lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.pages("DescribeAutoScalingGroups", {})]  # noqa: E731
+    hint = names_hint(everything, "Auto Scaling groups", name)
+    raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
 
 
 def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
@@ -6785,7 +6719,8 @@ def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
 
 def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
     """The numbers that $Latest and $Default stand for in the group's launch templates."""
-    ids = {str(t["LaunchTemplateId"]) for t in templates_of(group) if str(t.get("Version", "$"))[0] == "$"}
+    templates = [entry["LaunchTemplate"] for _, entry in launches(group) if entry["LaunchTemplate"]]
+    ids = {str(t["LaunchTemplateId"]) for t in templates if str(t.get("Version", "$"))[0] == "$"}
     found: dict[tuple[str, str], str] = {}
     for template in ctx.aws.pages("DescribeLaunchTemplates", {"LaunchTemplateIds": sorted(ids)}) if ids else []:
         found[template["LaunchTemplateId"], "$Latest"] = str(template["LatestVersionNumber"])
@@ -6811,7 +6746,7 @@ def tasks_left(ctx: Context, cluster: str, instance: Instance) -> Counter[str]:
     tasks = ctx.aws.describe_tasks(cluster, arns)
     groups = {str(task.get("group")) for task in tasks if task.get("lastStatus") != "STOPPED"}
     names = sorted(group.removeprefix("service:") for group in groups if group.startswith("service:"))
-    return remaining_tasks(instance.container, len(arns), tasks, ctx.aws.describe_services(cluster, names))
+    return remaining_tasks(instance.load, len(arns), tasks, ctx.aws.describe_services(cluster, names))
 
 
 def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
