@@ -6677,7 +6677,7 @@ class Group(Value):
 
 
 _APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
-_SHOWN = ("--version", "--help")
+_SHOWN = ("--completion", "--version", "--help")
 
 # fmt: off
 _EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
@@ -6851,6 +6851,7 @@ OPTIONS = (
         Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
         Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
         Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
+        Option("--completion", "{bash,zsh,fish}", "print the shell's completion of this command"),
         Option("--version", "", "print the version"),
         Option("-h --help", "", "print this help"),
     )),
@@ -6940,7 +6941,9 @@ class _Shown(Exception):
 
 
 class _Show(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, __: Any = None) -> NoReturn:
+        if self.dest == "--completion":
+            raise _Shown(completion(values[0]))
         raise _Shown(parser.format_help() if self.dest == "--help" else f"{__version__}\n")
 
 
@@ -6978,7 +6981,7 @@ def parser_of(word: str) -> argparse.ArgumentParser:
 def _add(group: Any, option: Option) -> None:
     kind: dict[str, Any] = {"action": "append_const", "const": "true"}
     if option.name in _SHOWN:
-        kind = {"action": _Show, "nargs": 0}
+        kind = {"action": _Show, "nargs": 1 if option.metavar else 0, "metavar": option.metavar or None}
     elif option.metavar:
         kind = {"action": "append", "metavar": option.metavar}
     group.add_argument(*option.flags.split(), dest=option.name, help=option.help, **kind)
@@ -7045,6 +7048,67 @@ def _without_value(token: str, known: Iterable[str]) -> str:
 
 def _last(given: Given, name: str) -> str:
     return given[name][-1] if name in given else ""
+
+
+# Completion, printed from the table
+
+_BASH = """_ecs_deploy() {
+  local current="${COMP_WORDS[COMP_CWORD]}" words
+  COMPREPLY=()
+  [[ $COMP_CWORD -gt 1 && $current != -* ]] && return
+  case "${COMP_WORDS[1]}" in
+%s
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _ecs_deploy ecs-deploy ecs-deploy-py
+"""
+_ZSH = """#compdef ecs-deploy ecs-deploy-py
+_ecs_deploy() {
+  local -a flags
+  case $words[2] in
+%s
+  esac
+  if [[ $PREFIX == -* ]]; then _describe -o option flags
+  elif (( CURRENT == 2 )); then compadd %s
+  else _files; fi
+}
+if [[ $funcstack[1] == _ecs-deploy ]]; then _ecs_deploy; else compdef _ecs_deploy ecs-deploy ecs-deploy-py; fi
+"""
+_FISH = """function __ecs_deploy_is
+  set -l given (commandline -opc)
+  contains -- "$given[2]" %s; or set given[2] ''
+  test "$given[2]" = "$argv[1]"
+end
+complete -c ecs-deploy -n 'test (count (commandline -opc)) = 1' -f -a '%s'
+%s
+complete -c ecs-deploy-py -w ecs-deploy
+"""
+
+
+def completion(shell: str) -> str:
+    """The script that completes the commands and their options in that shell. Raises `UsageError` for another."""
+    commands, found = " ".join(filter(None, _ABOUT)), {word: options_of(word) for word in reversed(_ABOUT)}
+    spelled = {word: [(flag, o) for o in options for flag in o.flags.split()] for word, options in found.items()}
+    if shell == "fish":
+        rows = [_fish_row(word, option) for word, options in found.items() for option in options]
+        return _FISH % (commands, commands, "\n".join(rows))
+    if shell == "zsh":
+        told = {word: [shell_word(f"{flag}:{o.help}") for flag, o in flags] for word, flags in spelled.items()}
+        cases = [f"    {word or '*'}) flags=({' '.join(each)}) ;;" for word, each in told.items()]
+        return _ZSH % ("\n".join(cases), commands)
+    if shell == "bash":
+        words = {word: " ".join(flag for flag, _ in flags) for word, flags in spelled.items()}
+        words[""] = f"{commands} {words['']}"
+        return _BASH % "\n".join(f'    {word or "*"}) words="{each}" ;;' for word, each in words.items())
+    raise UsageError(f"--completion is for bash, zsh or fish, not for {shell!r}")
+
+
+def _fish_row(word: str, option: Option) -> str:
+    kinds = [("l" if flag.startswith("--") else "s" if len(flag) == 2 else "o", flag) for flag in option.flags.split()]
+    spelled = " ".join(f"-{kind} {flag.lstrip('-')}" for kind, flag in kinds)
+    takes = " -r" if option.metavar else ""
+    return f"complete -c ecs-deploy -n '__ecs_deploy_is {word}' {spelled}{takes} -d {shell_word(option.help)}"
 
 
 # The rules across options
