@@ -1990,7 +1990,7 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
     return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
-QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
+QUIET_S = 45.0  # some CI ends a job that says nothing for a minute; the next look is at most 15 s later
 
 
 def lined_up(rows: Sequence[str]) -> list[str]:
@@ -2200,18 +2200,20 @@ class Patience(Record):
     endless: bool = False
     answered_s: float = 0.0
     backoff_s: float = 0.0
+    said_s: float = 0.0
 
     def answered(self, now_s: float) -> None:
         """A look worked."""
         self.answered_s, self.backoff_s = now_s, 0.0
 
     def excuse(self, error: AwsError, now_s: float, report: Reporter) -> None:
-        """A look failed: say it once; raises the error where looking again can't help, or nothing else would end it."""
+        """A look failed: say it, once a minute; raises the error where looking again can't help, or would never end."""
         since_s = now_s - max(self.answered_s, self.begun_s)
         if not error.transient or (self.endless and since_s > UNREACHABLE_S):
             raise error
-        if not self.backoff_s:
+        if not self.backoff_s or now_s - self.said_s >= QUIET_S:
             report.note(f"{error.message}; looking again.")
+            self.said_s = now_s
         self.backoff_s = min(15.0, max(1.0, self.backoff_s * 2))
 
     def pause_s(self, now_s: float, *, only_end_missing: bool = False) -> float:
@@ -7088,7 +7090,7 @@ complete -c ecs-deploy-py -w ecs-deploy
 
 def completion(shell: str) -> str:
     """The script that completes the commands and their options in that shell. Raises `UsageError` for another."""
-    commands, found = " ".join(filter(None, _ABOUT)), {word: options_of(word) for word in reversed(_ABOUT)}
+    commands, found = " ".join(filter(None, _ABOUT)), {word: options_of(word) for word in [*_ABOUT][::-1]}
     spelled = {word: [(flag, o) for o in options for flag in o.flags.split()] for word, options in found.items()}
     if shell == "fish":
         rows = [_fish_row(word, option) for word, options in found.items() for option in options]
