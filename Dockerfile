@@ -16,9 +16,11 @@ RUN pip install --no-cache-dir --root-user-action=ignore --require-hashes -r /tm
     && rm -r /tmp/ecs-deploy \
     && models="$(python -c 'import os, botocore; print(os.path.dirname(botocore.__file__))')/data" \
     && find "$models" -mindepth 1 -maxdepth 1 -type d ! -name ecs ! -name logs ! -name autoscaling ! -name ec2 \
+        ! -name elbv2 ! -name ecr ! -name ssm ! -name secretsmanager ! -name events ! -name scheduler \
         ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} + \
     && AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=- AWS_SECRET_ACCESS_KEY=- python -c "import boto3, ecs_deploy, yaml; \
-[boto3.client(name).close() for name in ('ecs', 'logs', 'autoscaling', 'ec2', 'sts', 'sso', 'sso-oidc')]" \
+[boto3.client(name).close() for name in 'ecs logs autoscaling ec2 elbv2 ecr ssm secretsmanager events scheduler sts sso \
+sso-oidc'.split()]" \
     && ln -s "$(command -v ecs-deploy)" /ecs-deploy \
     && ecs-deploy --version
 

@@ -28,8 +28,8 @@ The map of this file, top to bottom; each section uses only those above it:
     Ledger                  `Begun`: what this run leaves behind if it ends now
     AWS                     `connect`, `Aws`: one method per API call, retries, error translation
     Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
-                            Saying why (`diagnose`), The way back (`roll_back`), Pruning, Definitions and tasks
-                            (`run_tasks`), Applications (`deploy_app`)
+                            Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
+                            Tasks (`run_tasks`), Applications (`deploy_app`), The day after (`status`, `rollback`)
     Instances               `next_step`: what a group and its cluster say, and what is safe to do next
     Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
@@ -368,6 +368,18 @@ class RunOptions(Value):
     members: tuple[MemberEdit, ...] = ()  # of RunTask's request
 
 
+class ScheduleName(Value):
+    """name ::= ["rule:" | "schedule:"] [BUS "/" | GROUP "/"] NAME; what is empty was not given."""
+
+    kind: str
+    place: str
+    name: str
+
+    def __str__(self) -> str:
+        """As it was given."""
+        return (f"{self.kind}:" if self.kind else "") + (f"{self.place}/" if self.place else "") + self.name
+
+
 class OutputOptions(Value):
     """How to say it."""
 
@@ -392,6 +404,8 @@ class DeployOptions(Value):
     wait: WaitOptions = WaitOptions()
     run: RunOptions | None = None
     no_preflight: bool = False
+    schedules: tuple[ScheduleName, ...] = ()
+    all_schedules: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -1547,13 +1561,13 @@ _LASTING: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
     (("stop", "event"), r"(?:ResourceInitializationError|secret).*(?:AccessDenied|not authorized to perform)",
      "the task's execution role is refused what the task needs (AccessDenied)",
      "Allow it in the policy of the execution role."),
-    (("stop", "host"), r"exec format error", "the image was built for another CPU architecture",
+    (("stop", "log", "host"), r"exec format error", "the image was built for another CPU architecture",
      "Build for the architecture of runtimePlatform, or change that member of the task definition."),
     (("event",), r"unable to place.*memberOf placement constraint unsatisfied",
      "no instance meets the placement constraints", "Correct them in the definition or the service, or add instances"
      " that meet them."),
 )  # fmt: skip
-_MAY_HEAL = (  # beside one of those reasons: the registry, the network or AWS may do better next time
+_HEALING = (  # beside one of those reasons: the registry, the network or AWS may do better next time
     r"time-?out|timed out|deadline exceeded|too ?many ?requests|rate (?:exceeded|limit)|throttl|no such host"
     r"|connection (?:refused|reset)|unreachable|unexpected EOF|temporar(?:y|ily)|try again|unavailable|bad gateway"
     r"|internal (?:server )?error|internal(?:server|service)"
@@ -1562,7 +1576,7 @@ _MAY_HEAL = (  # beside one of those reasons: the registry, the network or AWS m
 
 def lasting_cause(source: str, said: str) -> tuple[str, bool]:
     """The cause in what a source says if it is one that does not pass, and whether one bad instance explains it."""
-    if not re.search(_MAY_HEAL, said, re.IGNORECASE):
+    if not re.search(_HEALING, said, re.IGNORECASE):
         for sources, pattern, cause, _ in _LASTING:
             if source in sources and re.search(pattern, said, re.IGNORECASE | re.DOTALL):
                 return cause, "host" in sources
@@ -1586,8 +1600,6 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
      " that the subnets reach Secrets Manager, SSM, ECR and CloudWatch."),
     (("stop",), r"OutOfMemory", "a container was killed, most often because it ran out of memory",
      "Raise the memory of the container or the task, or find what uses it."),
-    (("log",), r"exec format error", "the image was built for another CPU architecture",
-     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
     (("stop", "event", "health"), r"health check|unhealthy|none healthy|Target\.", "the tasks run, but are not healthy",
      "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds), and the"
      " container's log."),
@@ -1722,9 +1734,11 @@ def gone_back(service: JSON) -> str:
     told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
     back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
     why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
-    if "rolling back" not in said.lower() and not back:
+    late = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
+    late = [d for d in late if stamp_s(d) > stamp_s(primary)]
+    if "rolling back" not in said.lower() and not back and not late:
         return ""
-    return theirs(next(iter([*why, *back]), said))
+    return theirs(next(iter([*why, *back, *(str(d.get("rolloutStateReason") or said) for d in late)]), said))
 
 
 def failed_before(service: JSON) -> str:
@@ -1874,15 +1888,84 @@ def misfits(definition: JSON, service: JSON) -> list[str]:
 
 
 def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
-    ports = {
-        container.get("name"): {mapping.get("containerPort") for mapping in container.get("portMappings") or []}
-        for container in containers_of(definition)
-    }
+    mappings = {container.get("name"): container.get("portMappings") or [] for container in containers_of(definition)}
     for balancer in service.get("loadBalancers") or []:
         name, port = balancer.get("containerName"), balancer.get("containerPort")
-        if name and port not in ports.get(name, ()):
-            has = f"its container {name} has no such port" if name in ports else "it has no such container"
+        fits = any(
+            port == each.get("containerPort") or each.get("containerPortRange") for each in mappings.get(name, ())
+        )
+        if name and not fits:
+            has = f"its container {name} has no such port" if name in mappings else "it has no such container"
             yield f"a load balancer sends to port {port} of container {name}, and {has}"
+
+
+# Rules of EventBridge and schedules of EventBridge Scheduler
+
+_TOLD_ONLY = ("Arn", "CreationDate", "LastModificationDate")  # by GetSchedule; UpdateSchedule does not take them
+
+
+class Schedule(Value):
+    """A rule (on a bus) or a schedule (in a group), as it was seen; place is empty for the default one.
+
+    `request` is what would write it back as it is: of PutTargets with all targets, or of UpdateSchedule.
+    """
+
+    kind: str
+    place: str
+    name: str
+    request: JSON
+    managed_by: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name in sentences and in the ledger."""
+        return f"{self.kind} {f'{self.place}/' if self.place else ''}{self.name}"
+
+    @property
+    def targets(self) -> list[JSON]:
+        """What it runs."""
+        found: list[JSON] = self.request["Targets"] if self.kind == "rule" else [self.request.get("Target") or {}]
+        return found
+
+    def pointed(self, choose: Callable[[JSON], str]) -> tuple[JSON, dict[str, str]]:
+        """The request that has each target run what is chosen for it, and what the changed ones ran, by their ids.
+
+        All else of a target goes back as it came, whether this program knows it or not.
+        """
+        changed = [(target, arn) for target in self.targets if (arn := choose(target)) not in ("", runs(target))]
+        before = {str(target.get("Id")): runs(target) for target, _ in changed}
+        new = [with_member(target, MemberEdit(("EcsParameters", "TaskDefinitionArn"), arn)) for target, arn in changed]
+        members = {"Targets": new} if self.kind == "rule" else {"Target": new[0] if new else {}}
+        return {**self.request, **members}, before
+
+
+def runs(target: JSON) -> str:
+    """The definition that a target runs; empty if it is none of ECS's."""
+    return str((target.get("EcsParameters") or {}).get("TaskDefinitionArn") or "")
+
+
+def target_secrets(targets: Iterable[JSON]) -> set[str]:
+    """The values in the input of rules' and schedules' targets that must not be printed wherever they turn up."""
+    found = {str(target["Input"]) for target in targets if target.get("Input")}
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):
+        return found.union(*(secret_values(json.loads(text)) for text in found))
+    return found
+
+
+def follows(definition: str) -> bool:
+    """True if a definition is named without a revision: the newest one is meant, whenever it is run."""
+    return ":" not in short_name(definition)
+
+
+def in_cluster(target: JSON, cluster: str) -> bool:
+    """True if a target runs in that cluster (a name or an ARN); any is meant where none is named."""
+    arn = str(target.get("Arn"))
+    return not cluster or cluster in (arn, short_name(arn))
+
+
+def move_line(label: str, old: str, new: str) -> str:
+    """The line of one move; the family is named once."""
+    return f"~ {label}: {short_name(old)} -> {short_name(new).rpartition(':')[2]}"
 
 
 # --- Reporting --------------------------------------------------------------------- may not decide anything
@@ -1931,7 +2014,9 @@ def _whole_words(secret: str) -> str:
     return before + re.escape(secret) + after
 
 
-_SECRET_NAME = re.compile(r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header|^input", re.IGNORECASE
+)
 _HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options", "Names")  # may hold anything
 
 
@@ -2286,8 +2371,16 @@ _SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
     "DescribePullThroughCacheRules": "ecr",
     "GetParameters": "ssm",
     "DescribeSecret": "secretsmanager",
+    "ListRuleNamesByTarget": "events",
+    "ListTargetsByRule": "events",
+    "DescribeRule": "events",
+    "PutTargets": "events",
+    "ListSchedules": "scheduler",
+    "GetSchedule": "scheduler",
+    "UpdateSchedule": "scheduler",
 }
 _LOOKED_UP = ("ecr", "ssm", "secretsmanager")  # only before a deployment, which does not wait long for their answers
+_RAW = ("ecs", "events", "scheduler")  # what is written back there must be whole, so botocore does not read it
 _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
     "ListClusters": "clusterArns",
     "ListServices": "serviceArns",
@@ -2299,6 +2392,9 @@ _PAGES: Mapping[str, str] = {  # the member of the answer that goes on over seve
     "DescribeLaunchTemplates": "LaunchTemplates",
     "DescribeInstanceRefreshes": "InstanceRefreshes",
     "DescribeWarmPool": "Instances",
+    "ListRuleNamesByTarget": "RuleNames",
+    "ListTargetsByRule": "Targets",
+    "ListSchedules": "Schedules",
 }
 _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once, member of the answer
     "DescribeServices": ("services", 10, "services"),
@@ -2412,9 +2508,9 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
 class Aws(Record):
     """Calls AWS; its errors come out as `AwsError`.
 
-    ECS requests and answers travel as raw JSON, so that members which the installed botocore does not know are
-    neither dropped nor refused; botocore signs, sends and names the errors. With `read_only`, a call that would
-    change something is a bug.
+    Requests and answers of ECS and of EventBridge travel as raw JSON, so that members which the installed botocore
+    does not know are neither dropped nor refused; botocore signs, sends and names the errors. With `read_only`, a call
+    that would change something is a bug.
     """
 
     region: str
@@ -2427,7 +2523,7 @@ class Aws(Record):
     _attempts: int
     _paced_s: float = -INFINITE_S
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
-    _request: bytes | None = None
+    _request: bytes = b""
     _answer: bytes = b""
 
     @property
@@ -2451,7 +2547,7 @@ class Aws(Record):
             try:
                 self._pace(operation)
                 answer = self._call_once(operation, params, region)
-                return answer if operation in _SERVICES else self._parsed(operation)
+                return self._parsed(operation) if _SERVICES.get(operation, "ecs") in _RAW else answer
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
                 may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
@@ -2533,6 +2629,14 @@ class Aws(Record):
             what = f"AWS refused UpdateContainerInstancesState of {failure.get('arn')} to {status}"
             raise AwsError(f"{what}: {theirs(failure.get('reason'))}", code=str(failure.get("reason")))
 
+    def put_targets(self, params: JSON) -> None:
+        """PutTargets; EventBridge answers refusals with HTTP 200, and may have taken the other targets."""
+        refused = self.call("PutTargets", params).get("FailedEntries") or []
+        if refused:
+            said = "; ".join(f"{f.get('TargetId')}: {f.get('ErrorMessage')} ({f.get('ErrorCode')})" for f in refused)
+            code = str(refused[0].get("ErrorCode"))
+            raise AwsError(f"AWS refused PutTargets of {theirs(said)}", code=code, maybe_done=True)
+
     def hide_credentials(self, *, fetch: bool = True) -> None:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
         from botocore.credentials import DeferredRefreshableCredentials
@@ -2569,9 +2673,12 @@ class Aws(Record):
         from botocore.exceptions import BotoCoreError, ClientError
 
         method = getattr(client, xform_name(operation))
-        self._request = json.dumps(params).encode() if service == "ecs" else None
+        model = client.meta.service_model.operation_model(operation)
+        placed = {name: value for name, value in params.items() if service not in _RAW or _in_address(model, name)}
+        body = {name: value for name, value in params.items() if name not in placed}
+        self._request = json.dumps(body).encode() if model.http["method"] != "GET" else b""
         try:
-            answer: JSON = method() if service == "ecs" else method(**params)
+            answer: JSON = method(**placed)
         except (BotoCoreError, ClientError, OSError) as error:
             if isinstance(error, ClientError) and not str(error.operation_name).startswith("Assume"):
                 self.hide_credentials()
@@ -2614,15 +2721,15 @@ class Aws(Record):
                 connect_timeout=3 if service in _LOOKED_UP else 10,
                 read_timeout=5 if service in _LOOKED_UP else 30,
                 tcp_keepalive=True,
-                parameter_validation=service != "ecs",
+                parameter_validation=service not in _RAW,
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
             client = self._new_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError, OSError) as error:
             raise translated(error, "") from error
-        if service == "ecs":
-            client.meta.events.register("before-call.ecs", self._put_request)
-            client.meta.events.register("before-parse.ecs", self._keep_answer)
+        if service in _RAW:
+            client.meta.events.register("before-call", self._put_request)
+            client.meta.events.register("before-parse", self._keep_answer)
         self._clients[service, region] = client
         return client
 
@@ -2633,6 +2740,12 @@ class Aws(Record):
         """The raw answer; botocore gets an empty one, as its parser would take most of a poll's time."""
         if response_dict["status_code"] < 300:
             self._answer, response_dict["body"] = response_dict["body"], b"{}"
+
+
+def _in_address(model: Any, name: str) -> bool:
+    """True if a member of a request stands in its path or its query, which botocore writes."""
+    shape = model.input_shape.members.get(name)
+    return shape is not None and bool(shape.serialization.get("location"))
 
 
 def _backoff_s(attempt: int) -> float:
@@ -2683,7 +2796,7 @@ def translated(error: Exception, operation: str) -> AwsError:
         itself = f"{about.get('HTTPStatusCode', 0)} {code} {said}"
     action = re.search(r"not authorized to perform: ([\w-]+:\w+)", said)
     words = {"what": what, "said": theirs(said), "code": code, "during": f" ({operation})" if operation else ""}
-    words["action"] = action[1] if action else f"ecs:{what}"
+    words["action"] = action[1] if action else f"{_SERVICES.get(what, 'ecs')}:{what}"
     _, sentence, hint, flags = next(row for row in _MEANINGS if re.search(row[0], itself))
     return AwsError(sentence.format(**words), code=code, hint=hint.format(**words), **flags)
 
@@ -2793,6 +2906,7 @@ class Plan(Value):
     task_timeout_s: float = 0.0
     several: bool = False
     keep: int = 0
+    schedules: tuple[Schedule, ...] = ()  # all that were seen
 
     def parts(self) -> tuple[Planned, ...]:
         """All of it, in the order in which it is carried out."""
@@ -2813,6 +2927,7 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
         preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
+    plan = with_schedules(ctx, options, plan)
     return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
 
@@ -2820,7 +2935,8 @@ def plan_services(ctx: Context, options: DeployOptions) -> Plan:
     """The named services, and the definition that each is to run."""
     several = len(options.services) > 1
     wanted = options.edits or options.source.given or options.change != ServiceOptions(force_new_deployment=True)
-    if options.wait.skip_deployments_check and not wanted:
+    followed = wanted or options.schedules or options.all_schedules
+    if options.wait.skip_deployments_check and not followed:
         ctx.report.line("Force a new deployment of the service")
         return Plan(options.cluster, services=tuple(blind_redeploy(options, name) for name in options.services))
     with explained(ctx, options.cluster, options.service):
@@ -2931,17 +3047,22 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
+def start_of(ctx: Context, options: DeployOptions, current: str) -> tuple[str, JSON, list[JSON]]:
+    """By which name AWS was asked for the definition to start from (none: it is a file's), the definition, its tags."""
+    source, file = options.source, options.source.file or {}
+    wanted = "" if file else family_of(current) if source.latest else source.taskdef or current
+    if wanted:
+        return wanted, *describe_definition(ctx, wanted, options.tags_required)
+    return "", file.get("taskDefinition", file), file.get("tags") or []
+
+
 def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
     """The definition to start from, copied and edited, beside the one in use. Registers nothing.
 
     `as_it_is`: without an edit the revision itself is used.
     """
     source, edits = options.source, options.edits
-    wanted = "" if source.file else family_of(current) if source.latest else source.taskdef or current
-    file = source.file or {}
-    base, tags = file.get("taskDefinition", file), file.get("tags") or []
-    if wanted:
-        base, tags = describe_definition(ctx, wanted, options.tags_required)
+    wanted, base, tags = start_of(ctx, options, current)
     arn = str(base.get("taskDefinitionArn") or "")
     same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
     live = base if same else live_definition(ctx, options, current)
@@ -3165,11 +3286,7 @@ def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Seque
     answer = looked.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
     if answer is None:
         return
-    told = {
-        pair: each.get("imageManifest") or each.get("failureCode")
-        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
-        for pair in (each.get("imageId") or {}).items()
-    }
+    told = told_of_images(answer)
     found = {image: str(told.get(ecr_image_id(image), "" if answer else "RepositoryNotFound")) for image in images}
     for use in uses:
         if found[use.image] in ("ImageNotFound", "RepositoryNotFound"):
@@ -3178,6 +3295,15 @@ def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Seque
             yield from wrong_platform(
                 looked, use, platforms_of(found[use.image]), platforms_of(found.get(use.replaced, ""))
             )
+
+
+def told_of_images(answer: JSON) -> dict[tuple[str, str], object]:
+    """By tag and by digest: the manifest of an image, or why there is none."""
+    return {
+        pair: each.get("imageManifest") or each.get("failureCode")
+        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
+        for pair in (each.get("imageId") or {}).items()
+    }
 
 
 def missing_image(looked: Lookup, place: tuple[str, str, str], use: ImageUse, more: str) -> Iterator[DeployError]:
@@ -3252,7 +3378,7 @@ def fit_problems(plan: Plan) -> Iterator[DeployError]:
     for part in plan.services:
         service = {**part.service, **part.update}
         known = misfits(part.draft.old, part.service)
-        for misfit in misfits(part.draft.new, service) if part.points_elsewhere else ():
+        for misfit in misfits(part.draft.new, service) if part.draft.new else ():
             if misfit not in known:
                 yield DeployError(
                     f"{plan.label(part)}The service {part.name} cannot run it: {misfit}", Exit.CANNOT_WORK
@@ -3321,6 +3447,8 @@ def carry_out(ctx: Context, plan: Plan) -> Results:
                 ctx.report.learn(verdict="completed")
             else:
                 run_tasks(ctx, results, plan.before if phase is plan.before else plan.after)
+    if plan.schedules and not results.codes:
+        move_schedules(ctx, results)
     if plan.keep and not results.codes:
         prune(ctx, results)
     return results
@@ -3563,6 +3691,7 @@ class Seen(Record):
     reasons: Counter[str] = field(default_factory=Counter)
     samples: dict[str, JSON] = field(default_factory=dict)
     lasting: dict[str, list[str]] = field(default_factory=dict)  # cause -> of each task that it stopped, the instance
+    moments: int = 0  # how many of those tasks ran for a moment
     ran: bool = False  # a task ran, and stopped for a reason that may pass
     crowded: bool | None = None  # the cluster has several instances
     since_s: float = 0.0  # AWS's time before which a task is none of this roll-out
@@ -3812,14 +3941,21 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
         first_wait(ctx, rollout, verdict, now_s)
     if verdict.state is not RolloutState.WAITING and seen.verdict is None:
         seen.verdict = verdict
-    if seen.verdict is None and draining_started(ctx, rollout):
-        seen.verdict = Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
-    if rollout.wait.fail_fast and len(seen.stopped) >= rollout.wait.fail_fast and seen.verdict is None:
-        seen.verdict = Verdict(RolloutState.FAILED, f"{len(seen.stopped)} of its tasks stopped (--fail-fast)")
-    if seen.verdict is None and (why := hopeless(ctx, rollout)):
-        seen.verdict = Verdict(RolloutState.FAILED, why)
+    if seen.verdict is None:
+        seen.verdict = ended_early(ctx, rollout)
     if rollout.state is RolloutState.COMPLETED:
         rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
+
+
+def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
+    """The verdict where more was not asked for, or would not help, although ECS has not decided."""
+    if draining_started(ctx, rollout):
+        return Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
+    stopped = len(rollout.seen.stopped)
+    if rollout.wait.fail_fast and stopped >= rollout.wait.fail_fast:
+        return Verdict(RolloutState.FAILED, f"{stopped} of its tasks stopped (--fail-fast)")
+    why = hopeless(ctx, rollout)
+    return Verdict(RolloutState.FAILED, why) if why else None
 
 
 def note_counts(ctx: Context, rollout: Rollout, service: JSON, now_s: float) -> None:
@@ -3842,8 +3978,8 @@ def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
     if service is None and verdict.state is RolloutState.GONE:
         seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
         return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
-    if not seen.native_state or verdict.state is RolloutState.GONE:
-        return verdict
+    if not seen.native_state or rollout.target.steady or verdict.state is RolloutState.GONE:
+        return verdict  # a service deployment that succeeded says nothing of the tasks since then
     native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
     overruled = verdict.state is not RolloutState.SUPERSEDED
     return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
@@ -4021,7 +4157,7 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
         if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
             continue
         seen.stopped.add(str(task["taskArn"]))
-        note_lasting(rollout, task)
+        note_lasting(ctx, rollout, task)
         reason = stop_reason(task)
         seen.reasons[reason] += 1
         if reason not in seen.samples:
@@ -4068,7 +4204,10 @@ def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]
         try:
             events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events") or []
         except AwsError as error:
-            ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
+            said = f"The log {group} {stream} cannot be read ({error.code})."
+            if said not in rollout.seen.untold:
+                rollout.seen.untold.add(said)
+                ctx.report.note(said)
             break
         title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
         return title, [theirs(line) for event in events for line in log_lines(event)]
@@ -4097,16 +4236,22 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
 # As soon as it is hopeless
 
 
-def note_lasting(rollout: Rollout, task: JSON) -> None:
-    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it."""
-    cause, by_host = lasting_cause("stop", stop_words(task))
-    if 0 < stamp_s(task) < max(rollout.target.after_s, rollout.seen.since_s):
+def note_lasting(ctx: Context, rollout: Rollout, task: JSON) -> None:
+    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it.
+
+    What cannot be executed is said only in the log: of the first two tasks its last line is looked at.
+    """
+    seen = rollout.seen
+    if 0 < stamp_s(task) < max(rollout.target.after_s, seen.since_s):
         return
+    cause, by_host = lasting_cause("stop", stop_words(task))
+    if not cause and len(seen.stopped) <= 2:
+        cause, by_host = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
     if cause:
-        host = str(task.get("containerInstanceArn") or "") if by_host else ""
-        rollout.seen.lasting.setdefault(cause, []).append(host)
+        seen.lasting.setdefault(cause, []).append(str(task.get("containerInstanceArn") or "") if by_host else "")
+        seen.moments += bool(task.get("startedAt"))
     elif task.get("startedAt"):
-        rollout.seen.ran = True
+        seen.ran = True
 
 
 def hopeless(ctx: Context, rollout: Rollout) -> str:
@@ -4116,15 +4261,21 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     what is not a deployment of its own (nothing changed, ECS's own rollback) the reasons may be from before.
     """
     seen, wanted = rollout.seen, rollout.wait.fail_fast and not rollout.target.steady
-    if not wanted or seen.ran or seen.counts.running or (rollout.returning and seen.native):
+    ran = seen.ran or seen.counts.running or seen.most_running > seen.moments
+    if not wanted or ran or (rollout.returning and seen.native):
         return ""
     for cause, hosts in seen.lasting.items():
-        if len(hosts) >= max(2, seen.most_running) and not one_bad_host(ctx, rollout, hosts):
+        if len(hosts) >= 2 and not one_bad_host(ctx, rollout, hosts):
             return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
-    told = Counter(lasting_cause("event", event)[0] for event in seen.bad_events)
-    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
     started = seen.most_running or seen.counts.pending or seen.stopped
-    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 and not started else ""
+    return "" if started else hopeless_event(seen.bad_events)
+
+
+def hopeless_event(events: Iterable[str]) -> str:
+    """Why ECS starts no task, if two events say so."""
+    told = Counter(lasting_cause("event", event)[0] for event in events)
+    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
+    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 else ""
 
 
 def one_bad_host(ctx: Context, rollout: Rollout, hosts: Sequence[str]) -> bool:
@@ -4305,7 +4456,7 @@ def after(cause: BaseException, text: str) -> str:
 
 def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
     """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
-    back, seen_s = rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
+    back, seen_s = rollout if rollout.returning else rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
     if back is not None:
         said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
         return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
@@ -4544,7 +4695,8 @@ def prune(ctx: Context, results: Results) -> None:
         ctx.report.warning("Nobody could tell which of the old revisions are in use: no cluster was given (-c).")
     for family in dict.fromkeys(map(family_of, arns)):
         try:
-            outdated = revisions_to_prune(ctx.aws.active_revisions(family), results.plan.keep, arns)
+            in_use = arns | still_scheduled(results.plan)
+            outdated = revisions_to_prune(ctx.aws.active_revisions(family), results.plan.keep, in_use)
             prune_revisions(ctx, results.plan, outdated)
         except AwsError as error:
             ctx.report.warning(f"The old revisions of {family} are not deregistered. {error.message}")
@@ -4566,6 +4718,265 @@ def prune_revisions(ctx: Context, plan: Plan, outdated: Iterable[str]) -> None:
             ctx.aws.call("DeregisterTaskDefinition", {"taskDefinition": arn})
         except AwsError as error:
             ctx.report.warning(f"{arn} is not deregistered. {error.message}")
+
+
+# Schedules
+
+
+def with_schedules(ctx: Context, options: DeployOptions, plan: Plan) -> Plan:
+    """The plan with the rules and schedules that are to run its definitions; says what changes in them."""
+    if not (options.schedules or options.all_schedules):
+        return plan
+    aims = scheduled_aims(plan, lambda part: part.draft.ready or ("" if part.registers else part.draft.current))
+    named = [named_schedule(ctx, name) for name in options.schedules]
+    for schedule in named:
+        if not any(concerns(target, aims, plan.cluster) for target in schedule.targets):
+            raise runs_none(schedule, aims, plan.cluster)
+    found = schedules_in(ctx, plan, named) if options.all_schedules else []
+    kept = {schedule.label: schedule for schedule in [*named, *found]}
+    for schedule in kept.values():
+        if schedule.managed_by and any(moves(target, aims, plan.cluster) for target in schedule.targets):
+            said = f"The {schedule.label} is managed by {theirs(schedule.managed_by)}, and only that may change it"
+            raise DeployError(said)
+    show_schedules(ctx, list(kept.values()), aims, plan.cluster)
+    return replace(plan, schedules=tuple(kept.values()))
+
+
+def scheduled_aims(plan: Plan, arn_of: Callable[[Planned], str]) -> dict[str, str]:
+    """What schedules of each family are to run; raises `DeployError` if a family has two new revisions."""
+    found: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for part in plan.parts():
+        family = str(part.draft.new.get("family") or family_of(part.draft.current))
+        found[family], new = arn_of(part), part.draft.ready or _as_key(part.draft.new)
+        if seen.setdefault(family, new) != new:
+            raise DeployError(f"The services get different revisions of {family}; which one its schedules are to run?")
+    return found
+
+
+def concerns(target: JSON, aims: Mapping[str, str], cluster: str) -> bool:
+    """True if a target runs one of the families there."""
+    return family_of(runs(target)) in aims and in_cluster(target, cluster)
+
+
+def moves(target: JSON, aims: Mapping[str, str], cluster: str) -> bool:
+    """True if a target is to run something else: it names a revision of one of the families."""
+    return concerns(target, aims, cluster) and not follows(runs(target))
+
+
+def runs_none(schedule: Schedule, aims: Mapping[str, str], cluster: str) -> DeployError:
+    """A schedule was named that has nothing to do with what is deployed."""
+    here = f" in the cluster {cluster}" if cluster else ""
+    ran = [f"{short_name(runs(t))} in {short_name(str(t.get('Arn')))}" for t in schedule.targets if runs(t)]
+    hint = f"It runs {', '.join(ran)}." if ran else "It runs no task definition."
+    return DeployError(f"The {schedule.label} does not run {' or '.join(aims)}{here}", hint=hint)
+
+
+def look_at(ctx: Context, kind: str, place: str, name: str) -> Schedule:
+    """The rule or schedule as AWS has it now."""
+    where = {("EventBusName" if kind == "rule" else "GroupName"): place} if place else {}
+    managed_by = ""
+    if kind == "rule":
+        managed_by = str(ctx.aws.call("DescribeRule", {"Name": name, **where}).get("ManagedBy") or "")
+        request: JSON = {"Rule": name, **where, "Targets": ctx.aws.pages("ListTargetsByRule", {"Rule": name, **where})}
+    else:
+        told = _without_nulls(ctx.aws.call("GetSchedule", {"Name": name, **where}))
+        request = {member: value for member, value in told.items() if member not in _TOLD_ONLY}
+    schedule = Schedule(kind, place, name, request, managed_by)
+    ctx.report.mask.hide(target_secrets(schedule.targets))
+    return schedule
+
+
+def named_schedule(ctx: Context, wanted: ScheduleName) -> Schedule:
+    """What has that name; where one kind may not be looked at and the other has it, that is enough."""
+    found: list[Schedule] = []
+    denied: list[AwsError] = []
+    for kind in (wanted.kind,) if wanted.kind else ("rule", "schedule"):
+        try:
+            found.append(look_at(ctx, kind, "" if wanted.place == "default" else wanted.place, wanted.name))
+        except AwsError as error:
+            if error.code in _DENIED and not wanted.kind:
+                denied.append(error)
+            elif error.code not in ("ResourceNotFoundException", "" if wanted.kind else "ValidationException"):
+                raise
+    if len(found) > 1:
+        asks = f"Say which one is meant: --schedule rule:{wanted} or --schedule schedule:{wanted}"
+        raise DeployError(f"There are both a rule and a schedule {wanted}", Exit.USAGE, asks)
+    if found:
+        return found[0]
+    if denied:
+        raise denied[0]
+    hint = "A schedule outside of the default group is GROUP/NAME, a rule on another bus than the default one BUS/NAME."
+    what = f"no {wanted.kind}" if wanted.kind else "neither a rule nor a schedule"
+    said = f"There is {what} {str(wanted).removeprefix(f'{wanted.kind}:')} in {ctx.aws.region}"
+    raise AwsError(said, code="ResourceNotFoundException", hint=hint)
+
+
+def schedules_in(ctx: Context, plan: Plan, named: Iterable[Schedule]) -> list[Schedule]:
+    """Every schedule with a target in the cluster, and every rule of the default bus and of those that were named."""
+    arn = cluster_arn(plan)
+    found: list[Schedule] = []
+    for bus in dict.fromkeys(["", *(schedule.place for schedule in named if schedule.kind == "rule")]):
+        where = {"TargetArn": arn, **({"EventBusName": bus} if bus else {})}
+        found += [look_at(ctx, "rule", bus, name) for name in ctx.aws.pages("ListRuleNamesByTarget", where)]
+    for listed in ctx.aws.pages("ListSchedules", {"MaxResults": 100}):
+        if (listed.get("Target") or {}).get("Arn") == arn:
+            group = str(listed.get("GroupName") or "default")
+            found.append(look_at(ctx, "schedule", "" if group == "default" else group, str(listed["Name"])))
+    return found
+
+
+def cluster_arn(plan: Plan) -> str:
+    """The ARN of the plan's cluster, which stands in the same account as the definitions in use."""
+    known = next((part.draft.current for part in plan.parts() if ":task-definition/" in part.draft.current), "")
+    if plan.cluster.startswith("arn:"):
+        return plan.cluster
+    if not known:
+        raise DeployError("--schedules needs a family that has a revision, or the ARN of the cluster (-c)")
+    return f"{known.partition(':task-definition/')[0]}:cluster/{plan.cluster}"
+
+
+def show_schedules(ctx: Context, schedules: Sequence[Schedule], aims: Mapping[str, str], cluster: str) -> None:
+    """Print what is to run something else, and what is left alone and why."""
+    lines: dict[str, JSON] = {}
+    for schedule in schedules:
+        for target in schedule.targets:
+            old, what = runs(target), f"{schedule.label} runs {short_name(runs(target))}"
+            new = aims.get(family_of(old)) or f"{family_of(old)}:<new revision>"
+            if moves(target, aims, cluster) and old != new:
+                told = {"name": schedule.label, "old": short_name(old), "new": short_name(new), "result": "not moved"}
+                lines[move_line(schedule.label, old, new)] = told
+            elif concerns(target, aims, cluster) and follows(old):
+                ctx.report.note(f"The {what} without a revision, so it follows by itself; it is left alone.")
+            elif family_of(old) in aims and not in_cluster(target, cluster):
+                ctx.report.note(f"The {what} in {short_name(str(target.get('Arn')))}; that is left alone.")
+    if not any(concerns(target, aims, cluster) for schedule in schedules for target in schedule.targets):
+        ctx.report.warning(f"No rule or schedule runs {' or '.join(aims)} in the cluster {cluster}.")
+    ctx.report.block("Changes:", list(lines) or ["nothing changes in rules and schedules"])
+    ctx.report.learn(schedules=list(lines.values()))
+
+
+def still_scheduled(plan: Plan) -> set[str]:
+    """The definitions that the rules and schedules go on to run, which were seen and are not moved."""
+    families = {str(part.draft.new.get("family") or family_of(part.draft.current)): "" for part in plan.parts()}
+    left = [target for s in plan.schedules for target in s.targets if not moves(target, families, plan.cluster)]
+    return {runs(target) for target in left}
+
+
+def move_schedules(ctx: Context, results: Results) -> None:
+    """Have the rules and schedules run the new revisions: all of them, or none if one cannot be moved."""
+    plan = results.plan
+    aims = scheduled_aims(plan, results.arn)
+    due = [s for s in plan.schedules if any(moves(target, aims, plan.cluster) for target in s.targets)]
+    keys = ["what is deployed", *(schedule.label for schedule in due)]
+    ctx.begun.enter(keys[0], lambda _: stays_deployed(plan, aims))
+    for schedule in due:
+        try:
+            move(ctx, schedule, aims, plan.cluster)
+        except AwsError as error:
+            ctx.report.error(f"The {schedule.label} could not be moved. {error.message}", move_hint(schedule, error))
+            ctx.begun.abandon(error, ctx.report, keys)
+            ctx.report.learn(error=f"The {schedule.label} could not be moved: {error.message}")
+            for part in plan.parts():
+                results.add(part, exit_code=Exit.FAILED)
+            return
+    for key in keys:
+        ctx.begun.settle(key)
+
+
+def move(ctx: Context, seen: Schedule, aims: Mapping[str, str], cluster: str) -> None:
+    """Have one rule or schedule run the new revisions, as it is now: others may have changed it meanwhile."""
+    schedule = look_at(ctx, seen.kind, seen.place, seen.name)
+    request, before = schedule.pointed(lambda t: aims[family_of(runs(t))] if moves(t, aims, cluster) else "")
+    if not before:
+        return
+    new = {target_id: aims[family_of(old)] for target_id, old in before.items()}
+    lines = dict.fromkeys(move_line(schedule.label, before[target_id], new[target_id]) for target_id in before)
+    back = "\n".join(f"  {move_back_command(ctx, schedule, i, new[i], before[i])}" for i in before)
+
+    def entered(how: str) -> None:
+        said = f"The {schedule.label} {how} {', '.join(dict.fromkeys(map(short_name, new.values())))}. To put it back:"
+        ctx.begun.enter(schedule.label, lambda _: f"{said}\n{back}", lambda _: move_back(ctx, schedule, before, new))
+
+    ctx.report.block("Changes:", list(lines))
+    entered("may run")
+    try:
+        send_schedule(ctx, schedule, request)
+    except AwsError as error:
+        if not error.maybe_done:
+            ctx.begun.settle(schedule.label)
+        raise
+    entered("runs")
+    ctx.report.note(f"The {schedule.label} runs {', '.join(dict.fromkeys(map(short_name, new.values())))}.")
+    learn_moves(ctx, schedule, before, new, "moved")
+
+
+def send_schedule(ctx: Context, schedule: Schedule, request: JSON) -> None:
+    """Write a rule's targets or a schedule."""
+    if schedule.kind == "rule":
+        ctx.aws.put_targets(request)
+    else:
+        ctx.aws.call("UpdateSchedule", request)
+
+
+def learn_moves(
+    ctx: Context, schedule: Schedule, before: Mapping[str, str], new: Mapping[str, str], result: str
+) -> None:
+    """Keep for the JSON document what became of a rule or schedule."""
+    others = [row for row in ctx.report.facts.get("schedules") or [] if row["name"] != schedule.label]
+    pairs = dict.fromkeys((short_name(before[each]), short_name(new[each])) for each in before)
+    rows = [{"name": schedule.label, "old": old, "new": arn, "result": result} for old, arn in pairs]
+    ctx.report.learn(schedules=[*others, *rows])
+
+
+def move_back(ctx: Context, moved: Schedule, before: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Have the targets that run our revision run again what they ran; False if that was not seen to be done."""
+    try:
+        schedule = look_at(ctx, moved.kind, moved.place, moved.name)
+        request, changed = schedule.pointed(
+            lambda t: before[str(t.get("Id"))] if runs(t) == new.get(str(t.get("Id"))) else ""
+        )
+        if changed:
+            send_schedule(ctx, schedule, request)
+    except AwsError as error:
+        ctx.report.warning(f"The {moved.label} could not be put back. {error.message}")
+        return False
+    old, ours = (", ".join(dict.fromkeys(map(short_name, arns.values()))) for arns in (before, new))
+    ctx.report.note(
+        f"The {moved.label} " + (f"was put back: it runs {old} again." if changed else f"does not run {ours}.")
+    )
+    learn_moves(ctx, moved, before, new, "put back" if changed else "not moved")
+    return True
+
+
+def move_back_command(ctx: Context, schedule: Schedule, target_id: str, new: str, old: str) -> str:
+    """The shell command that has a target run what it ran; it reads all else from AWS, since that may be secret."""
+    swap = f"--output json {ctx.aws.place} | sed 's|{new}\"|{old}\"|'"
+    if schedule.kind == "rule":
+        of = f"--rule {schedule.name}" + (f" --event-bus-name {schedule.place}" if schedule.place else "")
+        read = f"aws events list-targets-by-rule {of} --query \"Targets[?Id=='{target_id}']\" {swap}"
+        return f'aws events put-targets {of} {ctx.aws.place} --targets "$({read})"'
+    of = f"--name {schedule.name}" + (f" --group-name {schedule.place}" if schedule.place else "")
+    query = "--query '{" + ",".join(f"{name}:{name}" for name in schedule.request) + "}'"
+    read = f"aws scheduler get-schedule {of} {query} {swap}"
+    return f'aws scheduler update-schedule {ctx.aws.place} --cli-input-json "$({read})"'
+
+
+def move_hint(schedule: Schedule, error: AwsError) -> str:
+    """What to do so that it can be moved; a refusal to pass a role names the role."""
+    if "iam:PassRole" not in error.message:
+        return error.hint
+    roles = dict.fromkeys(str(target["RoleArn"]) for target in schedule.targets if target.get("RoleArn"))
+    service = "events" if schedule.kind == "rule" else "scheduler"
+    return (
+        f"Allow iam:PassRole on {' and '.join(roles)} for {service}.amazonaws.com in the policy of these credentials."
+    )
+
+
+def stays_deployed(plan: Plan, aims: Mapping[str, str]) -> str:
+    """What stays although the rules and schedules do not run it."""
+    services = [f"The service {part.name} stays deployed." for part in plan.services]
+    return "\n".join([*services, *(f"{short_name(arn)} stays registered." for arn in aims.values())])
 
 
 # Tasks
@@ -5038,7 +5449,7 @@ def status(ctx: Context, options: StatusOptions) -> int:
         expect(ctx, options, subjects)
     for subject in subjects:
         subject.facts["exit_code"] = subject.exit_code
-    code = max((subject.exit_code for subject in subjects), default=Exit.OK)
+    code = max((subject.exit_code for subject in subjects), default=Exit.FAILED if options.expected else Exit.OK)
     verdict = "not steady" if code else "steady"
     ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
     return code
@@ -5119,6 +5530,15 @@ def require_final(ctx: Context, error: AwsError, what: str) -> None:
     ctx.report.note(f"{what} {error.message}")
 
 
+def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any) -> Any:
+    """What a look finds that is not what was asked first: an error of AWS in it is only said."""
+    try:
+        return look()
+    except AwsError as error:
+        ctx.report.note(error.message)
+        return otherwise
+
+
 def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     """For the table: why tasks of a service that is not well have stopped."""
     sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
@@ -5176,18 +5596,19 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
         hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
         ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
         return
-    subject.definition = definition_of(ctx, subject.arn)
-    subject.digests = running_digests(ctx, options.cluster, subject)
-    history = deployed_before(ctx, options.cluster, subject.service)
+    subject.definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
+    subject.digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
+    history = as_told(ctx, lambda: deployed_before(ctx, options.cluster, subject.service), None)
     rollout = present_rollout(ctx, options, subject)
-    look_at_strategies(ctx, [rollout], {subject.name: subject.service})
+    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {subject.name: subject.service}), None)
     well = subject.health.standing is Standing.STEADY or bool(subject.code)
     if not well:
         diagnose(ctx, rollout)
         note_reasons(subject, rollout)
-    undone = next((past for past in history[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
+    undone = next((past for past in (history or [])[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
     by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
-    subject.facts |= {"went_back": by_ecs, "stage": rollout.seen.native_state.get("lifecycleStage")}
+    stage = None if well else rollout.seen.native_state.get("lifecycleStage")
+    subject.facts |= {"went_back": by_ecs, "stage": stage}
     say_standing(ctx, subject, rollout)
     say_way_back(ctx, subject, history)
     if not well:
@@ -5213,19 +5634,27 @@ def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     if subject.health.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
         line(f"  roll-out: {progress_of(replace(rollout, label=''))}")
     if subject.facts["went_back"]:
-        line(f"  ECS went back to this by itself: {subject.facts['went_back']}")
+        line(f"  ECS went back to this: {subject.facts['went_back']}")
     for text in troubles_of(service)[:5] if subject.health.standing is not Standing.STEADY else []:
         line(f"  event: {theirs(text)}")
 
 
-def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past]) -> None:
-    """What `rollback` would go back to, and how that is known."""
-    found = way_back_of(ctx, subject.service, history, subject.label)
-    past, definition = found or (None, {})
-    images = ", ".join(str(container.get("image")) for container in containers_of(definition))
-    known = f"{short_name(past.definition)} ({images}), {known_by(past)}" if past else "nothing to go back to"
+def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past] | None) -> None:
+    """What `rollback` would go back to, and how that is known; `history` is None where it could not be read."""
+    service, known, way_back = subject.service, "unknown", None
+    try:
+        by_ecs = (service.get("deploymentController") or {}).get("type", "ECS") == "ECS"
+        if history is not None:
+            found = way_back_of(ctx, service, history, subject.label) if by_ecs else None
+            known = "nothing to go back to"
+            if found:
+                past, how = found[0], known_by(found[0])
+                known = f"{short_name(past.definition)} ({images_text(found[1])}), {how}"
+                way_back = {"task_definition": past.definition, "known_by": how}
+    except AwsError as error:
+        ctx.report.note(error.message)
     ctx.report.line(f"  a rollback leads to: {known}")
-    subject.facts["way_back"] = {"task_definition": past.definition, "known_by": known_by(past)} if past else None
+    subject.facts["way_back"] = way_back
 
 
 def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
@@ -5265,25 +5694,33 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        digests = subject.digests or running_digests(ctx, options.cluster, subject) if subject.service else {}
-        deployments = [primary_of(subject.service), *others_of(subject.service)]
-        arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
-        read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
-        found = [
-            {e: is_expected(e, read[arn], digests if arn == subject.arn else {}) for e in options.expected}
-            for arn in arns
-        ]
-        subject.facts["expected"] = bool(found) and all(
-            True in each.values() and False not in each.values() for each in found
+        held = held_against(ctx, options, subject, read)
+        subject.facts["expected"] = bool(held) and all(
+            True in h.values() and False not in h.values() for h in held.values()
         )
-        met |= {text for each in found for text, holds in each.items() if holds}
+        met |= {text for answers in held.values() for text, holds in answers.items() if holds}
         if not subject.facts["expected"]:
-            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in arns) or "nothing"
+            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in held) or "nothing"
             ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
-    for text in options.expected:
-        if text not in met and all(subject.facts["expected"] for subject in subjects):
-            ctx.report.error(f"None of the services runs {text}.")
-            subjects[0].facts["expected"] = False
+    unmet = [text for text in options.expected if text not in met]
+    if unmet and all(subject.facts["expected"] for subject in subjects):
+        ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
+        for subject in subjects[:1]:
+            subject.facts["expected"] = False
+
+
+def held_against(
+    ctx: Context, options: StatusOptions, subject: Subject, read: dict[str, JSON]
+) -> dict[str, dict[str, bool | None]]:
+    """What each expectation says of each definition of which the service runs tasks."""
+    deployments = [primary_of(subject.service), *others_of(subject.service)]
+    arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+    digests = subject.digests
+    if arns and not digests and any("@" in text for text in options.expected):
+        digests = running_digests(ctx, options.cluster, subject)
+    read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
+    known: dict[str, dict[str, set[str]]] = {subject.arn: digests}
+    return {arn: {e: is_expected(e, read[arn], known.get(arn, {})) for e in options.expected} for arn in arns}
 
 
 def images_text(definition: JSON) -> str:
@@ -5299,6 +5736,8 @@ HISTORY = 60  # so many deployments are looked at; each twenty cost a call
 def deployed_before(ctx: Context, cluster: str, service: JSON) -> list[Past]:
     """The newest deployments that ECS remembers (for 90 days), newest first; [] where it tells nothing of them."""
     name = str(service.get("serviceName"))
+    if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
+        return []
     try:
         listed = ctx.aws.pages("ListServiceDeployments", {"cluster": cluster, "service": name, "maxResults": 100})
         newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
@@ -5399,19 +5838,20 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     release = open_release(service, history)
     best = next(ways_back(ctx, service, history), None) if release else None
     if options.to:
-        definition, how = revision_named(ctx, options.to, current), "as it was named"
+        arn, how = revision_named(ctx, options.to, current), "as it was named"
     elif health_of(service).standing is Standing.GOING_BACK:
-        definition, how = definition_of(ctx, current), "where ECS is going back by itself already"
+        arn, how = current, "where ECS is going back by itself already"
     elif best:
-        definition, how = definition_of(ctx, best.definition), known_by(best)
+        arn, how = best.definition, known_by(best)
     elif found := way_back_of(ctx, service, history, label):
-        definition, how = found[1], known_by(found[0])
+        arn, how = found[0].definition, known_by(found[0])
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    arn, output_only = str(definition["taskDefinitionArn"]), ctx.aws.output_only_members()
-    old, new = (registrable(each, output_only) for each in (definition_of(ctx, current), definition))
-    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "")
+    live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
+    old, new = registrable(live, output_only), registrable(wanted, output_only)
+    gone = live.get("status") == "INACTIVE"
+    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "", deregistered=gone)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if draft.ready:
         show_draft(ctx, draft, [], label)
@@ -5435,8 +5875,8 @@ def open_release(service: JSON, history: Sequence[Past]) -> str:
 _TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
-def revision_named(ctx: Context, revision: str, current: str) -> JSON:
-    """The definition that --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
+def revision_named(ctx: Context, revision: str, current: str) -> str:
+    """The ARN of what --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
     family = family_of(current)
     name = f"{family}:{revision}" if revision.isdigit() else revision
     try:
@@ -5446,13 +5886,12 @@ def revision_named(ctx: Context, revision: str, current: str) -> JSON:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
             error.hint = revisions_hint(ctx, name)
         raise
-    ctx.report.mask.hide(secret_values(definition))
     if definition.get("family") != family:
         raise DeployError(f"{name} is no revision of {family}, which the service runs")
     if definition.get("status") != "ACTIVE":
         said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
         raise DeployError(said, hint=revisions_hint(ctx, name))
-    return definition
+    return str(definition["taskDefinitionArn"])
 
 
 def revisions_hint(ctx: Context, name: str) -> str:
@@ -5495,12 +5934,16 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     known = rollout.seen.known_events
     seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
     rollout = replace(rollout, target=target, returning=True, seen=seen)
-    enter_rollout(ctx, rollout)
-    now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
-    going = bool(now) and now[0].get("status") in _TAKEN_BACK
-    if not going and not stopped_natively(ctx, rollout):
-        ctx.begun.settle(rollout.key)
+    try:
+        now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
+    except AwsError as error:
+        require_final(ctx, error, "What ECS takes back by itself cannot be followed, using UpdateService instead.")
         return None
+    if not now or now[0].get("status") not in _TAKEN_BACK:
+        enter_rollout(ctx, rollout)
+        if not stopped_natively(ctx, rollout):
+            ctx.begun.settle(rollout.key)
+            return None
     results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
     return rollout
 
@@ -6548,6 +6991,13 @@ def _service_name(text: str) -> Iterator[tuple[str, str]]:
     yield f"-n {text.strip()}", text.strip()
 
 
+def _schedule_name(text: str) -> Iterator[tuple[str, ScheduleName]]:
+    match = re.fullmatch(r"(?:(rule|schedule):)?(?:([\w.-]+(?:/[\w.-]+)*)/)?([\w.-]+)", text.strip(), re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME, GROUP/NAME, BUS/NAME, rule:… or schedule:…")
+    yield text.strip(), ScheduleName(match[1] or "", match[2] or "", match[3])
+
+
 def _expected(text: str) -> Iterator[tuple[str, str]]:
     """An image, family:revision, or a definition's ARN."""
     if "task-definition/" not in text:
@@ -6747,6 +7197,12 @@ OPTIONS = (
                "change.force_new_deployment", suffices=True, service_only=True),
         Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
                "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
+    )),
+    Group("rules and schedules", ("",), (
+        Option("--schedule", "NAME", "then have this EventBridge rule or schedule run it: NAME, GROUP/NAME, BUS/NAME"
+               " (repeatable)", "schedules", _schedule_name, adds=True, excludes="--no-wait"),
+        Option("--schedules", "", "then have every rule and schedule of the cluster that runs the family run it",
+               "all_schedules", needs="--cluster", code=Exit.NO_CLUSTER, excludes="--no-wait"),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
         Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
@@ -7116,6 +7572,7 @@ def _fish_row(word: str, option: Option) -> str:
 # The rules across options
 
 _MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to say, {0} being it and {1} all like it
+    "--cluster": ("CLUSTER is required: {0} looks for what runs in -c/--cluster", "Or name each with --schedule NAME."),
     "--run-task": ("{0} requires --run-task", "Add --run-task to run the new revision."),
     "--wait-for-success": ("{1} require --wait-for-success", ""),
     "--tag-only": ("--container limits --tag-only, which was not given", ""),
@@ -7540,6 +7997,9 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
         "deployment-id": each("deployment_id"),
         "exit-code": str(int(facts["exit_code"])),
         "failure-reason": "\n".join(errors) or str(facts.get("error", "")),
+        "schedules": "\n".join(
+            f"{row['name']}: {row['old']} -> {row['new']}, {row['result']}" for row in facts.get("schedules") or []
+        ),
     }
 
 
@@ -7570,11 +8030,19 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     else:
         rows = [_summary_row(item, facts, ending, duration_s) for item in parts]
     if any(row[0] for row in rows):
-        lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
+        lines += _table(head, rows)
+    if facts.get("schedules"):
+        shown = ("name", "old", "new", "result")
+        rows = [[_cell(row[member]) for member in shown] for row in facts["schedules"]]
+        lines += _table(["Rule or schedule", "Old revision", "New revision", "Result"], rows)
     if code:
         lines += [_folded("What failed", errors, opened=True)]
         lines += [part for item in [*facts.get("parts", []), facts] for part in _details(item)]
     return "\n".join(lines) + "\n"
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
 
 
 def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> list[str]:

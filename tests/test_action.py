@@ -502,6 +502,7 @@ def test_outputs_and_summary_of_a_success(shop: Simulator, step: Run) -> None:
         "previous-task-definition-arn": f"{PREFIX}/web:1",
         "exit-code": "0",
         "failure-reason": "",
+        "schedules": "",
     }
     head, row = re.findall(r"^\| (?!---)(.*) \|$", done.summary, re.MULTILINE)
     assert head == "Deployed | Cluster | Task definition | Old image | New image | Duration | Result"

@@ -225,6 +225,18 @@ def test_one_failing_service_does_not_stop_the_others_from_being_followed(sim: S
     assert "--enable-rollback" not in result.err
 
 
+def test_after_a_failing_service_no_task_is_begun(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").crashes(after_s=2)
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.FAILED
+    assert [request["taskDefinition"].rpartition("/")[2] for request in result.requests("RunTask")] == ["migrate:2"]
+    assert result.lines[-1] == "Report on tasks after: total: 1, successful: 0, skipped: 0, failed: 0, not begun: 1"
+
+
 def test_with_rollback_one_failure_takes_every_changed_service_back(sim: Simulator, cli: Cli) -> None:
     shop(sim)
     sim.service("shop", "worker", containers=[container("app", "shop/job:1")])

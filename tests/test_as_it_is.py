@@ -200,6 +200,68 @@ def test_without_waiting_it_ends_once_ecs_has_accepted(sim: Simulator, cli: Cli)
     assert "running" not in result.out
 
 
+# --- As soon as the balancer drains
+
+BALANCER = {"targetGroupArn": "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/web/1"}
+
+
+def balanced(sim: Simulator) -> None:
+    """A service behind a target group, whose old tasks drain for minutes."""
+    balancers = [{**BALANCER, "containerName": "web", "containerPort": 80}]
+    container = {"name": "web", "image": "app:1", "memory": 64, "portMappings": [{"containerPort": 80}]}
+    sim.service("prod", "web", containers=[container], loadBalancers=balancers, drain_s=300)
+
+
+def test_the_wait_may_end_once_an_old_target_drains(sim: Simulator, cli: Cli) -> None:
+    balanced(sim)
+
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "-t", "600")
+
+    assert result.code == 0
+    assert sim.now_s < 60
+    assert "Service updated successfully, new task definition running." in result.lines
+    assert "Service deployment successful." not in result.lines
+    assert sim.running("prod", "web")["app:2"] == 1
+
+
+def test_without_old_targets_left_the_new_serve_as_well(sim: Simulator, cli: Cli) -> None:
+    balanced(sim)
+    sim.services["prod", "web"].drain_s = 0
+
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started")
+
+    assert result.code == 0
+
+
+def test_a_new_version_that_does_not_run_drains_nothing(sim: Simulator, cli: Cli) -> None:
+    balanced(sim)
+    sim.image("app:2").starts_after(500)
+
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "-t", "30")
+
+    assert result.code == 22
+
+
+def test_the_default_end_is_the_rolled_primary(sim: Simulator, cli: Cli) -> None:
+    balanced(sim)
+
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "primary-rolled", "-t", "600")
+
+    assert result.code == 0
+    assert "Service deployment successful." in result.lines
+    assert "DescribeTargetHealth" not in result.operations
+
+
+def test_without_a_target_group_there_is_nothing_to_drain(sim: Simulator, cli: Cli) -> None:
+    web(sim)
+
+    result = cli(*WEB, "-i", "app:2", "--wait-until", "draining-started")
+
+    assert result.code == 1
+    assert result.changes == []
+    assert "The service web has no target group whose draining --wait-until could wait for" in result.err
+
+
 # --- Several services
 
 

@@ -149,7 +149,7 @@ def world(sim: Simulator) -> Simulator:
     ("command", "option", "taken", "refused", "code"),
     [
         (DEPLOY, "--timeout", ("0", "1", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
-        (DEPLOY, "--fail-fast", ("1", LARGEST), ("-1", "0", TOO_LARGE), Exit.USAGE),
+        (DEPLOY, "--fail-fast", ("0", "1", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (DEPLOY, "--min", ("0", "1", "100", "101", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (DEPLOY, "--max", ("0", "1", "200", "201", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (DEPLOY, "--max-definitions", ("1", LARGEST), ("-1", "0", TOO_LARGE), Exit.BAD_MAX_DEFINITIONS),

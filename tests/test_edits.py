@@ -382,6 +382,7 @@ def logged(cli: Cli, *arguments: str) -> Any:
     ],
 )  # fmt: skip
 def test_log_options_are_set_and_unset(sim: Simulator, cli: Cli, before: Any, arguments: list[str], after: Any) -> None:
+    sim.registries.parameter("y")
     container = {"name": "web", "image": "app:1", "memory": 64, **({"logConfiguration": before} if before else {})}
     sim.task_definition("job", containers=[container, {"name": "proxy", "image": "envoy:1", "memory": 64}])
 

@@ -370,8 +370,8 @@ def test_what_a_person_called_a_variable_takes_no_sentence_apart(sim: Simulator,
     assert result.code == 1
     assert document["cluster"] == "prod"
     assert document["verdict"] == "failed"
-    assert f"The service still points at {PREFIX}/web:2." in result.err
-    assert "To go back:\n  aws ecs update-service --cluster prod --service web --task-definition" in result.err
+    assert f"\nThe service still points at {PREFIX}/web:2.\n" in result.err
+    assert "\nTo go back:\n  aws ecs update-service --cluster" in result.err
     assert "***" not in last_paragraph(result)[0]
 
 

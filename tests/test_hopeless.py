@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, SimClock
+from tests.conftest import Cli
 from tests.simulator import Simulator
 from tests.simulator.behaviours import ContainerRun
-from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, last_paragraph
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, last_paragraph
 
 REFUSED = "User: arn:aws:sts::123456789012:assumed-role/task/1 is not authorized to perform"
 UNPREPARED = (
@@ -90,7 +91,7 @@ HOPELESS = {
 
 @pytest.mark.parametrize(("stopped", "reason"), HOPELESS.values(), ids=HOPELESS)
 def test_two_tasks_with_a_reason_that_does_not_pass_end_the_wait(
-    sim: Simulator, cli: Cli, clock: SimClock, stopped: str, reason: str
+    sim: Simulator, cli: Cli, stopped: str, reason: str
 ) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled(stopped)
@@ -101,10 +102,10 @@ def test_two_tasks_with_a_reason_that_does_not_pass_end_the_wait(
     assert reason in last_paragraph(result)[0]
     assert "; 2 tasks stopped for that, and waiting does not help." in last_paragraph(result)[0]
     assert reason in last_paragraph(result)[1]
-    assert sim.now_s <= 4
+    assert sim.world.now_s <= 4
 
 
-def test_one_task_is_not_enough(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_one_task_is_not_enough(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").cannot_be_pulled()
     sim.world.at(3, lambda: sim.repair("app:2"))
@@ -112,20 +113,23 @@ def test_one_task_is_not_enough(sim: Simulator, cli: Cli, clock: SimClock) -> No
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_a_refused_execution_is_hopeless_although_it_ran_for_a_moment(
-    sim: Simulator, cli: Cli, clock: SimClock
-) -> None:
-    sim.service("prod", "web", image="app:1", desired_count=2)
-    sim.image("app:2").crashes(after_s=0.5, exit_code=255, reason="exec /app: exec format error")
+@pytest.mark.parametrize("where", ["reason", "log"])
+def test_a_refused_execution_is_hopeless_although_it_ran_for_a_moment(sim: Simulator, cli: Cli, where: str) -> None:
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "/ecs/web", "awslogs-stream-prefix": "ecs"}}
+    container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": logs}
+    sim.service("prod", "web", containers=[container], desired_count=2)
+    said = "exec /app: exec format error"
+    sim.image("app:2").crashes(after_s=0.5, exit_code=255, reason=said if where == "reason" else "")
+    sim.image("app:2").logs([said] if where == "log" else [])
 
     result = cli(*DEPLOY, "-t", "300")
 
     assert result.code == 1
     assert "another CPU architecture; 2 tasks stopped for that" in last_paragraph(result)[0]
-    assert sim.now_s < 20
+    assert sim.world.now_s < 20
 
 
-def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: Cli) -> None:
     service = sim.service("prod", "web", image="app:1")
     sim.image("app:2").cannot_be_placed()
     said = f'{NO_MATCH}(container-instance 1) encountered error "MemberOf placement constraint unsatisfied.".'
@@ -136,13 +140,39 @@ def test_two_events_where_no_task_is_started_end_the_wait(sim: Simulator, cli: C
 
     assert result.code == 1
     assert "no instance meets the placement constraints; ECS said so 2 times" in last_paragraph(result)[0]
-    assert sim.now_s < 10
+    assert sim.world.now_s < 10
+
+
+def test_events_beside_a_task_that_is_started_do_not_end_the_wait(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(30)
+    said = f'{NO_MATCH}(container-instance 1) encountered error "MemberOf placement constraint unsatisfied.".'
+    for at_s in (1, 5, 9):
+        sim.world.at(at_s, lambda: service.add_event(said))
+
+    assert cli(*DEPLOY, "-t", "300").code == 0
+
+
+def test_what_stopped_before_tells_nothing_of_a_service_that_is_left_as_it_is(
+    sim: Simulator, cli: Cli, tmp_path: Path
+) -> None:
+    sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration={"minimumHealthyPercent": 0})
+    sim.image("app:2").cannot_be_pulled()
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(4)
+    sim.repair("app:2")
+    sim.image("app:2").starts_after(20)
+    file = tmp_path / "app.json"
+    file.write_text('{"version": "v1", "cluster": "prod", "services": [{"name": "web", "containers": ["web"]}]}')
+
+    result = cli("app", "-f", str(file), "-t", "2")
+
+    assert result.code == 0
+    assert result.changes == []
 
 
 @pytest.mark.parametrize("in_total", ["2", "0"])
-def test_fail_fast_counts_beside_it_and_0_turns_both_off(
-    sim: Simulator, cli: Cli, clock: SimClock, in_total: str
-) -> None:
+def test_fail_fast_counts_beside_it_and_0_turns_both_off(sim: Simulator, cli: Cli, in_total: str) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled()
     sim.world.at(100, lambda: sim.repair("app:2"))
@@ -150,14 +180,14 @@ def test_fail_fast_counts_beside_it_and_0_turns_both_off(
     result = cli(*DEPLOY, "-t", "300", "--fail-fast", in_total)
 
     assert result.code == (0 if in_total == "0" else 1)
-    assert (sim.now_s > 100) == (in_total == "0")
+    assert (sim.world.now_s > 100) == (in_total == "0")
     assert ("(--fail-fast)" in result.err) == (in_total == "2")
 
 
 # --- The way back
 
 
-def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled()
 
@@ -168,7 +198,7 @@ def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli:
     assert sim.running("prod", "web") == {"app:1": 2}
 
 
-def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli) -> None:
     service = sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled()
 
@@ -183,24 +213,52 @@ def test_a_way_back_that_is_hopeless_is_given_up_too(sim: Simulator, cli: Cli, c
 
     assert result.code == 21
     assert "did not complete: the image cannot be pulled, there is none of that name and tag" in result.err
-    assert sim.now_s < 30
+    assert sim.world.now_s < 30
 
 
-def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli, clock: SimClock) -> None:
-    service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=BREAKER)
+@pytest.mark.parametrize("updated", [True, False], ids=["its update is told", "only its creation is told"])
+def test_tasks_that_stopped_before_are_none_of_the_way_back(sim: Simulator, cli: Cli, updated: bool) -> None:
+    """ECS goes back to a deployment whose tasks could not be pulled once, and for a while none of its tasks run."""
+    alone = {**BREAKER, "minimumHealthyPercent": 0, "maximumPercent": 100}
+    service = sim.service("prod", "web", image="app:1", desired_count=2, deploymentConfiguration=alone)
     sim.image("app:1").cannot_be_pulled()
     for task in [*service.primary.tasks.values()]:
-        task.stop("UserInitiated", "for another")
-    sim.advance(8)
+        task.stop("UserInitiated", "to start it anew")
+    sim.advance(4)
     sim.repair("app:1")
     sim.advance(60)
+    assert sim.running("prod", "web") == {"app:1": 2}
+    sim.image("app:1").starts_after(20)
     sim.image("app:2").crashes(after_s=1)
+    for after_s in range(60):
+        sim.world.at(sim.world.now_s + after_s, lambda: service.add_event("is unhealthy"))
+
+    def untold(_index: int, _operation: str, _params: Any) -> None:
+        for deployment in service.deployments if not updated else ():
+            deployment.updated_s = deployment.created_s
+
+    sim.world.on_call = untold
 
     result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
 
     assert result.code == 20
-    assert "ecs-svc" in service.primary.id
     assert sim.running("prod", "web") == {"app:1": 2}
+
+
+def test_once_a_task_ran_it_is_not_hopeless_however_it_ended(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").healthy_after(100)
+
+    def lose_it() -> None:
+        sim.image("app:2").cannot_be_pulled()
+        for task in [*service.primary.tasks.values()]:
+            task.stop("UserInitiated", "by somebody")
+
+    sim.world.at(5, lose_it)
+    sim.world.at(60, lambda: sim.repair("app:2"))
+
+    assert cli(*DEPLOY, "-t", "300").code == 0
+    assert sim.world.now_s > 60
 
 
 def test_the_way_back_of_a_native_strategy_is_not_given_up(sim: Simulator, cli: Cli) -> None:
@@ -232,13 +290,13 @@ HEALING = {
 
 
 @pytest.mark.parametrize("stopped", HEALING.values(), ids=HEALING)
-def test_what_may_pass_is_waited_for(sim: Simulator, cli: Cli, clock: SimClock, stopped: str) -> None:
+def test_what_may_pass_is_waited_for(sim: Simulator, cli: Cli, stopped: str) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled(stopped)
     sim.world.at(60, lambda: sim.repair("app:2"))
 
     assert cli(*DEPLOY, "-t", "300").code == 0
-    assert sim.now_s > 60
+    assert sim.world.now_s > 60
 
 
 @pytest.mark.parametrize(
@@ -253,7 +311,7 @@ def test_what_may_pass_is_waited_for(sim: Simulator, cli: Cli, clock: SimClock, 
         "Reason: Capacity is unavailable at this time. Please try again later or in a different availability zone.",
     ],
 )
-def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, clock: SimClock, said: str) -> None:
+def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, said: str) -> None:
     service = sim.service("prod", "web", image="app:1")
     sim.image("app:2").cannot_be_placed()
     for at_s in (1, 5, 20, 40):
@@ -261,7 +319,7 @@ def test_capacity_that_comes_is_waited_for(sim: Simulator, cli: Cli, clock: SimC
     sim.world.at(60, lambda: sim.repair("app:2"))
 
     assert cli(*DEPLOY, "-t", "300").code == 0
-    assert sim.now_s > 60
+    assert sim.world.now_s > 60
 
 
 def first_fail(sim: Simulator, times: int, reason: str) -> None:
@@ -294,13 +352,13 @@ def test_a_task_that_ran_and_ended_by_itself_shows_that_it_can(sim: Simulator, c
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_a_container_that_ends_with_its_own_code_is_not_hopeless(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_a_container_that_ends_with_its_own_code_is_not_hopeless(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").crashes(after_s=1, exit_code=1).logs(["manifest unknown", "AccessDeniedException", "not found"])
     sim.world.at(60, lambda: sim.repair("app:2"))
 
     assert cli(*DEPLOY, "-t", "300").code == 0
-    assert sim.now_s > 60
+    assert sim.world.now_s > 60
 
 
 PAGES_OF = {1: 1, 3: 2}  # of the list of instances, which is asked for once
@@ -338,7 +396,7 @@ def test_where_the_instances_may_not_be_counted_it_is_waited_for(sim: Simulator,
     assert cli(*DEPLOY, "-t", "300").code == 0
 
 
-def test_on_two_hosts_it_is_hopeless(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+def test_on_two_hosts_it_is_hopeless(sim: Simulator, cli: Cli) -> None:
     sim.instances.group("workers", "prod", desired=3)
     sim.service("prod", "web", image="app:1", desired_count=2)
     sim.image("app:2").cannot_be_pulled(HOPELESS["exec format error"][0])
@@ -347,7 +405,7 @@ def test_on_two_hosts_it_is_hopeless(sim: Simulator, cli: Cli, clock: SimClock) 
 
     assert result.code == 1
     assert "ListContainerInstances" not in result.operations
-    assert sim.now_s <= 4
+    assert sim.world.now_s <= 4
 
 
 # --- Said well
@@ -362,6 +420,7 @@ def test_the_last_paragraph_has_all_of_it_in_order(sim: Simulator, cli: Cli) -> 
     result = cli(*DEPLOY, "-t", "300", "--fail-fast", "2")
 
     said = last_paragraph(result)
+    assert result.code == 1
     deployment = sim.services["prod", "web"].primary.id
     assert result.code == 1
     assert said[0] == f"ERROR: The deployment {deployment} of service web failed: 2 of its tasks stopped (--fail-fast)."
@@ -382,7 +441,7 @@ def test_a_time_out_says_that_nothing_stopped(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(500)
 
-    result = cli(*WEB, "-i", "app:2", "-t", "40")
+    result = cli(*DEPLOY, "-t", "40")
 
     assert result.code == 22
     assert "Ended after 40 s; no task stopped." in last_paragraph(result)

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -141,6 +142,49 @@ def test_names_stay_readable_where_a_variable_has_the_same_text(sim: Simulator, 
 
     assert result.code == 0
     assert "***" not in result.out + result.err
+
+
+def test_of_two_secrets_the_longer_one_is_not_half_shown(sim: Simulator, cli: Cli) -> None:
+    values = {"PASSWORD": CANARY, "TOKEN": f"{CANARY}-and-more"}
+    environment = [{"name": name, "value": value} for name, value in values.items()]
+    sim.service("prod", "web", containers=[{"name": "web", "image": "app:1", "memory": 64, "environment": environment}])
+    refusal = AwsError("ClientException", f"Bad values: {CANARY}-and-more; {CANARY}")
+    sim.world.on_call = lambda index, operation, params: refusal if operation == "RegisterTaskDefinition" else None
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert "Bad values: ***; ***" in result.err
+
+
+@pytest.mark.parametrize(
+    ("ends", "options", "verdict", "code"),
+    [
+        pytest.param(lambda sim: None, (), "completed", 0, id="completed"),
+        pytest.param(lambda sim: None, ("--skip-deployments-check",), "running", 0, id="running"),
+        pytest.param(lambda sim: None, ("--dry-run",), "dry run", 0, id="dry run"),
+        pytest.param(lambda sim: sim.image("app:2").starts_after(500), (), "timed out", 22, id="timed out"),
+        pytest.param(lambda sim: sim.image("app:2").crashes(), ("--fail-fast", "1"), "failed", 1, id="failed"),
+        pytest.param(lambda sim: sim.deny("ecs:UpdateService"), (), "error", 24, id="refused"),
+        pytest.param(
+            lambda sim: sim.world.at(1.5, lambda: sim.someone_deploys("prod", "web", "app:3")),
+            (), "superseded", 23, id="superseded",
+        ),
+        pytest.param(
+            lambda sim: sim.world.at(1.5, lambda: sim.delete_service("prod", "web")), (), "gone", 1, id="deleted"
+        ),
+    ],
+)  # fmt: skip
+def test_the_json_document_has_a_verdict_and_an_exit_code(
+    sim: Simulator, cli: Cli, ends: Callable[[Simulator], object], options: tuple[str, ...], verdict: str, code: int
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    ends(sim)
+
+    result = cli(*DEPLOY, *options, "--output", "json")
+
+    document = json.loads(result.out)
+    assert (document["verdict"], document["exit_code"], result.code) == (verdict, code, code)
 
 
 def test_the_json_document_is_alone_on_stdout(sim: Simulator, cli: Cli) -> None:

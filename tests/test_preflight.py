@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ecs_deploy import platforms_for
-from tests.conftest import Cli, Result, SimClock
+from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
 from tests.test_readme import block
 from tests.vocabulary import WEB, Json
@@ -36,7 +36,7 @@ def looked_up(result: Result) -> list[str]:
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "dry run"])
-def test_a_tag_that_was_never_pushed_is_said_at_once(shop: Simulator, cli: Cli, clock: SimClock, more: Any) -> None:
+def test_a_tag_that_was_never_pushed_is_said_at_once(shop: Simulator, cli: Cli, more: Any) -> None:
     for tag in ("2024-01-04", "2024-01-05", "unlike"):
         shop.registries.repository("shop/web").push(tag)
 
@@ -49,7 +49,7 @@ def test_a_tag_that_was_never_pushed_is_said_at_once(shop: Simulator, cli: Cli, 
     assert "2024-01-05" in result.err.rpartition("Like it")[2]
     assert "unlike" not in result.err
     assert result.changes == []
-    assert shop.now_s == 0
+    assert shop.world.now_s == 0
 
 
 def test_where_no_tag_is_like_it_the_newest_are_named(shop: Simulator, cli: Cli) -> None:
@@ -58,6 +58,7 @@ def test_where_no_tag_is_like_it_the_newest_are_named(shop: Simulator, cli: Cli)
 
     result = cli(*WEB, "-i", f"{ECR}:zzz")
 
+    assert result.code == 13
     newest = "release-7, release-6, release-5, release-4, release-3"
     assert result.code == 13
     assert result.err.endswith(f"Newest in shop/web: {newest}\n")
@@ -225,6 +226,18 @@ def test_an_answer_that_does_not_come_is_no_error_and_not_waited_for(
     assert result.code == 0
     assert sorted(looked_up(result)) == sorted(theirs)
     assert "Not looked up" not in result.err
+
+
+def test_a_service_that_was_not_reached_is_not_asked_again(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    arns = [sim.registries.secret(name) for name in ("one", "two", "three")]
+    given = [word for n, arn in enumerate(arns) for word in ("--container-secret", f"web=S{n}={arn}")]
+    sim.world.on_call = lambda index, operation, params: Fault.DROP_BEFORE if operation == "DescribeSecret" else None
+
+    result = cli(*WEB, *given)
+
+    assert result.code == 0
+    assert looked_up(result) == ["DescribeSecret"]
 
 
 @pytest.mark.parametrize(

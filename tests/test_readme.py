@@ -171,6 +171,8 @@ def service_with_logs(sim: Simulator) -> None:
     sim.image("app:bad").crashes(after_s=1).logs(["no"])
 
 
+CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/prod"
+WEB = "arn:aws:ecs:us-east-1:123456789012:task-definition/web:1"
 COMMANDS = {
     "`-n`, a new image": "-c prod -n web -i app:2",
     "`-n --force-new-deployment`": "-c prod -n web --force-new-deployment",
@@ -206,7 +208,9 @@ def test_every_field_of_the_json_document_is_in_its_table(sim: Simulator, cli: C
         "-c prod -n other -i app:2",
         "-c prod -d web -i app:3 --run-task --wait-for-success",
         f"app -f {app} -t 4",
+        "-c prod -d web -i app:5 --schedule nightly",
     ]
+    sim.world.events.rule("nightly", [{"Id": "1", "Arn": CLUSTER, "EcsParameters": {"TaskDefinitionArn": WEB}}])
 
     results = [cli(*run.split(), "--output", "json") for run in runs]
 
@@ -217,7 +221,7 @@ def test_every_field_of_the_json_document_is_in_its_table(sim: Simulator, cli: C
     inner = {
         field
         for document in documents
-        for name in ("failed_tasks", "logs", "images")
+        for name in ("failed_tasks", "logs", "images", "schedules")
         for field in inside(document, name)
     }
     rows = table("json fields")
@@ -267,6 +271,25 @@ def test_the_policy_for_instances_names_exactly_the_actions_that_are_called(sim:
 
     (statement,) = json.loads(block("replace-instances policy"))["Statement"]
     assert statement["Action"] == sorted(sim.actions_used())
+
+
+def test_the_policy_for_schedules_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli) -> None:
+    target = {
+        "Arn": CLUSTER,
+        "RoleArn": "arn:aws:iam::123456789012:role/r",
+        "EcsParameters": {"TaskDefinitionArn": WEB},
+    }
+    sim.cluster("prod")
+    sim.task_definition("web")
+    sim.world.events.rule("hourly", [{"Id": "1", **target}])
+    sim.world.scheduler.schedule("nightly", target)
+
+    assert cli("-c", "prod", "-d", "web", "-to", "2", "--schedules").code == Exit.OK
+
+    calls, passing = json.loads(block("schedules policy"))["Statement"]
+    used = {action for action in sim.actions_used() if not action.startswith("ecs:")}
+    assert {*calls["Action"], passing["Action"]} == used
+    assert calls["Action"] == sorted(calls["Action"])
 
 
 def interrupt() -> None:

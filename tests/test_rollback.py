@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ecs_deploy import worked_before
 from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import DEPLOY, PREFIX, WEB, Json, last_paragraph
@@ -84,6 +89,20 @@ def test_a_rollback_whose_beginning_ecs_has_forgotten_does_not_swing_back(sim: S
     assert [run.code for run in runs] == [0, 0, 1]
     assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
     assert "the next older ACTIVE revision; ECS does not tell whether it ever worked" in runs[0].err
+
+
+@given(st.lists(st.tuples(st.sampled_from(["web", "api"]), st.integers(1, 6)), min_size=1, max_size=12))
+def test_going_back_again_and_again_ends_and_never_leads_to_what_was_left(deployed: list[tuple[str, int]]) -> None:
+    history = [f"{PREFIX}/{family}:{revision}" for family, revision in deployed]
+    left: list[str] = []
+
+    while ways := worked_before(history, history[-1]):
+        left.append(history[-1])
+        assert set(ways) <= set(history)
+        assert not set(ways) & set(left)
+        history.append(ways[0])
+
+    assert len(left) < len(set(history))
 
 
 def test_a_forced_redeployment_of_the_same_is_no_way_back(sim: Simulator, cli: Cli) -> None:
@@ -232,16 +251,17 @@ def test_a_native_deployment_that_is_being_taken_back_is_waited_for(sim: Simulat
     assert sim.running("prod", "web") == {"app:2": 1}
 
 
-def test_where_ecs_may_not_take_it_back_the_service_is_updated(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("action", ["StopServiceDeployment", "DescribeServiceDeployments"])
+def test_where_ecs_may_not_take_it_back_the_service_is_updated(sim: Simulator, cli: Cli, action: str) -> None:
     deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
     sim.someone_deploys("prod", "web", "app:3")
     sim.advance(40)
-    sim.deny("ecs:StopServiceDeployment")
+    sim.deny(f"ecs:{action}")
 
     result = cli("rollback", *WEB, "-t", "900")
 
     assert (result.code, sent(result)) == (0, ["web:2"])
-    assert "StopServiceDeployment is not possible, using UpdateService instead." in result.err
+    assert f"using UpdateService instead. AWS denied {action}" in result.err
 
 
 def test_a_native_deployment_is_not_stopped_on_the_way_to_something_else(sim: Simulator, cli: Cli) -> None:
@@ -252,6 +272,56 @@ def test_a_native_deployment_is_not_stopped_on_the_way_to_something_else(sim: Si
     result = cli("rollback", *WEB, "--to", "1", "-t", "900")
 
     assert (result.code, result.changes, sent(result)) == (0, ["UpdateService"], ["web:1"])
+
+
+@pytest.mark.parametrize(
+    ("members", "desired_count"),
+    [
+        pytest.param({"schedulingStrategy": "DAEMON"}, 3, id="a daemon"),
+        pytest.param({}, 0, id="without tasks"),
+        pytest.param({"loadBalancers": [{"loadBalancerName": "old", "containerPort": 80}]}, 2, id="a classic balancer"),
+        pytest.param({"deploymentConfiguration": {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1}}, 1, id="native"),
+    ],
+)
+def test_from_services_of_other_kinds(sim: Simulator, cli: Cli, members: Json, desired_count: int) -> None:
+    deployed(sim, "app:1", "app:2", desired_count=desired_count, **members)
+
+    result = cli("rollback", *WEB, "-t", "300")
+
+    assert (result.code, sent(result)) == (0, ["web:1"])
+    assert sim.running("prod", "web") == ({"app:1": desired_count} if desired_count else {})
+    assert sim.services["prod", "web"].primary.definition.revision == 1
+
+
+@pytest.mark.parametrize("reuses", [True, False], ids=["the same deployment", "a new deployment"])
+def test_after_ecs_went_back_the_next_way_back_is_the_one_before(sim: Simulator, cli: Cli, reuses: bool) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=breaker)
+    sim.world.rollback_reuses_id = reuses
+    sim.image("app:3").crashes(after_s=1)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(600)
+
+    told = cli("status", *WEB)
+    result = cli("rollback", *WEB)
+
+    assert told.code == 0
+    assert "  ECS went back to this: (service web) (deployment ecs-svc/" in told.out
+    assert "  a rollback leads to: web:1 (app:1), deployed " in told.out
+    assert (result.code, sent(result)) == (0, ["web:1"])
+
+
+def test_a_definition_that_cannot_be_read_does_not_keep_ecs_from_taking_its_deployment_back(
+    sim: Simulator, cli: Cli
+) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(40)
+    sim.deny("ecs:DescribeTaskDefinition")
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, result.changes) == (0, ["StopServiceDeployment"])
 
 
 # --- How it ends
@@ -270,6 +340,33 @@ def test_a_rollback_that_fails_says_why_as_a_deployment_does(sim: Simulator, cli
     assert "To go back:" in result.err
     assert "The service is back" not in result.out
     assert sim.active_revisions("web") == [1, 2]
+
+
+def test_a_way_back_to_what_is_inactive_is_not_offered(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    sim.image("app:1").crashes(after_s=1)
+    sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:2"})
+
+    result = cli("rollback", *WEB, "-t", "30")
+
+    assert result.code == 22
+    assert "To go back:" not in result.err
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["rolling", "native"])
+def test_a_signal_leaves_the_rollback_and_says_so(sim: Simulator, cli: Cli, native: bool) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN if native else {})
+    sim.image("app:3").starts_after(500)
+    sim.image("app:2").starts_after(500)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(2)
+    sim.world.at(sim.world.now_s + 0.5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    result = cli("rollback", *WEB)
+
+    assert result.code == 143
+    said = "the rollback was sent, and is not waited for. It takes service web to" if native else "goes on, to"
+    assert f"{said} {PREFIX}/web:2" in result.err
 
 
 def test_a_rollback_that_somebody_deploys_over_is_superseded(sim: Simulator, cli: Cli) -> None:
@@ -373,6 +470,18 @@ def test_the_present_revision_must_only_run(sim: Simulator, cli: Cli) -> None:
     assert (result.code, result.changes) == (0, [])
     assert "unchanged, and stable" in result.lines
     assert "Would send" not in cli("rollback", *WEB, "--to", "2", "--dry-run").out
+
+
+def test_the_present_revision_of_a_native_service_must_run_too(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.image("app:2").cannot_be_placed()
+    for task in list(sim.services["prod", "web"].primary.tasks.values()):
+        task.stop("EssentialContainerExited", "Essential container in task exited")
+
+    result = cli("rollback", *WEB, "--to", "2", "-t", "10")
+
+    assert (result.code, result.changes) == (22, [])
+    assert "The service is back" not in result.out
 
 
 @pytest.mark.parametrize(

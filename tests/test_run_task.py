@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -486,6 +487,27 @@ def test_the_log_is_shown_live(world: Simulator, cli: Cli) -> None:
     assert result.err.index("| two") < result.err.index("1 STOPPED")
 
 
+def test_lines_that_arrive_after_the_end_are_shown_too(world: Simulator, cli: Cli) -> None:
+    """CloudWatch shows what a container wrote last a moment after it has stopped."""
+    world.image("app:2").exits(0, after_s=10).logs(["first"])
+    asked: list[str] = []
+
+    def arrive_late(index: int, operation: str, params: Json) -> None:
+        (task,) = world.tasks_of("prod") or [None]
+        if operation == "DescribeTasks" and task.stopped_s is not None and not asked:
+            asked.append(operation)
+            (container,) = task.containers
+            late = replace(container.run, log_lines=("first", "last"))
+            world.world.at(world.now_s + 1, lambda: setattr(container, "run", late))
+
+    world.world.on_call = arrive_late
+
+    result = cli(*WAIT)
+
+    assert result.code == 0
+    assert [line for line in result.err.splitlines() if "| " in line] == ["| first", "| last"]
+
+
 def test_lines_are_prefixed_where_there_is_more_than_one_container(world: Simulator, cli: Cli) -> None:
     plain = {"name": "silent", "image": "silent:1", "memory": 64}
     no_prefix = logging("elsewhere")
@@ -541,6 +563,27 @@ def test_the_json_document_tells_of_the_tasks(world: Simulator, cli: Cli) -> Non
     assert document["exit_code"] == result.code == 1
     assert document["verdict"] == "failed"
     assert document["tasks"] == [world.tasks_of("prod")[0].arn]
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        pytest.param((), "completed", id="registered"),
+        pytest.param(("--run-task",), "started", id="started and left alone"),
+        pytest.param(("--run-task", "--wait-for-success"), "completed", id="waited for"),
+        pytest.param(("--run-task", "--dry-run"), "dry run", id="dry run"),
+    ],
+)
+def test_the_verdict_of_a_definition_and_its_tasks(
+    world: Simulator, cli: Cli, options: tuple[str, ...], verdict: str
+) -> None:
+    world.image("app:2").exits(0, after_s=2)
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", *options, "--output", "json")
+
+    document = json.loads(result.out)
+    assert (document["exit_code"], document["verdict"]) == (0, verdict)
+    assert len(document.get("tasks", [])) == ("--run-task" in options and verdict != "dry run")
 
 
 # --- Pruning

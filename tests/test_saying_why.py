@@ -195,6 +195,19 @@ def test_a_log_without_lines_is_not_shown(sim: Simulator, cli: Cli) -> None:
     assert "Last log lines" not in result.err
 
 
+def test_a_log_without_a_prefix_has_no_known_stream(sim: Simulator, cli: Cli) -> None:
+    container = logged("web")
+    del container["logConfiguration"]["options"]["awslogs-stream-prefix"]
+    sim.service("prod", "web", containers=[container], deploymentConfiguration=NO_WAY_BACK)
+    sim.image("app:2").crashes(after_s=2).logs(["unseen"])
+
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 1
+    assert "exit code 1" in result.err
+    assert "GetLogEvents" not in result.operations
+
+
 def test_the_log_of_a_container_that_never_started_is_not_asked_for(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", containers=[logged("web")], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").cannot_be_pulled()

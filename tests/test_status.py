@@ -9,7 +9,7 @@ import pytest
 
 from ecs_deploy import Exit
 from tests.conftest import Cli, Result
-from tests.simulator import AwsError, Simulator
+from tests.simulator import Fault, Simulator
 from tests.simulator.definitions import digest_of
 from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json, last_paragraph
 
@@ -168,7 +168,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     a_daemon: (0, "steady, 3 of 3 running", ""),
     behind_a_classic_balancer: (0, "steady, 1 of 1 running", ""),
     by_code_deploy: (0, "steady, 1 of 1 running", ""),
-    gone_back: (0, "steady, 2 of 2 running", "ECS went back to this by itself: (service web) (deployment ecs-svc/"),
+    gone_back: (0, "steady, 2 of 2 running", "ECS went back to this: (service web) (deployment ecs-svc/"),
     scaling: (1, "scaling, 2 of 4 running, 2 pending", ""),
     scaling_in: (1, "scaling, 4 of 2 running", ""),
     rolling_out: (1, "rolling out, 0 of 1 running, 1 pending", "roll-out: new: 0 running, 1 pending of 1; old: 1"),
@@ -417,9 +417,13 @@ def test_a_gate_for_several_services(sim: Simulator, status: Cli) -> None:
     one = status(*WEB, "-n", "api", "--expect", "app:1")
     nothing = status("-c", "prod", "-n", without.name, "--expect", "app:1")
     missing = status("-c", "prod", "-n", "nope", "--expect", "app:1")
-    everything = status(*ALL, "--expect", "web:1")
+    everything = status(*ALL, "--expect", f"app@{digest_of('app:1')}")
+    sim.cluster("empty")
+    empty = status("-c", "empty", "--all", "--expect", "app:1")
 
-    assert (both.code, one.code, nothing.code, missing.code, everything.code) == (0, 1, 1, 24, 1)
+    assert (both.code, one.code, nothing.code, missing.code, everything.code, empty.code) == (0, 1, 1, 24, 1, 1)
+    assert everything.err.count("does not run just what is expected") == 2
+    assert "None of the services runs app:1." in empty.err
     assert "The service api does not run just what is expected; it runs api:1 (api:1)." in one.err
     assert "it runs nothing." in nothing.err
 
@@ -453,11 +457,26 @@ def test_a_service_that_may_not_be_seen_is_24(sim: Simulator, status: Cli) -> No
     sim.deny("ecs:DescribeServices")
 
     assert status(*WEB).code == 24
-    sim.allow("ecs:DescribeServices")
+
+
+def test_what_cannot_be_read_just_now_keeps_nothing_else_from_being_told(sim: Simulator, status: Cli) -> None:
+    baking(sim)
+    looks = ("DescribeServices", "ListServices")
+    sim.world.on_call = lambda index, operation, params: None if operation in looks else Fault.SERVER_ERROR
+
+    result = status(*WEB)
+
+    assert result.code == 1
+    assert "web: rolling out, 1 of 1 running" in result.lines
+    assert "  a rollback leads to: unknown" in result.lines
+    assert "AWS had an error of its own in DescribeTaskDefinition" in result.err
+    assert status(*WEB, "--expect", "app:2").code == 24
     sim.world.on_call = lambda index, operation, params: (
-        AwsError("ServerException", "no", 500) if operation == "DescribeTaskDefinition" else None
+        Fault.SERVER_ERROR if operation == "DescribeTaskDefinition" else None
     )
-    assert status(*WEB).code == 24
+    result = status(*WEB)
+    assert result.code == 1
+    assert "  a rollback leads to: unknown" in result.lines
 
 
 def test_a_cluster_that_is_not_there_is_24_with_those_that_are(sim: Simulator, status: Cli) -> None:

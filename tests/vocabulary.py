@@ -14,5 +14,5 @@ BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 
 
 def last_paragraph(result: Result) -> list[str]:
-    """What stands at the end of stderr, from the last ERROR on."""
-    return ("ERROR:" + result.err.rpartition("ERROR:")[2]).splitlines()
+    """What stands at the end of stderr, from the last line that begins with ERROR on."""
+    return ("ERROR:" + f"\n{result.err}".rpartition("\nERROR:")[2]).splitlines()

@@ -175,9 +175,35 @@ def _application_file(rng: Random, document: Json) -> tuple[str, str]:
     return name, text.replace('"version"', f'"password": "{CANARY}-in-a-file": ]\n "version"', 1)
 
 
+# --- The day after
+
+
+def _status(rng: Random, setting: Setting) -> Line:
+    names = tuple(word for service in setting.services for word in ("-n", service.name))
+    which = ("--all",) if rng.random() < 0.3 else names
+    optional: Optional = (
+        (0.4, ("--wait",)),
+        (0.2, ("--expect", image(setting.families[0].name, rng.choice((OLD, NEW))))),
+    )
+    timeout = str(rng.choice((3, 10, 30, 60)))
+    return Line(("status", "-c", CLUSTER, *which, "-t", timeout, *_chosen(rng, optional), *_output(rng)))
+
+
+def _rollback(rng: Random, setting: Setting) -> Line:
+    names = tuple(word for service in setting.services for word in ("-n", service.name))
+    optional: Optional = ((0.1, ("--to", "1")), (0.1, ("--list",)), (0.15, ("--no-wait",)))
+    timeout = str(rng.choice((3, 10, 30, 60, 200)))
+    return Line(("rollback", "-c", CLUSTER, *names, "-t", timeout, *_chosen(rng, optional), *_output(rng)))
+
+
 COMMANDS = (
     Command("service", 52, _deploy_service, services=lambda rng: 1),
     Command("definition", 4, _register),
     Command("task", 18, _run_task, good=0.5),
     Command("app", 26, _deploy_application, services=lambda rng: rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 12)), good=0.8),
 )
+DAY_AFTER = (
+    Command("status", 4, _status, services=lambda rng: rng.choice((1, 1, 2, 3))),
+    Command("rollback", 8, _rollback, services=lambda rng: rng.choice((1, 1, 1, 2))),
+)
+"""The commands of each twelfth seed: about a service that is there, whatever became of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ WRITES = (
     "RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition", "StopServiceDeployment",
     "RunTask", "StopTask",
 )  # fmt: skip
+MOVES = ("PutTargets", "UpdateSchedule")
 MAY_BE_DENIED = (
     *WRITES, "TagResource", "DescribeTasks", "ListTasks", "ListServiceDeployments", "DescribeServiceDeployments",
     "ListTaskDefinitions", "ListServices",
@@ -141,6 +142,20 @@ def _aimed(rng: Random) -> Json:
     faults = (Fault.SERVER_ERROR, Fault.DROP_BEFORE, Fault.DROP_AFTER, Fault.DROP_AFTER)
     operation, fault, first = rng.choice(WRITES), rng.choice(faults), rng.choice((0, 0, 0, 1))
     return {"aimed": tuple((operation, first + n, fault) for n in range(rng.choice((1, 2, 5, 6))))}
+
+
+def in_moving(rng: Random, faults: Faults) -> Faults:
+    """The same, and now and then trouble where rules and schedules are moved: refusals, lost answers, signals."""
+    operation, nth = rng.choice(MOVES), rng.choice((0, 0, 1))
+    if rng.random() < 0.3:
+        return replace(faults, denied=(*faults.denied, "iam:PassRole"))
+    if rng.random() < 0.4:
+        moment = Moment(operation, nth, after=rng.random() < 0.5)
+        return replace(faults, signals=Signals(moment, rng.choice((((0.0, signal.SIGTERM),), GITHUB))))
+    if rng.random() < 0.6:
+        fault = rng.choice((Fault.SERVER_ERROR, Fault.DROP_BEFORE, Fault.DROP_AFTER))
+        return replace(faults, aimed=tuple((operation, nth + n, fault) for n in range(rng.choice((1, 5, 6)))))
+    return faults
 
 
 def _missing(rng: Random) -> Json:

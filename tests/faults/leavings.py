@@ -10,6 +10,7 @@ from tests.faults.faults import KILL
 from tests.faults.offers import Offer, Unreadable, offers_in, read
 from tests.faults.runs import Run
 from tests.faults.scenarios import PROFILE
+from tests.faults.schedules import definitions
 from tests.faults.tracks import Track
 from tests.simulator import AwsError
 from tests.simulator.definitions import Definition
@@ -79,15 +80,33 @@ def _leavings(run: Run) -> Iterator[Leaving]:
     for task in run.world.started:
         if task.stays and task.arn in run.world.known:
             yield _task(task, can_be_undone=_is_waited_for(run))
+    ours = {definition.arn for definition in run.world.registered}
+    for name, arns in definitions(run.world).items():
+        if run.code != Exit.OK and ours & set(arns) and run.world.made.scheduled:
+            yield _schedule(run, name)
     for definition in run.world.registered:
         if definition.status == "ACTIVE" and _is_in_vain(run, definition):
             yield _revision(run, definition)
+
+
+def _schedule(run: Run, name: str) -> Leaving:
+    """A rule or schedule that runs our revision although the run failed; one with two targets has two commands."""
+    before = run.world.definitions_before[name]
+    return Leaving(
+        f"the {name} runs {definitions(run.world)[name]}",
+        (name,),
+        ("PutTargets", "UpdateSchedule"),
+        (name,),
+        lambda _: any(arn in before for arn in definitions(run.world)[name]),
+    )
 
 
 def _goes_on(run: Run, track: Track) -> bool:
     """Whether a deployment that this run began is PRIMARY and not completed, unless that was all that was asked for."""
     service, ours = track.service, track.ours
     if ours is None or service.status != "ACTIVE" or service.primary is not ours or ours.rollout_state == "COMPLETED":
+        return False
+    if "stays deployed" in run.said and run.world.made.has("--skip-deployments-check"):
         return False
     if run.code == Exit.OK or service.release.status.startswith("ROLLBACK_"):
         return False
@@ -114,7 +133,7 @@ def _deployment(track: Track) -> Leaving:
         ("UpdateService", "StopServiceDeployment"),
         (track.name, release.arn),
         is_undone,
-        can_be_undone=not track.redeploys and track.must_go_back,
+        can_be_undone=not track.redeploys and track.must_go_back and ours.definition.arn not in track.way_back,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from botocore import xform_name
 from botocore.model import Shape, StructureShape
 
+from tests.faults.schedules import Swap, swap, swap_in
 from tests.simulator import AwsError, World
 from tests.simulator.checks import service_model
 from tests.simulator.errors import Json
@@ -35,6 +36,7 @@ class Offer:
     params: Json
     region: str
     profile: str
+    swap: Swap | None = None
 
     def addresses(self, *names: str) -> bool:
         """Whether it is about what has one of these names."""
@@ -47,7 +49,10 @@ class Offer:
             code = run(shlex.split(self.text)[1:])
             return f"exit code {code}" if code else ""
         try:
-            world.handle("ecs", self.operation, self.params)
+            if self.swap:
+                swap(world, self.swap)
+            else:
+                world.handle("ecs", self.operation, self.params)
         except AwsError as error:
             return str(error)
         return ""
@@ -60,6 +65,9 @@ def offers_in(text: str) -> Iterator[str]:
 
 def read(text: str) -> Offer:
     """The command, read strictly; raises `Unreadable`."""
+    if found := swap_in(text):
+        writes = "PutTargets" if found.target_id else "UpdateSchedule"
+        return Offer(text, writes, {"name": found.name}, found.region, found.profile, found)
     try:
         program, *words = shlex.split(text)
     except ValueError as error:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ecs_deploy import Exit
-from tests.faults.faults import WRITES, Faults
+from tests.faults.faults import MOVES, WRITES, Faults
 from tests.faults.offers import offers_in
 from tests.faults.runs import Run
+from tests.faults.schedules import judged
 from tests.faults.tracks import Track
 from tests.faults.worlds import CANARY, CONTAINER, NEW, OLD, SERVICE, image
 from tests.simulator.errors import Json
@@ -113,11 +114,11 @@ def _exits_0_only_if_asked_for_state_was_there(run: Run) -> Iterator[str]:
     if run.code != Exit.OK:
         return
     if made.has("--dry-run"):
-        if any(call.operation in WRITES for call in world.calls[world.first_call :]):
+        if any(call.operation in (*WRITES, *MOVES) for call in world.calls[world.first_call :]):
             yield "a dry run changed something"
         return
     for track in world.tracks.values():
-        yield from _as_asked(run, track)
+        yield from (_DAY_AFTER.get(made.command.name) or _as_asked)(run, track)
     yield from _tasks_as_asked(run)
     if made.command.name == "definition" and not world.registered:
         yield "nothing was registered"
@@ -140,6 +141,37 @@ def _as_asked(run: Run, track: Track) -> Iterator[str]:
         yield f"our deployment {ours.id} is {ours.rollout_state}, of the service's {len(track.service.deployments)}"
     if made.command.name == "service":
         yield from _numbers_as_asked(run, track)
+
+
+def _is_steady(run: Run, track: Track) -> Iterator[str]:
+    """What was shown last of a service that is told to be steady was so; --wait is content with a good end."""
+    shown = track.shown_fresh or track.shown
+    if (
+        shown is not None
+        and not run.world.made.has("--wait")
+        and not (shown.completed and shown.running >= shown.desired)
+    ):
+        yield f"{track.name} was told to be steady; it was shown as {shown}"
+
+
+def _is_gone_back(run: Run, track: Track) -> Iterator[str]:
+    """What was gone back to completed; or nothing was sent, and it runs, or ECS goes back by itself."""
+    made, ours = run.world.made, track.ours
+    if made.has("--list") or made.has("--no-wait") or track.stops:
+        return
+    if ours is not None and not track.ever_complete:
+        yield f"the way back {ours.id} of {track.name} is {ours.rollout_state}"
+    if ours is None and not track.ever_full:
+        yield f"{track.name} was left alone, and only {track.service.primary.running_count} of its tasks ran"
+
+
+_DAY_AFTER = {"status": _is_steady, "rollback": _is_gone_back}
+
+
+def _changes_nothing_where_it_only_looks(run: Run) -> Iterator[str]:
+    if run.world.made.command.name == "status" or "--list" in run.argv:
+        calls = run.world.calls[run.world.first_call :]
+        yield from (f"{call.operation} was called" for call in calls if call.operation in WRITES)
 
 
 def _is_touched(run: Run, track: Track) -> bool:
@@ -220,6 +252,7 @@ def _registers_once_and_points_at_old_or_new(run: Run) -> Iterator[str]:
         allowed = {d.arn for d in [track.old, *ours, *theirs]} | track.worked
         primary = track.service.primary.definition
         as_asked = world.made.command.name == "app" and primary.images[0] == image(primary.family, NEW)
+        as_asked = as_asked or (world.made.command.name == "rollback" and primary.revision < track.old.revision)
         if primary.arn not in allowed and not as_asked:
             yield f"{track.name} points at {track.service.primary.definition.arn}"
     if world.made.command.name != "app":
@@ -259,7 +292,7 @@ def _says_why_it_ended(run: Run) -> Iterator[str]:
         return
     [kept] = made.services
     there = "deletes" not in world.acts and world.registered and any(track.must_go_back for track in tracks)
-    if run.code == Exit.FAILED and "--enable-rollback" in argv and there:
+    if run.code == Exit.FAILED and "--enable-rollback" in argv and there and "could not be moved" not in run.said:
         yield "failed, and not rolled back"
     if run.code in (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED) and "--enable-rollback" not in argv and not kept.past:
         yield "a rollback that was not asked for"
@@ -308,7 +341,7 @@ def _ends_in_time(run: Run) -> Iterator[str]:
     """Each wait its time-out, and the delays after calls that failed; after a signal only the latter."""
     world, made = run.world, run.world.made
     calls = world.calls[world.first_call :]
-    waits = {"service": 2, "definition": 0, "task": 1, "app": 1}[made.command.name]
+    waits = {"service": 2, "definition": 0, "task": 1, "app": 1, "status": 4, "rollback": 2}[made.command.name]
     waits *= 2 if "--enable-rollback" in run.argv else 1
     timeout_s = 400.0 if made.command.name == "app" else float(made.option("-t") or 90)
     if world.is_calm:
@@ -333,6 +366,10 @@ def _delays_s(run: Run, first: int) -> float:
     return RETRY_DELAY_S * sum(call.error_code in RETRIED for call in calls) + each_s * (len(calls) + 2)
 
 
+def _moves_all_schedules_and_nothing_else_of_them(run: Run) -> Iterator[str]:
+    yield from judged(run)
+
+
 _RULES: tuple[Callable[[Run], Iterator[str]], ...] = (
     _keeps_secrets,
     _knows_what_it_does,
@@ -340,9 +377,11 @@ _RULES: tuple[Callable[[Run], Iterator[str]], ...] = (
     _names_it_in_the_document,
     _exits_0_only_if_asked_for_state_was_there,
     _exits_0_if_asked_for_state_is_there,
+    _changes_nothing_where_it_only_looks,
     _exits_20_only_if_service_is_back_and_stable,
     _registers_once_and_points_at_old_or_new,
     _says_why_it_ended,
+    _moves_all_schedules_and_nothing_else_of_them,
     _waits_while_it_is_throttled,
     _ends_in_time,
 )
@@ -354,8 +393,8 @@ _RULES: tuple[Callable[[Run], Iterator[str]], ...] = (
 def may_succeed(run: Run) -> bool:
     """Whether the same command can succeed at all: all that it names is there, and tasks can be replaced."""
     world, made = run.world, run.world.made
-    if made.is_unreadable or made.surroundings == "user info in a proxy":
-        return False
+    if made.is_unreadable or made.surroundings == "user info in a proxy" or made.command.name in _DAY_AFTER:
+        return False  # a second rollback goes further back, and what is told of a service is what it is
     if any(track.service.status != "ACTIVE" for track in world.tracks.values()) or len(world.tracks) < len(
         made.services
     ):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from tests.faults.commands import COMMANDS, Command, Line, Setting
-from tests.faults.faults import Faults, Meddling, some_faults, some_meddling
+from tests.faults.commands import COMMANDS, DAY_AFTER, Command, Line, Setting
+from tests.faults.faults import Faults, Meddling, in_moving, some_faults, some_meddling
+from tests.faults.schedules import asked
 from tests.faults.worlds import CANARY, NEW, SERVICE, Family, Kept, some_family, some_service
 
 CREDENTIALS = ("environment", "given", "profile", "role")
@@ -33,6 +34,11 @@ class Scenario:
     surroundings: str
     faults: Faults
     meddling: tuple[Meddling, ...]
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether rules and schedules are to run the new revision."""
+        return self.has("--schedule") or self.has("--schedules")
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -78,11 +84,14 @@ class Scenario:
 def scenario(seed: int) -> Scenario:
     """The scenario of that seed, always the same."""
     rng = Random(seed)
-    command = rng.choices(COMMANDS, [command.share for command in COMMANDS])[0]
+    commands = DAY_AFTER if seed % 12 == 11 else COMMANDS
+    command = rng.choices(commands, [command.share for command in commands])[0]
     families, services = _furniture(rng, command)
     line = command.line(rng, Setting(families, services))
+    words = asked(moving := Random(-seed - 1), command.name)
+    line = replace(line, argv=(*line.argv, *words))
     credentials = rng.choices(CREDENTIALS, (80, 8, 6, 6))[0]
-    return Scenario(
+    made = Scenario(
         seed=seed,
         command=command,
         line=_with_credentials(line, credentials),
@@ -99,6 +108,7 @@ def scenario(seed: int) -> Scenario:
         faults=some_faults(rng) if rng.random() < 0.7 else Faults(),
         meddling=some_meddling(rng, len(services)) if rng.random() < 0.3 else (),
     )
+    return replace(made, faults=in_moving(moving, made.faults)) if made.scheduled else made
 
 
 def _furniture(rng: Random, command: Command) -> tuple[tuple[Family, ...], tuple[Kept, ...]]:

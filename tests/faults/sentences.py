@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.faults.faults import WRITES
+from tests.faults.schedules import definitions
 from tests.faults.tracks import Track, View, view_of
 from tests.faults.witness import WatchedWorld
 from tests.faults.worlds import CONTAINER
@@ -61,7 +62,9 @@ def _is_on(claim: Claim) -> bool:
 
 
 def _is_back(claim: Claim) -> bool:
-    return claim.seen.definition == claim["arn"] and claim.seen.completed
+    service = claim.of.service  # where ECS tells no state, all that runs is all that can be known
+    counted = service.hides_rollout_state and claim.seen.running == claim.seen.desired
+    return claim.seen.definition == claim["arn"] and (claim.seen.completed or counted)
 
 
 def _goes_on(claim: Claim) -> bool:
@@ -71,6 +74,12 @@ def _goes_on(claim: Claim) -> bool:
 
 def _is_complete(claim: Claim) -> bool:
     return claim["id"] in ("", claim.seen.deployment) and claim.seen.completed and _is_on(claim)
+
+
+def _was_complete(claim: Claim) -> bool:
+    """Ours; of a command that only looks, the one that it saw."""
+    looks = claim.world.made.command.name == "status"
+    return claim.of.ever_complete or (looks and (claim.seen.completed or claim.of.service.hides_rollout_state))
 
 
 def _runs_unchanged(claim: Claim) -> bool:
@@ -84,6 +93,11 @@ def _is_on_its_way_back(claim: Claim) -> bool:
 
 def _was_sent(claim: Claim) -> bool:
     return bool(claim.of.rollbacks or claim.of.stops)
+
+
+def _is_scheduled(claim: Claim) -> bool:
+    arns = definitions(claim.world)[claim["name"]]
+    return set(claim["what"].split(", ")) <= {arn.rpartition("/")[2] for arn in arns}
 
 
 def _nothing_ran(claim: Claim) -> bool:
@@ -179,7 +193,7 @@ SENTENCES = (
     _row(r"Not rolled back: (?P<id>ecs-svc/\d+) is the service's PRIMARY", lambda c: c.seen.deployment == c["id"]),
     _row(r"our deployment is not the service's PRIMARY any more", _is_not_ours),
     _row(r"Somebody else deployed in the meantime|was superseded", _was_superseded),
-    _row(r"Service deployment successful\.", lambda claim: claim.of.ever_complete),
+    _row(r"Service deployment successful\.", _was_complete),
     _row(r"The rollback to (?P<arn>ARN) did not complete", lambda claim: not _is_back(claim)),
     _row(r"no task of the new deployment was (?P<what>running|healthy) within (?P<seconds>[\d.]+)", _nothing_ran),
     _row(r"(?P<arn>ARN) is left ACTIVE: a deployment of the service still uses it", _is_used),
@@ -196,6 +210,11 @@ SENTENCES = (
     _row(r"ECS does not know the task (?P<arn>ARN)", _task_is_unknown, of_service=False),
     _row(r"(?P<count>\d+) of \d+ tasks were started", _so_many_started, of_service=False),
     _row(r"[Nn]othing was changed", _nothing_was_changed, of_service=False),
+    _row(
+        r"^The (?P<name>(?:rule|schedule) \S+) (?:was put back: it )?runs (?P<what>\S+:\d+(?:, \S+:\d+)*)(?: again)?\.",
+        _is_scheduled,
+        of_service=False,
+    ),
 )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 
-from tests.faults.faults import FLICKERING_S, KILL, MAY_BE_DENIED, WRITES, Faults, Meddling, Moment
+from tests.faults import schedules
+from tests.faults.faults import FLICKERING_S, KILL, MAY_BE_DENIED, MOVES, WRITES, Faults, Meddling, Moment
 from tests.faults.offers import Unreadable, offers_in, read
 from tests.faults.relay import Killed, Relay
 from tests.faults.scenarios import Scenario
@@ -65,6 +66,7 @@ class WatchedWorld(World):
         for kept in self.made.neighbours:
             self._keep(kept, self.definitions.families[kept.family][0])
         self._live_the_past(current)
+        schedules.furnish(self)
         for family in self.made.families:
             for name, scripts in family.scripts():
                 for method, arguments in scripts:
@@ -109,7 +111,7 @@ class WatchedWorld(World):
         self.is_calm = self._run > 0
         """Whether this is the run without faults."""
         self._run += 1
-        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents")
+        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents", "iam:PassRole")
         self.deny(*faults.denied)
         self.throttles, self.stale_reads = faults.throttles, faults.stale_reads
         for service in self.services.values():
@@ -124,6 +126,7 @@ class WatchedWorld(World):
         self.started: list[Task] = []
         self.known: set[str] = set()
         self.acts: list[str] = []
+        self.else_before, self.definitions_before = schedules.all_else(self), schedules.definitions(self)
         self.signalled: list[tuple[float, int, int]] = []
         """Each signal that was delivered: when, which, and how many calls there had been."""
         self.awake_since_s = 0.0
@@ -150,7 +153,7 @@ class WatchedWorld(World):
     def calm_down(self) -> None:
         """No fault and nobody's act happens any more."""
         self.faults, self.on_call, self.throttles, self.stale_reads = Faults(), None, False, 0
-        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents")
+        self.allow(*(f"ecs:{action}" for action in MAY_BE_DENIED), "logs:GetLogEvents", "iam:PassRole")
         self._triggers, self._due, self._acts_due = [], [], []
         self._run += 1
 
@@ -257,7 +260,7 @@ class WatchedWorld(World):
         if faults.bad_signature_at_call == index:
             return self._bad_signature()
         only_writes = faults.throttling is not None and faults.throttling.only_writes
-        if self.now_s < self._throttled_until_s and (operation in WRITES or not only_writes):
+        if self.now_s < self._throttled_until_s and (operation in (*WRITES, *MOVES) or not only_writes):
             return Fault.THROTTLED
         for aimed_operation, aimed_nth, fault in faults.aimed:
             if (operation, nth) == (aimed_operation, aimed_nth):

@@ -27,6 +27,8 @@ HINTS = """\
 # Paste the lines above into another shell, and try there:
 #   ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
 #   ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:crash -t 30 --enable-rollback
+#   ecs-deploy status -c production1 --all
+#   ecs-deploy rollback -c production1 -n doorman-service
 #   ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:18 --run-task --wait-for-success
 """
 

@@ -58,4 +58,6 @@ def iam_actions(service: str, operation: str, params: Json) -> tuple[str, ...]:
     roles = {**params, **params.get("overrides", {})}
     if operation in ("RegisterTaskDefinition", "RunTask") and {"taskRoleArn", "executionRoleArn"} & set(roles):
         actions.append("iam:PassRole")
+    if operation == "UpdateSchedule" or any("RoleArn" in target for target in params.get("Targets", [])):
+        actions.append("iam:PassRole")
     return tuple(actions)

@@ -16,9 +16,10 @@ from tests.simulator.errors import AwsError, Call, Dropped, Fault, Json, invalid
 from tests.simulator.groups import AutoScalingApi
 from tests.simulator.instances import Ec2Api, Instances
 from tests.simulator.limits import Throttles, iam_actions
-from tests.simulator.other_apis import LogsApi, StsApi, iso_time
+from tests.simulator.other_apis import LogsApi, StsApi, TargetsApi, iso_time
 from tests.simulator.registries import EcrApi, Registries, SecretsManagerApi, SsmApi
 from tests.simulator.releases import Release
+from tests.simulator.schedules import EventsApi, SchedulerApi
 from tests.simulator.services import Service
 from tests.simulator.tasks import RETENTION_S, Task
 from tests.simulator.timeline import Timeline
@@ -77,9 +78,12 @@ class World:
         self._buckets = Throttles()
         self.instances = Instances(self)
         self.registries = Registries(self.account, self.region)
+        self.events, self.scheduler = EventsApi(self), SchedulerApi(self)
         self._apis: dict[str, object] = {
+            "events": self.events, "scheduler": self.scheduler,
             "ecs": EcsApi(self), "sts": StsApi(self), "logs": LogsApi(self),
             "autoscaling": AutoScalingApi(self.instances), "ec2": Ec2Api(self.instances),
+            "elbv2": TargetsApi(self),
             "ecr": EcrApi(self.registries, self.stamp), "ssm": SsmApi(self.registries),
             "secretsmanager": SecretsManagerApi(self.registries, self.stamp),
         }  # fmt: skip
@@ -273,6 +277,8 @@ class World:
         resource = "*"
         if "service" in params:
             resource = f"{self.arn_prefix}:service/{params.get('cluster', 'default')}/{params['service']}"
+        elif targets := [t for t in [*params.get("Targets", []), params.get("Target")] if t and "RoleArn" in t]:
+            resource = targets[0]["RoleArn"]
         elif "family" in params:
             resource = f"{self.arn_prefix}:task-definition/{params['family']}:*"
         return AwsError(

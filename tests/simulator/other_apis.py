@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     from tests.simulator.model import World
 
 
+class TargetsApi:
+    """Elastic Load Balancing, as far as its target groups show the tasks of services."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def describe_target_health(self, params: Json) -> Json:
+        """Each task of the services behind the group: initial until it is healthy, draining once it is told to stop."""
+        found: list[Json] = []
+        for service in self.world.services.values():
+            balancers = service.members.get("loadBalancers", [])
+            port = next(
+                (b["containerPort"] for b in balancers if b.get("targetGroupArn") == params["TargetGroupArn"]), 0
+            )
+            for task in (t for d in service.deployments for t in d.tasks.values() if port and t.runs):
+                state = "healthy" if task.healthy else "initial"
+                target = {"Id": task.arn.rpartition("/")[2][:8], "Port": port}
+                found.append({"Target": target, "TargetHealth": {"State": state if task.stays else "draining"}})
+        return {"TargetHealthDescriptions": found}
+
+
 class StsApi:
     """Security Token Service; its answers are trees that `as_xml` writes."""
 

@@ -1,4 +1,4 @@
-"""The wire of Auto Scaling and EC2: forms in, XML out, both by botocore's own service model."""
+"""The wire of Auto Scaling, EC2 and load balancers: forms in, XML out, both by botocore's own service model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from botocore.model import OperationNotFoundError
 from tests.simulator.checks import service_model
 from tests.simulator.errors import AwsError, Json
 
-SERVICES = ("autoscaling", "ec2")
+SERVICES = ("autoscaling", "ec2", "elbv2")
 
 
 def params_of(service: str, operation: str, form: dict[str, str]) -> Json:

@@ -1,4 +1,4 @@
-"""The simulator's HTTP front: AWS JSON 1.1, the query protocol (STS, Auto Scaling, EC2), and the metadata addresses.
+"""The simulator's HTTP front: AWS JSON 1.1, REST (Scheduler), the query protocol (STS, Auto Scaling, EC2), metadata.
 
 The stdlib's own HTTP handler is not used: it costs 44 ms a call with Nagle's algorithm on, and most of a millisecond
 after that in parsing headers with the e-mail parser. A request of an SDK needs twenty lines.
@@ -20,12 +20,14 @@ from tests.simulator import query
 from tests.simulator.errors import AwsError, Dropped, Json, Sender
 from tests.simulator.model import VIRTUAL_EPOCH_S, World
 from tests.simulator.other_apis import as_xml, error_as_xml, metadata
+from tests.simulator.schedules import routed
 
 TARGETS = {
     "AmazonEC2ContainerServiceV20141113": "ecs",
     "Logs_20140328": "logs",
     "AmazonEC2ContainerRegistry_V20150921": "ecr",
     "AmazonSSM": "ssm",
+    "AWSEvents": "events",
 }  # the others are called as they are
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
 
@@ -148,11 +150,13 @@ class _Connection(socketserver.StreamRequestHandler):
         body = self.rfile.read(int(headers.get("content-length", 0)))
         if method == "POST":
             self._answer_call(headers, body)
+        elif _sender(headers).service == "scheduler":
+            self._answer_call(headers, body, (method, path))
         else:
             self._answer_metadata(method, path)
         return headers.get("connection", "").lower() != "close"
 
-    def _answer_call(self, headers: dict[str, str], body: bytes) -> None:
+    def _answer_call(self, headers: dict[str, str], body: bytes, rest: tuple[str, str] | None = None) -> None:
         simulator = self.server.simulator
         request_id = f"{len(simulator.world.calls):08x}-0000-4000-8000-000000000000"
         prefix, _, operation = headers.get("x-amz-target", "").partition(".")
@@ -160,7 +164,11 @@ class _Connection(socketserver.StreamRequestHandler):
         simulator.senders.append(sender)
         simulator.world.registries.called_in = sender.region
         try:
-            if operation:
+            if rest:
+                operation, params = routed(*rest, json.loads(body or b"{}"))
+                answer = simulator.handle("scheduler", operation, params, sender.access_key)
+                self._send(200, json.dumps(answer), "application/json", request_id)
+            elif operation:
                 params = json.loads(body or b"{}")
                 answer = simulator.handle(TARGETS.get(prefix, prefix), operation, params, sender.access_key)
                 self._send(200, json.dumps(answer), "application/x-amz-json-1.1", request_id)
@@ -173,13 +181,13 @@ class _Connection(socketserver.StreamRequestHandler):
                 xml = query.as_xml(service, action, answer, request_id) if typed else as_xml(action, answer, request_id)
                 self._send(200, xml, "text/xml", request_id)
         except AwsError as error:
-            self._send_error(error, request_id, as_json=bool(operation))
+            self._send_error(error, request_id, as_json=bool(operation or rest))
         except (Dropped, OSError):
             raise
         except Exception as bug:  # of the simulator, or of a test's `on_call`
             simulator.world.violations.append(traceback.format_exc())
             broken = AwsError("ServerException", f"The simulator is broken: {bug!r}", 500)
-            self._send_error(broken, request_id, as_json=bool(operation))
+            self._send_error(broken, request_id, as_json=bool(operation or rest))
 
     def _send_error(self, error: AwsError, request_id: str, *, as_json: bool) -> None:
         if as_json:
@@ -213,5 +221,6 @@ def _sender(headers: dict[str, str]) -> Sender:
     """From an AWS4-HMAC-SHA256 Credential=KEY/date/REGION/SERVICE/aws4_request; what is unsigned is for STS."""
     scope = headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
     access_key, _, region, service = scope[:4] if len(scope) > 3 else ("", "", "", "sts")
+    service = {"elasticloadbalancing": "elbv2"}.get(service, service)  # it signs with its long name
     token, user_agent = headers.get("x-amz-security-token", ""), headers.get("user-agent", "")
     return Sender(access_key, token, region, service, user_agent)
