@@ -7546,20 +7546,27 @@ complete -c ecs-deploy-py -w ecs-deploy
 
 def completion(shell: str) -> str:
     """The script that completes the commands and their options in that shell. Raises `UsageError` for another."""
-    commands, found = " ".join(filter(None, _ABOUT)), {word: options_of(word) for word in [*_ABOUT][::-1]}
-    spelled = {word: [(flag, o) for o in options for flag in o.flags.split()] for word, options in found.items()}
-    if shell == "fish":
-        rows = [_fish_row(word, option) for word, options in found.items() for option in options]
-        return _FISH % (commands, commands, "\n".join(rows))
-    if shell == "zsh":
-        told = {word: [shell_word(f"{flag}:{o.help}") for flag, o in flags] for word, flags in spelled.items()}
-        cases = [f"    {word or '*'}) flags=({' '.join(each)}) ;;" for word, each in told.items()]
-        return _ZSH % ("\n".join(cases), commands)
+    commands = " ".join(filter(None, _ABOUT))
     if shell == "bash":
-        words = {word: " ".join(flag for flag, _ in flags) for word, flags in spelled.items()}
-        words[""] = f"{commands} {words['']}"
-        return _BASH % "\n".join(f'    {word or "*"}) words="{each}" ;;' for word, each in words.items())
+        return _BASH % _cases(
+            lambda word: f'words="{"" if word else commands} {" ".join(f for f, _ in _spelled(word))}"'
+        )
+    if shell == "zsh":
+        told = _cases(lambda word: f"flags=({' '.join(shell_word(f'{f}:{o.help}') for f, o in _spelled(word))})")
+        return _ZSH % (told, commands)
+    if shell == "fish":
+        rows = [_fish_row(word, option) for word in _ABOUT for option in options_of(word)]
+        return _FISH % (commands, commands, "\n".join(rows))
     raise UsageError(f"--completion is for bash, zsh or fish, not for {shell!r}")
+
+
+def _spelled(word: str) -> list[tuple[str, Option]]:
+    return [(flag, option) for option in options_of(word) for flag in option.flags.split()]
+
+
+def _cases(told: Callable[[str], str]) -> str:
+    """The branches of a shell's `case` by the first word; where that is no command's, the last one holds."""
+    return "\n".join(f"    {word or '*'}) {told(word)} ;;" for word in [*_ABOUT][::-1])
 
 
 def _fish_row(word: str, option: Option) -> str:
