@@ -2075,7 +2075,7 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
     return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
 
 
-QUIET_S = 55.0  # some CI ends a job that says nothing; the next look is at most 5 s later
+QUIET_S = 45.0  # some CI ends a job that says nothing for a minute; the next look is at most 15 s later
 
 
 def lined_up(rows: Sequence[str]) -> list[str]:
@@ -2285,18 +2285,20 @@ class Patience(Record):
     endless: bool = False
     answered_s: float = 0.0
     backoff_s: float = 0.0
+    said_s: float = 0.0
 
     def answered(self, now_s: float) -> None:
         """A look worked."""
         self.answered_s, self.backoff_s = now_s, 0.0
 
     def excuse(self, error: AwsError, now_s: float, report: Reporter) -> None:
-        """A look failed: say it once; raises the error where looking again can't help, or nothing else would end it."""
+        """A look failed: say it, once a minute; raises the error where looking again can't help, or would never end."""
         since_s = now_s - max(self.answered_s, self.begun_s)
         if not error.transient or (self.endless and since_s > UNREACHABLE_S):
             raise error
-        if not self.backoff_s:
+        if not self.backoff_s or now_s - self.said_s >= QUIET_S:
             report.note(f"{error.message}; looking again.")
+            self.said_s = now_s
         self.backoff_s = min(15.0, max(1.0, self.backoff_s * 2))
 
     def pause_s(self, now_s: float, *, only_end_missing: bool = False) -> float:
@@ -7062,7 +7064,7 @@ class Group(Value):
 
 
 _APP_FILES = (".ecs-toolkit.yml", ".ecs-deploy.yml", ".ecs-deploy.json", ".ecs-deploy.toml")
-_SHOWN = ("--version", "--help")
+_SHOWN = ("--completion", "--version", "--help")
 
 # fmt: off
 _EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
@@ -7242,6 +7244,7 @@ OPTIONS = (
         Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
         Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
         Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
+        Option("--completion", "{bash,zsh,fish}", "print the shell's completion of this command"),
         Option("--version", "", "print the version"),
         Option("-h --help", "", "print this help"),
     )),
@@ -7331,7 +7334,9 @@ class _Shown(Exception):
 
 
 class _Show(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, __: Any = None) -> NoReturn:
+        if self.dest == "--completion":
+            raise _Shown(completion(values[0]))
         raise _Shown(parser.format_help() if self.dest == "--help" else f"{__version__}\n")
 
 
@@ -7369,7 +7374,7 @@ def parser_of(word: str) -> argparse.ArgumentParser:
 def _add(group: Any, option: Option) -> None:
     kind: dict[str, Any] = {"action": "append_const", "const": "true"}
     if option.name in _SHOWN:
-        kind = {"action": _Show, "nargs": 0}
+        kind = {"action": _Show, "nargs": 1 if option.metavar else 0, "metavar": option.metavar or None}
     elif option.metavar:
         kind = {"action": "append", "metavar": option.metavar}
     group.add_argument(*option.flags.split(), dest=option.name, help=option.help, **kind)
@@ -7436,6 +7441,74 @@ def _without_value(token: str, known: Iterable[str]) -> str:
 
 def _last(given: Given, name: str) -> str:
     return given[name][-1] if name in given else ""
+
+
+# Completion, printed from the table
+
+_BASH = """_ecs_deploy() {
+  local current="${COMP_WORDS[COMP_CWORD]}" words
+  COMPREPLY=()
+  [[ $COMP_CWORD -gt 1 && $current != -* ]] && return
+  case "${COMP_WORDS[1]}" in
+%s
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _ecs_deploy ecs-deploy ecs-deploy-py
+"""
+_ZSH = """#compdef ecs-deploy ecs-deploy-py
+_ecs_deploy() {
+  local -a flags
+  case $words[2] in
+%s
+  esac
+  if [[ $PREFIX == -* ]]; then _describe -o option flags
+  elif (( CURRENT == 2 )); then compadd %s
+  else _files; fi
+}
+if [[ $funcstack[1] == _ecs-deploy ]]; then _ecs_deploy; else compdef _ecs_deploy ecs-deploy ecs-deploy-py; fi
+"""
+_FISH = """function __ecs_deploy_is
+  set -l given (commandline -opc)
+  contains -- "$given[2]" %s; or set given[2] ''
+  test "$given[2]" = "$argv[1]"
+end
+complete -c ecs-deploy -n 'test (count (commandline -opc)) = 1' -f -a '%s'
+%s
+complete -c ecs-deploy-py -w ecs-deploy
+"""
+
+
+def completion(shell: str) -> str:
+    """The script that completes the commands and their options in that shell. Raises `UsageError` for another."""
+    commands = " ".join(filter(None, _ABOUT))
+    if shell == "bash":
+        return _BASH % _cases(
+            lambda word: f'words="{"" if word else commands} {" ".join(f for f, _ in _spelled(word))}"'
+        )
+    if shell == "zsh":
+        told = _cases(lambda word: f"flags=({' '.join(shell_word(f'{f}:{o.help}') for f, o in _spelled(word))})")
+        return _ZSH % (told, commands)
+    if shell == "fish":
+        rows = [_fish_row(word, option) for word in _ABOUT for option in options_of(word)]
+        return _FISH % (commands, commands, "\n".join(rows))
+    raise UsageError(f"--completion is for bash, zsh or fish, not for {shell!r}")
+
+
+def _spelled(word: str) -> list[tuple[str, Option]]:
+    return [(flag, option) for option in options_of(word) for flag in option.flags.split()]
+
+
+def _cases(told: Callable[[str], str]) -> str:
+    """The branches of a shell's `case` by the first word; where that is no command's, the last one holds."""
+    return "\n".join(f"    {word or '*'}) {told(word)} ;;" for word in [*_ABOUT][::-1])
+
+
+def _fish_row(word: str, option: Option) -> str:
+    kinds = [("l" if flag.startswith("--") else "s" if len(flag) == 2 else "o", flag) for flag in option.flags.split()]
+    spelled = " ".join(f"-{kind} {flag.lstrip('-')}" for kind, flag in kinds)
+    takes = " -r" if option.metavar else ""
+    return f"complete -c ecs-deploy -n '__ecs_deploy_is {word}' {spelled}{takes} -d {shell_word(option.help)}"
 
 
 # The rules across options

@@ -138,11 +138,14 @@ def shop(sim: Simulator) -> Simulator:
 # action.yml
 
 
+NO_INPUT = ("--help", "--version", "--completion")
+
+
 def input_names() -> dict[str, str]:
     """The input of each option of each command, and the option's first long name."""
     options = [option for group in ecs_deploy.OPTIONS for option in group.options]
     long = [next(flag for flag in option.flags.split() if flag.startswith("--")) for option in options]
-    return {flag.removeprefix("--").replace("-", "_"): flag for flag in long if flag not in ("--help", "--version")}
+    return {flag.removeprefix("--").replace("-", "_"): flag for flag in long if flag not in NO_INPUT}
 
 
 def test_every_option_of_every_command_has_an_input_and_every_input_its_twin() -> None:

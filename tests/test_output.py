@@ -14,7 +14,7 @@ import pytest
 
 import ecs_deploy
 from tests.conftest import Cli, SimClock
-from tests.simulator import AwsError, Simulator
+from tests.simulator import AwsError, Fault, Simulator
 from tests.terminal import Terminal, progress_of
 from tests.vocabulary import DEPLOY, PREFIX, WEB
 
@@ -276,7 +276,7 @@ def test_in_the_end_a_terminal_shows_what_a_file_would_hold_but_for_the_progress
 @pytest.mark.parametrize(("tty", "term"), [(False, "xterm"), (True, "dumb")], ids=["a file", "a dumb terminal"])
 def test_elsewhere_a_line_is_printed_when_something_has_changed(sim: Simulator, cli: Cli, tty: bool, term: str) -> None:
     sim.service("prod", "web", image="app:1", drain_s=5)
-    sim.image("app:2").starts_after(50)
+    sim.image("app:2").starts_after(40)
 
     result = cli(*DEPLOY, tty=tty, env={"TERM": term})
 
@@ -383,6 +383,17 @@ def test_an_event_is_shown_without_the_tasks_it_lists_and_kept_with_them(
 
     assert f"event: (service web) {shown}\n" in result.err
     assert f"(service web) {said}" in json.loads(result.out)["events"]
+
+
+def test_a_log_goes_on_saying_that_aws_does_not_answer(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "DescribeServices" and 3 <= sim.world.now_s < 243 else None
+    )
+
+    result = cli(*DEPLOY, "-t", "0")
+
+    assert 4 <= result.err.count("AWS throttled DescribeServices (Rate exceeded); looking again.") <= 6
 
 
 class Broken(io.StringIO):
