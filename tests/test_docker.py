@@ -32,7 +32,7 @@ from tests.simulator import Simulator
 from tests.test_action import as_the_runner_does
 from tests.test_workflows import WORKFLOWS
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("docker")]  # one image for all
 ROOT = Path(__file__).parent.parent
 IMAGE = "ecs-deploy:under-test"
 CLUSTER = f"prod-{os.getpid()}"
