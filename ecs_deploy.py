@@ -3922,6 +3922,8 @@ def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
     for rollout in waiting:
         rollout.seen.current = False
     services = ctx.aws.describe_services(waiting[0].cluster, [r.service for r in waiting], retries=False)
+    for rollout in waiting:  # at once: a signal may come before all of it is looked at
+        keep_answer(ctx, rollout, services.get(rollout.service))
     look_at_strategies(ctx, waiting, services)
     for rollout in waiting:
         observe(ctx, rollout, services.get(rollout.service))
@@ -3934,8 +3936,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     seen, now_s = rollout.seen, ctx.clock.now()
     if service is not None and is_older(service, seen.last):
         return
-    if service is not None and not is_outdated(service, rollout.target, young=False):
-        note_counts(ctx, rollout, service, now_s)
+    if service is not None and keep_answer(ctx, rollout, service):
+        note_counts(ctx, rollout, service)
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
         first_wait(ctx, rollout, verdict, now_s)
@@ -3958,11 +3960,19 @@ def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
     return Verdict(RolloutState.FAILED, why) if why else None
 
 
-def note_counts(ctx: Context, rollout: Rollout, service: JSON, now_s: float) -> None:
-    """Keep the answer and its counts, print its new events, and look at stopped tasks if there may be some."""
+def keep_answer(ctx: Context, rollout: Rollout, service: JSON | None) -> bool:
+    """Keep what AWS shows of the service, unless it is older than what was shown, or than our update."""
+    seen = rollout.seen
+    if not service or is_older(service, seen.last) or is_outdated(service, rollout.target, young=False):
+        return False
+    seen.last, seen.last_s, seen.missing_s, seen.current = service, ctx.clock.now(), None, True
+    return True
+
+
+def note_counts(ctx: Context, rollout: Rollout, service: JSON) -> None:
+    """Keep the counts, print new events, and look at stopped tasks if there may be some."""
     seen = rollout.seen
     counts = counts_of(service, rollout.target.deployment_id)
-    seen.last, seen.last_s, seen.missing_s, seen.current = service, now_s, None, True
     seen.shown = seen.shown or find_deployment(service, rollout.target.deployment_id) is not None
     bad = report_events(ctx, rollout, service)
     fell = counts.running + counts.pending < seen.counts.running + seen.counts.pending
@@ -4434,8 +4444,8 @@ def refresh(ctx: Context, rollout: Rollout, *, retries: bool = False) -> JSON:
     """The service as AWS shows it now, or as it was seen last if that answer is older; {} if it is not there."""
     current = rollout.seen.back or rollout
     service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service) or {}
-    if service and not is_older(service, current.seen.last) and changed_s(service) >= current.target.after_s:
-        current.seen.last, current.seen.last_s, rollout.seen.unsure = service, ctx.clock.now(), False
+    if keep_answer(ctx, current, service):
+        rollout.seen.unsure = False
     return current.seen.last if service else {}
 
 
