@@ -60,6 +60,7 @@ _QUOTES = re.compile(
     r"^> \w+ \{|^ *(?:[0-9a-f]{8} )?(?:[\w-]+ )?\| |event: |^ *(?:[\w -]+: +)?[~+-] |^Would (?:register|send \w+): "
     r"|(?:stopped|failed|ended well|rolled back|rollback|going back|went back): |\d+ × |did not complete: "
     r"|AWS (?:refused|denied|throttled|does not accept|had an error|was not reached|cannot be used)"
+    r"|^x-amz-[\w-]+:"  # a line of the request that a refusal of AWS repeats
 )
 """What comes before the words of somebody else: AWS's, a log's, a request's, a definition's."""
 _OWN_MEMBERS = ("verdict", "service", "cluster", "deployment_id", "exit_code", "name", "result", "new_task_definition")
