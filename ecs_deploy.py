@@ -2266,10 +2266,8 @@ class Interrupts:
             raise Interrupted(self._came[0])
 
     def _handle(self, signum: int, _frame: object) -> None:
-        if signum in self._came:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
         self._came.append(signum)
+        signal.signal(signum, signal.SIG_DFL)
         if self._allowed:
             self.check()
 

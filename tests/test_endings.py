@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -459,3 +462,216 @@ def test_each_line_of_a_log_event_stands_behind_a_prefix(sim: Simulator, cli: Cl
 
     assert result.code == 0
     assert "| first\n| ::error::not ours\n| ::stop-commands::x\n" in result.err
+
+
+# --- What is left when the answers are lost
+
+
+def test_a_rollback_whose_answer_is_lost_for_good_is_not_said_to_have_been_refused(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.DROP_AFTER if operation in ("UpdateService", "DescribeServices") and sim.now_s > 30 else None
+    )
+
+    result = cli(*DEPLOY, "-t", "31", "--enable-rollback")
+
+    assert result.code == 21
+    assert "still points at" not in result.err
+
+
+def test_a_rollback_that_may_have_been_carried_out_is_looked_at(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sent: list[float] = []
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        if operation == "UpdateService" and sim.now_s > 1:
+            sent.append(sim.now_s)
+            return Fault.DROP_BEFORE
+        return Fault.SERVER_ERROR if operation == "DescribeServices" and sent and sim.now_s > sent[0] + 20 else None
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "-t", "25", "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 21
+    assert "A rollback may have been carried out, its answer was lost." in result.err
+    assert "Look:\n  aws ecs describe-services --cluster prod --services web --region us-east-1" in result.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault.DROP_AFTER, "Deregistered web:2, a revision that failed."),
+        (Fault.DROP_BEFORE, "web:2, a revision that failed, could not be deregistered."),
+    ],
+)
+def test_a_deregistration_whose_answer_is_lost_is_looked_up(sim: Simulator, cli: Cli, fault: Fault, said: str) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.on_call = lambda index, operation, params: fault if operation == "DeregisterTaskDefinition" else None
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    assert said in result.err
+    assert ("To deregister it:" in result.err) == (fault is Fault.DROP_BEFORE)
+
+
+def test_where_nothing_can_be_looked_up_a_revision_stays(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    lost: list[bool] = []
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        lost.extend([True] * (operation == "DeregisterTaskDefinition"))
+        asked = operation == "DescribeTaskDefinition" and lost
+        return Fault.DROP_BEFORE if operation == "DeregisterTaskDefinition" or asked else None
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    assert "could not be deregistered. AWS was not reached" in result.err
+
+
+@pytest.mark.parametrize(("action", "gone"), [("ecs:ListServices", True), ("", False)])
+def test_without_leave_to_list_only_the_services_that_were_named_count(
+    sim: Simulator, cli: Cli, action: str, gone: bool
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.deny(*filter(None, [action]))
+    if not gone:
+        sim.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR if operation == "ListServices" else None
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    assert sim.active_revisions("web") == ([1] if gone else [1, 2])
+
+
+def test_a_signal_after_ecs_went_back_names_what_is_there(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER, desired_count=2)
+    sim.image("app:2").crashes(after_s=1)
+
+    def on_call(_: int, operation: str, __: Json) -> None:
+        if operation == "ListTasks" and sim.services["prod", "web"].primary.is_rollback:
+            terminated()
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 143
+    assert re.search(r"SIGTERM: deployment \S+ of service web is over: \S+ \(web:1\) was PRIMARY 0 s ago\.", result.err)
+    assert "web:2 stays registered; once nothing uses it:\n  aws ecs deregister-task-definition" in result.err
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.SERVER_ERROR])
+def test_tasks_that_may_have_been_started_are_to_be_looked_for(sim: Simulator, cli: Cli, fault: Fault) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", "app:1")
+    sim.world.on_call = lambda index, operation, params: fault if operation == "RunTask" else None
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success")
+
+    assert result.code == 24
+    assert "RunTask may have started tasks of job that are not named here. Look:\n  aws ecs list-tasks" in result.err
+
+
+@pytest.mark.slow
+def test_the_same_signal_a_second_time_ends_the_process() -> None:
+    script = (
+        "import os, signal, ecs_deploy\n"
+        "with ecs_deploy.Interrupts().installed():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('still here')\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == ""
+
+
+def test_a_second_reasons_log_is_printed_as_well(sim: Simulator, cli: Cli) -> None:
+    container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": LOGGED}
+    sim.service("prod", "web", containers=[container], desired_count=2)
+    sim.image("app:2").crashes(after_s=1).logs(["first trouble"])
+    sim.world.at(4, lambda: sim.image("app:2").crashes(after_s=1, exit_code=7))
+
+    result = cli(*DEPLOY, "--fail-fast", "6", "-t", "120")
+
+    assert result.code == 1
+    assert result.err.count("Last log lines of container web") == 2
+
+
+def test_an_image_that_nobody_can_read_is_not_looked_up(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*WEB, "--set", "containerDefinitions[web].image=not an image", "--dry-run")
+
+    assert result.code == 0
+    assert "BatchGetImage" not in result.operations
+
+
+def test_a_character_that_yaml_does_not_allow_is_named(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "app.yml"
+    file.write_bytes(b"version: v1\ncluster: \x07\n")
+
+    result = cli("app", "-f", str(file), "-t", "2")
+
+    assert result.code == 3
+    assert "special characters are not allowed" in result.err
+
+
+def test_an_application_can_leave_its_look_ups_out(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
+    sim.service("prod", "web", image="app:1")
+    file = tmp_path / "app.json"
+    services = [{"name": "web", "containers": ["web"]}]
+    file.write_text(json.dumps({"version": "v1", "cluster": "prod", "services": services}))
+
+    assert cli("app", "-f", str(file), "-t", "2", "--no-preflight").code == 0
+
+
+def test_a_schedules_name_that_cannot_be_one_is_a_usage_error(cli: Cli) -> None:
+    result = cli(*WEB, "-i", "app:2", "--schedule", "a b")
+
+    assert result.code == 3
+    assert "'a b' is not NAME, GROUP/NAME, BUS/NAME" in result.err
+
+
+def test_a_member_of_a_thing_that_the_service_does_not_have_is_shown_as_new(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*WEB, "--service-set", "capacityProviderStrategy[spot].weight=1", "--dry-run")
+
+    assert result.code == 0
+    assert "~ service: capacityProviderStrategy.spot.weight None -> 1" in result.err
+
+
+def test_nothing_is_deregistered_while_aws_shows_what_was_before_our_last_write(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    service = sim.services["prod", "web"]
+    sim.world.on_call = at_call("ListServices", lambda: setattr(service, "stale_reads_left", 5))
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    assert f"{PREFIX}/web:2 is left ACTIVE: AWS does not show yet that nothing uses it." in result.err
+    assert "To deregister it:\n  aws ecs deregister-task-definition" in result.err
+    assert sim.active_revisions("web") == [1, 2]
+
+
+def test_without_botocore_a_member_cannot_be_typed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.model", None)
+
+    result = cli(*WEB, "--set", "cpu=512")
+
+    assert result.code == 4
+    assert "please install boto3" in result.err
