@@ -86,6 +86,7 @@ FOREVER_S = 86_400.0  # "as long as ECS takes" still ends after a day
 LOG_LINES = 20
 LATE_LOG_S = 2.0
 MISSING_S = 3.0  # what is missing from an answer may be there in the next; only after so long it counts as gone
+LOOK_S = 1.0  # so long an answer may be on its way
 PROOF_S = 5.0  # what was seen to be unused so long ago may be in use now
 
 _OPENS, _CLOSES = "\ue000", "\ue001"  # around what came from elsewhere; of Unicode's private use, and never printed
@@ -1420,6 +1421,13 @@ def _back_by_ecs(service: JSON, target: Target) -> str:
         return ""
     made = f"{primary.get('id')} made the previous task definition PRIMARY again"
     return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
+
+
+def is_told_to_go_back(service: JSON, target: Target) -> bool:
+    """True if ECS says that it goes back, and not only the same definition as before is there again."""
+    failed = (find_deployment(service, target.deployment_id) or {}).get("rolloutState") == "FAILED"
+    said = str(primary_of(service).get("rolloutStateReason") or "")
+    return failed or _told_failed(service, target) or "rolling back" in said.lower()
 
 
 def _failure(ours: JSON) -> str:
@@ -4553,6 +4561,12 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.seen.back
+    if back and back.succeeded and (back.seen.native or ctx.clock.now() - back.seen.last_s > LOOK_S):
+        with contextlib.suppress(AwsError):  # what was seen is some calls old by now
+            primary = primary_of(refresh(ctx, rollout))
+            if primary and primary.get("taskDefinition") != back.target.definition:
+                by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))}) is PRIMARY now"
+                back.seen.verdict = Verdict(RolloutState.SUPERSEDED, by)
     if back and back.state is RolloutState.SUPERSEDED:
         ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
         return Exit.SUPERSEDED
@@ -4571,17 +4585,25 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     discardable = [rollout for rollout in rollouts if rollout.discards and not rollout.wait.keep_failed_revision]
     for definition in dict.fromkeys(rollout.target.definition for rollout in discardable):
         owners = [rollout for rollout in discardable if rollout.target.definition == definition]
-        what = "that was rolled back" if any(rollout.succeeded for rollout in owners) else "that failed"
+        worked = any(rollout.succeeded or completed_late(rollout) for rollout in owners)
+        what = "that was rolled back" if worked else "that failed"
         known = {rollout.service: rollout.seen.back.target.after_s for rollout in owners if rollout.seen.back}
         if not discard(ctx, owners[0].cluster, definition, what, known):
             ctx.report.note(_registered(ctx, definition))
+
+
+def completed_late(rollout: Rollout) -> bool:
+    """True if an event tells that a deployment that was given up completed after all."""
+    told = f"(deployment {rollout.target.deployment_id}) deployment completed"
+    return any(told in event for event in (rollout.seen.back or rollout).seen.events)
 
 
 def join_rollback(ctx: Context, rollout: Rollout) -> None:
     """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
     primary = primary_of(rollout.seen.last)
-    answer = undo_the_rest(ctx, rollout) or rollout.seen.last
+    told = bool(rollout.seen.native_state) or is_told_to_go_back(rollout.seen.last, rollout.target)
+    answer = (undo_the_rest(ctx, rollout) if told else {}) or rollout.seen.last
     if rollout.seen.native_state:
         primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
     begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
@@ -4635,17 +4657,14 @@ def require_ours(ctx: Context, rollout: Rollout) -> JSON:
     primary = primary_of(service)
     ours = primary.get("id") == target.deployment_id
     ours = ours or (not target.deployment_id and primary.get("taskDefinition") == target.definition)
-    if ours or (not find_deployment(service, target.deployment_id) and _leads_back(primary, target)):
+    untold = not target.after_s and primary.get("taskDefinition") == target.previous_definition != ""
+    if ours or (untold and not find_deployment(service, target.deployment_id)):  # it may be from before our update
         return service
     listed = find_deployment(service, target.deployment_id) is not None
     now = f"{primary.get('id')} is the service's PRIMARY deployment now"
     now = now if listed else "our deployment is not the service's PRIMARY any more"
     ctx.report.note(f"Not rolled back: {now}.")
     return {}
-
-
-def _leads_back(primary: JSON, target: Target) -> bool:
-    return bool(target.previous_definition) and primary.get("taskDefinition") == target.previous_definition
 
 
 def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:

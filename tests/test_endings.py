@@ -675,3 +675,35 @@ def test_without_botocore_a_member_cannot_be_typed(cli: Cli, monkeypatch: pytest
 
     assert result.code == 4
     assert "please install boto3" in result.err
+
+
+def test_what_is_deployed_while_a_rollback_ends_is_not_taken_for_it(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration={**BREAKER, "strategy": "BLUE_GREEN"})
+    sim.image("app:2").crashes(after_s=1)
+    service = sim.services["prod", "web"]
+    deployed: list[Any] = []
+
+    def on_call(_: int, operation: str, __: Json) -> None:
+        if operation == "DescribeServiceDeployments" and service.release.status == "ROLLBACK_SUCCESSFUL":
+            deployed.extend([] if deployed else [sim.someone_deploys("prod", "web", "app:3")])
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "--enable-rollback", "-t", "200")
+
+    assert deployed
+    assert result.code == 23
+    assert "The way back was left to somebody else's deployment: " in result.err
+    assert "and stable" not in result.err
+
+
+def test_a_deployment_that_completed_after_its_time_out_did_not_fail(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=1)
+    sim.world.settle_s = 20
+    sim.image("app:2").starts_after(12)
+    sim.world.on_call = at_call("ListTasks", lambda: sim.advance(40))
+
+    result = cli(*DEPLOY, "-t", "10", "--enable-rollback")
+
+    assert result.code == 20
+    assert "Deregistered web:2, a revision that was rolled back." in result.err

@@ -106,6 +106,8 @@ def _goes_on(run: Run, track: Track) -> bool:
     service, ours = track.service, track.ours
     if ours is None or service.status != "ACTIVE" or service.primary is not ours or ours.rollout_state == "COMPLETED":
         return False
+    if service.hides_rollout_state and track.ever_complete:
+        return False  # nobody outside of ECS can tell more
     if "stays deployed" in run.said and run.world.made.has("--skip-deployments-check"):
         return False
     if run.code == Exit.OK or service.release.status.startswith("ROLLBACK_"):

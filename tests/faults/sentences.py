@@ -255,7 +255,8 @@ def _tracks_of(world: WatchedWorld, text: str, match: re.Match[str]) -> list[Tra
     named = match.groupdict().get("service")
     lines = text.split("\n")
     here = text.count("\n", 0, match.start())
-    for line in [named or "", lines[here], *lines[here + 1 : here + 4], *reversed(lines[:here])]:
+    nearest = [lines[here], *lines[max(0, here - 1) : here], *lines[here + 1 : here + 4], *reversed(lines[:here])]
+    for line in [named or "", *nearest]:
         if found := [track for track in tracks if _names(line, track)]:
             return found[:1]
     return tracks
