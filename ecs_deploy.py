@@ -1742,16 +1742,20 @@ def gone_back(service: JSON) -> str:
     told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
     back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
     why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
-    late = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
-    late = [d for d in late if stamp_s(d) > stamp_s(primary)]
+    late = [d for d in failed_of(service) if d is not primary and stamp_s(d) > stamp_s(primary)]
     if "rolling back" not in said.lower() and not back and not late:
         return ""
     return theirs(next(iter([*why, *back, *(str(d.get("rolloutStateReason") or said) for d in late)]), said))
 
 
+def failed_of(service: JSON) -> list[JSON]:
+    """The deployments that are listed as FAILED."""
+    return [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED"]
+
+
 def failed_before(service: JSON) -> str:
     """The id of the newest deployment that ECS says has failed; empty if it says so of none."""
-    listed = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED"]
+    listed = failed_of(service)
     found = (
         re.search(r"\(deployment (\S+)\) deployment failed", str(e.get("message"))) for e in service.get("events") or []
     )
@@ -4560,24 +4564,28 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
-    back = rollout.seen.back
-    if back and back.succeeded and (back.seen.native or ctx.clock.now() - back.seen.last_s > LOOK_S):
-        with contextlib.suppress(AwsError):  # what was seen is some calls old by now
-            primary = primary_of(refresh(ctx, rollout))
-            if primary and primary.get("taskDefinition") != back.target.definition:
-                by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))}) is PRIMARY now"
-                back.seen.verdict = Verdict(RolloutState.SUPERSEDED, by)
-    if back and back.state is RolloutState.SUPERSEDED:
+    back = rollout.seen.back or rollout
+    if back.succeeded and (back.seen.native or ctx.clock.now() - back.seen.last_s > LOOK_S):
+        look_again(ctx, rollout, back)
+    if back.state is RolloutState.SUPERSEDED:
         ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
         return Exit.SUPERSEDED
-    if back is None or not back.succeeded:
-        reason = back.reason if back and back.reason else "its end was not seen"
-        to = back.target.definition if back else rollout.target.previous_definition
-        did = "did not complete" if back is None or back.seen.current else "was not seen to complete"
-        ctx.report.note(f"{rollout.label}The rollback to {to} {did}: {undotted(reason)}.")
+    if not back.succeeded:
+        reason = undotted(back.reason) or "its end was not seen"
+        did = "did not complete" if back.seen.current else "was not seen to complete"
+        ctx.report.note(f"{rollout.label}The rollback to {back.target.definition} {did}: {reason}.")
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
     return Exit.ROLLED_BACK
+
+
+def look_again(ctx: Context, rollout: Rollout, back: Rollout) -> None:
+    """What was seen of a rollback is some calls old: another definition that is PRIMARY by now is somebody else's."""
+    with contextlib.suppress(AwsError):
+        primary = primary_of(refresh(ctx, rollout))
+        if primary.get("taskDefinition", back.target.definition) != back.target.definition:
+            by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))}) is PRIMARY now"
+            back.seen.verdict = Verdict(RolloutState.SUPERSEDED, by)
 
 
 def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
@@ -8000,14 +8008,17 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
         rows = [_summary_row(item, facts, ending, duration_s) for item in parts]
     if any(row[0] for row in rows):
         lines += _table(head, rows)
-    if facts.get("schedules"):
-        shown = ("name", "old", "new", "result")
-        rows = [[_cell(row[member]) for member in shown] for row in facts["schedules"]]
-        lines += _table(["Rule or schedule", "Old revision", "New revision", "Result"], rows)
+    lines += _moved(facts.get("schedules") or [])
     if code:
         lines += [_folded("What failed", errors, opened=True)]
         lines += [part for item in [*facts.get("parts", []), facts] for part in _details(item)]
     return "\n".join(lines) + "\n"
+
+
+def _moved(schedules: Sequence[JSON]) -> list[str]:
+    """The table of rules and schedules, if there are any."""
+    rows = [[_cell(row[member]) for member in ("name", "old", "new", "result")] for row in schedules]
+    return _table(["Rule or schedule", "Old revision", "New revision", "Result"], rows) if rows else []
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
