@@ -3685,6 +3685,7 @@ class Seen(Record):
     last: JSON = field(default_factory=dict)
     last_s: float = 0.0
     unsure: bool = False  # a rollback was sent, and its answer not seen
+    tried: bool = False  # one was, at some time
     current: bool = False  # the last look was answered with something that counts
     shown: bool = False
     missing_s: float | None = None
@@ -4647,6 +4648,7 @@ def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
         answer: JSON = ctx.aws.call("UpdateService", update, retries=False)["service"]
     except AwsError as error:
         rollout.seen.unsure = error.maybe_done
+        rollout.seen.tried = rollout.seen.tried or error.maybe_done
         raise
     rollout.seen.unsure = False
     begin_back(ctx, rollout, started_deployment(answer, target.previous_definition), answer)
@@ -4665,8 +4667,9 @@ def require_ours(ctx: Context, rollout: Rollout) -> JSON:
     primary = primary_of(service)
     ours = primary.get("id") == target.deployment_id
     ours = ours or (not target.deployment_id and primary.get("taskDefinition") == target.definition)
-    untold = not target.after_s and primary.get("taskDefinition") == target.previous_definition != ""
-    if ours or (untold and not find_deployment(service, target.deployment_id)):  # it may be from before our update
+    leads_back = primary.get("taskDefinition") == target.previous_definition != ""
+    untold = not target.after_s and not find_deployment(service, target.deployment_id)
+    if ours or (leads_back and (rollout.seen.tried or untold)):  # by our own lost call, or from before our update
         return service
     listed = find_deployment(service, target.deployment_id) is not None
     now = f"{primary.get('id')} is the service's PRIMARY deployment now"
@@ -6733,10 +6736,10 @@ def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
 
 def require_group(ctx: Context, name: str) -> JSON:
     """The Auto Scaling group; raises `AwsError` with the names that exist otherwise."""
-    for group in ctx.aws.pages("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [name]}):
-        if group["AutoScalingGroupName"] == name:
-            found: JSON = group
-            return found
+    listed: list[JSON] = ctx.aws.pages("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [name]})
+    groups = {group["AutoScalingGroupName"]: group for group in listed}
+    if name in groups:
+        return groups[name]
     everything = lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.pages("DescribeAutoScalingGroups", {})]  # noqa: E731
     hint = names_hint(everything, "Auto Scaling groups", name)
     raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)

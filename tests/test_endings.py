@@ -480,6 +480,18 @@ def test_a_rollback_whose_answer_is_lost_for_good_is_not_said_to_have_been_refus
     assert "still points at" not in result.err
 
 
+def test_a_rollback_whose_answer_was_lost_once_is_our_own(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=0)
+    sim.image("app:2").crashes(after_s=1)
+    sim.world.on_call = at_call("UpdateService", lambda: Fault.DROP_AFTER, 2)
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    assert len(result.requests("UpdateService")) == 3
+    assert result.out.count("Rolling back to") == 1
+
+
 def test_a_rollback_that_may_have_been_carried_out_is_looked_at(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=1)
@@ -553,12 +565,15 @@ def test_without_leave_to_list_only_the_services_that_were_named_count(
     assert sim.active_revisions("web") == ([1] if gone else [1, 2])
 
 
-def test_a_signal_after_ecs_went_back_names_what_is_there(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_signal_after_ecs_went_back_names_what_is_there(sim: Simulator, cli: Cli, nth: int) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER, desired_count=2)
     sim.image("app:2").crashes(after_s=1)
+    looks = [0]
 
     def on_call(_: int, operation: str, __: Json) -> None:
-        if operation == "ListTasks" and sim.services["prod", "web"].primary.is_rollback:
+        looks[0] += operation == "ListTasks" and sim.services["prod", "web"].primary.is_rollback
+        if operation == "ListTasks" and looks[0] == nth:
             terminated()
 
     sim.world.on_call = on_call
