@@ -763,15 +763,15 @@ def _require(tokens: list[str], token: str) -> None:
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
 
 
-def registrable(described: JSON, output_only: Iterable[str], tags: Sequence[JSON] = ()) -> JSON:
-    """A DescribeTaskDefinition's `taskDefinition` as RegisterTaskDefinition takes it; nothing else is lost.
+def registrable(described: JSON, output_only: Iterable[str]) -> JSON:
+    """A definition as it was described, with its tags, as RegisterTaskDefinition takes it; nothing else is lost.
 
     `output_only` are the members that only the answer has (`Aws.output_only_members`). Nulls and an empty
     `tags` are left out because AWS refuses them, and so are tags that AWS itself set (`aws:`).
     """
     gone = {*output_only, "tags"}
     copied = {name: value for name, value in _without_nulls(described).items() if name not in gone}
-    own_tags = [tag for tag in tags if not str(tag.get("key", "")).startswith("aws:")]
+    own_tags = [tag for tag in described.get("tags") or [] if not str(tag.get("key", "")).startswith("aws:")]
     return {**copied, "tags": own_tags} if own_tags else copied
 
 
@@ -2609,11 +2609,12 @@ class Aws(Record):
         service: JSON = self.call("UpdateService", params, worth_s=worth_s)["service"]
         return service
 
-    def describe_task_definition(self, name: str, *, tags: bool = True) -> tuple[JSON, list[JSON]]:
-        """The raw definition and its tags."""
+    def describe_task_definition(self, name: str, *, tags: bool = False) -> JSON:
+        """The raw definition, its tags in it if asked for; its secrets are masked from now on."""
         params: JSON = {"taskDefinition": name, **({"include": ["TAGS"]} if tags else {})}
         answer = self.call("DescribeTaskDefinition", params)
-        return answer["taskDefinition"], answer.get("tags") or []
+        self._report.mask.hide(secret_values(answer["taskDefinition"]))
+        return {**answer["taskDefinition"], "tags": answer.get("tags")}
 
     def active_revisions(self, family: str) -> list[str]:
         """The ARNs of the family's ACTIVE revisions (and not of families whose name begins the same)."""
@@ -2850,29 +2851,28 @@ class Draft(Value):
     """A definition before and after the edits.
 
     `current` is the ARN of the one in use, or empty; `start` that of the one that is copied, as far as it has one;
-    `ready` that of a revision to use as it is.
+    `ready` that of a revision to use as it is, so that nothing is registered.
     """
 
     current: str
     old: JSON
     new: JSON
-    tags_required: bool = False
-    start: str = ""
     ready: str = ""
+    start: str = ""
+    tags_required: bool = False
     deregistered: bool = False  # the one in use is INACTIVE: a service cannot go back to it
 
 
 class Planned(Value):
-    """A definition to register; with `always` even if nothing changes in it."""
+    """A definition to register, or to use as it is."""
 
     name: str
     draft: Draft
-    always: bool = True
 
     @property
     def registers(self) -> bool:
         """True if there is something to register."""
-        return not self.draft.ready and (self.always or self.draft.old != self.draft.new)
+        return bool(self.draft.new) and not self.draft.ready
 
 
 class PlannedTask(Planned):
@@ -2961,7 +2961,7 @@ def plan_services(ctx: Context, options: DeployOptions) -> Plan:
 def blind_redeploy(options: DeployOptions, name: str) -> PlannedService:
     """A redeployment that is not followed, so that nothing needs to be read: one call, which old policies allow."""
     update = service_update(options.cluster, name, options.change, {})
-    return PlannedService(name, Draft("", {}, {}), False, {}, update, replace(options.wait, no_wait=True))
+    return PlannedService(name, Draft("", {}, {}), {}, update, replace(options.wait, no_wait=True))
 
 
 def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str) -> PlannedService:
@@ -2969,9 +2969,9 @@ def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str
     name, current = str(service["serviceName"]), str(service.get("taskDefinition"))
     update = service_update(options.cluster, name, options.change, service)
     wanted = bool(options.edits or options.source.given)
-    draft = Draft(current, {}, {})
+    draft = Draft(current, {}, {}, ready=current)
     if wanted or not options.output.dry_run:
-        draft = drafted(ctx, options, current, as_it_is=wanted)
+        draft = drafted(ctx, options, current)
     if wanted:
         show_draft(ctx, draft, service_changes(service, options.change), label)
     elif update.get("forceNewDeployment") and not options.output.dry_run:
@@ -2983,20 +2983,21 @@ def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str
     warn_at_start(ctx, options.wait, service, label)
     if options.wait.until_draining and not target_group_of(service):
         raise DeployError(f"The service {name} has no target group whose draining --wait-until could wait for")
-    return PlannedService(name, draft, wanted, service, update, options.wait)
+    return PlannedService(name, draft, service, update, options.wait)
 
 
 def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     """One definition, and perhaps tasks that run it."""
     name, run = options.task_definition, options.run
     show_images(ctx, options.edits)
-    draft = drafted(ctx, options, name, as_it_is=run is not None)
+    draft = drafted(ctx, options, name)
+    draft = draft if run else replace(draft, ready="")  # there is nothing that could use it as it is
     show_draft(ctx, draft, [], "")
     if run is None:
         return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
         run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
-    task = PlannedTask(name, draft, True, run, run_request(options.cluster, draft.new, run))
+    task = PlannedTask(name, draft, run, run_request(options.cluster, draft.new, run))
     return Plan(options.cluster, before=(task,), task_timeout_s=options.wait.timeout_s, keep=options.max_definitions)
 
 
@@ -3057,38 +3058,34 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
     return f"The {what}: {', '.join(nearest)}, and {len(found) - len(nearest)} more"
 
 
-def start_of(ctx: Context, options: DeployOptions, current: str) -> tuple[str, JSON, list[JSON]]:
-    """By which name AWS was asked for the definition to start from (none: it is a file's), the definition, its tags."""
-    source, file = options.source, options.source.file or {}
-    wanted = "" if file else family_of(current) if source.latest else source.taskdef or current
-    if wanted:
-        return wanted, *describe_definition(ctx, wanted, options.tags_required)
-    return "", file.get("taskDefinition", file), file.get("tags") or []
-
-
-def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: bool) -> Draft:
+def drafted(ctx: Context, options: DeployOptions, current: str) -> Draft:
     """The definition to start from, copied and edited, beside the one in use. Registers nothing.
 
-    `as_it_is`: without an edit the revision itself is used.
+    Without an edit the revision itself is used.
     """
     source, edits = options.source, options.edits
-    wanted, base, tags = start_of(ctx, options, current)
+    file, name = source.file or {}, family_of(current) if source.latest else source.taskdef or current
+    if file:
+        base: JSON = {**file.get("taskDefinition", file), "tags": file.get("tags")}
+        ctx.report.mask.hide(secret_values(base))
+    else:
+        base = describe_definition(ctx, name, options.tags_required)
     arn = str(base.get("taskDefinitionArn") or "")
-    same = wanted and (current in (wanted, arn) or (source.latest and not options.services))
-    live = base if same else live_definition(ctx, options, current)
-    ctx.report.mask.hide(secret_values(base) | secret_values(live) | {edit.value for edit in edits.variables})
+    same = not file and (current in (name, arn) or (source.latest and not options.services))
+    live = base if same else {**live_definition(ctx, options, current), "tags": base["tags"]}
+    ctx.report.mask.hide(edit.value for edit in edits.variables)
     output_only = ctx.aws.output_only_members()
-    start = registrable(base, output_only, tags)
+    start = registrable(base, output_only)
     if source.taskdef and options.task_definition:
         start["family"] = family_of(options.task_definition)
     in_use = str(live.get("taskDefinitionArn", "none"))
     return Draft(
         current=in_use,
-        old=registrable(live, output_only, tags),
+        old=registrable(live, output_only),
         new=edited(start, edits),
-        tags_required=options.tags_required,
+        ready="" if file or edits else arn,
         start=arn if source.latest else in_use,
-        ready=arn if as_it_is and wanted and not edits else "",
+        tags_required=options.tags_required,
         deregistered=live.get("status") == "INACTIVE",
     )
 
@@ -3096,21 +3093,21 @@ def drafted(ctx: Context, options: DeployOptions, current: str, *, as_it_is: boo
 def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
     """The definition in use, to compare with; {} where -d names a family that is yet to be made."""
     try:
-        return ctx.aws.describe_task_definition(current, tags=False)[0]
+        return ctx.aws.describe_task_definition(current)
     except AwsError as error:
         if options.services or not error.definition_missing:
             raise
         return {}
 
 
-def describe_definition(ctx: Context, name: str, tags_required: bool) -> tuple[JSON, list[JSON]]:
-    """The definition and its tags; without its tags, and a warning, where they may not be read."""
+def describe_definition(ctx: Context, name: str, tags_required: bool) -> JSON:
+    """The definition with its tags; without its tags, and a warning, where they may not be read."""
     try:
-        return ctx.aws.describe_task_definition(name)
+        return ctx.aws.describe_task_definition(name, tags=True)
     except AwsError as error:
         if error.code in _DENIED and not tags_required and "Tag" in error.message:
             ctx.report.warning(f"The tags of {name} are not copied. {error.message}")
-            return ctx.aws.describe_task_definition(name, tags=False)
+            return ctx.aws.describe_task_definition(name)
         if error.definition_missing:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
             error.hint = "Give a family with an ACTIVE revision, family:revision, or an ARN."
@@ -3210,7 +3207,7 @@ def show_requests(ctx: Context, part: Planned) -> None:
         operation, request = "UpdateService", part.update
     if part.registers:
         ctx.report.request("Would register", part.draft.new)
-    if request and operation != "StopServiceDeployment" and (part.registers or part.draft.ready):
+    if isinstance(part, PlannedTask) or (operation == "UpdateService" and getattr(part, "points_elsewhere", True)):
         request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
     if request:
         ctx.report.request(f"Would send {operation}", request)
@@ -3437,7 +3434,7 @@ class Results(Record):
 
     def arn(self, part: Planned) -> str:
         """The ARN that the part's new definition has."""
-        return part.draft.ready or self.revisions[_as_key(part.draft.new)]
+        return part.draft.ready or self.revisions.get(_as_key(part.draft.new), "")
 
 
 def _as_key(definition: JSON) -> str:
@@ -3468,10 +3465,7 @@ def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> No
     """Register each new definition once, however many parts share it; until a service uses it, it is in the ledger."""
     for part in parts:
         key = _as_key(part.draft.new)
-        if part.draft.ready or key in results.revisions:
-            continue
-        if not part.registers:
-            results.revisions[key] = part.draft.current
+        if not part.registers or key in results.revisions:
             continue
         if results.plan.several:
             for line in changes(part.draft.old, part.draft.new):
@@ -3526,7 +3520,7 @@ def register_once(ctx: Context, definition: JSON, current: str) -> str:
 def newest_equal(ctx: Context, definition: JSON) -> str:
     """The ARN of the family's newest revision if it says all that `definition` says, else an empty string."""
     try:
-        newest, _ = ctx.aws.describe_task_definition(str(definition["family"]), tags=False)
+        newest = ctx.aws.describe_task_definition(str(definition["family"]))
     except AwsError as error:
         if error.transient:
             raise
@@ -3588,7 +3582,7 @@ def discard(ctx: Context, cluster: str, arn: str, what: str, changed: Mapping[st
 def is_inactive(ctx: Context, arn: str) -> bool:
     """True if a definition is seen not to be ACTIVE any more."""
     with contextlib.suppress(AwsError):
-        return ctx.aws.describe_task_definition(arn, tags=False)[0].get("status") != "ACTIVE"
+        return ctx.aws.describe_task_definition(arn).get("status") != "ACTIVE"
     return False
 
 
@@ -4765,7 +4759,7 @@ def with_schedules(ctx: Context, options: DeployOptions, plan: Plan) -> Plan:
     """The plan with the rules and schedules that are to run its definitions; says what changes in them."""
     if not (options.schedules or options.all_schedules):
         return plan
-    aims = scheduled_aims(plan, lambda part: part.draft.ready or ("" if part.registers else part.draft.current))
+    aims = scheduled_aims(plan, lambda part: part.draft.ready)
     named = [named_schedule(ctx, name) for name in options.schedules]
     for schedule in named:
         if not any(concerns(target, aims, plan.cluster) for target in schedule.targets):
@@ -5339,13 +5333,13 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     application, problems = options.application, Problems()
     with explained(ctx, application.cluster):
         found = ctx.aws.describe_services(application.cluster, [service.name for service in application.services])
-    read: dict[str, tuple[JSON, list[JSON]]] = {}
+    read: dict[str, JSON] = {}
 
     def planned_task(name: str, task: AppTask) -> PlannedTask:
         draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
         run = RunOptions(count=task.count, wait_for_success=True)
         tagged = {"enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}  # as ecs-toolkit sends
-        return PlannedTask(name, draft, False, run, {"cluster": application.cluster, **tagged, **task.request})
+        return PlannedTask(name, draft, run, {"cluster": application.cluster, **tagged, **task.request})
 
     def planned_service(entry: AppService) -> PlannedService:
         service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
@@ -5355,7 +5349,7 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
             application.cluster, entry.name, ServiceOptions(force_new_deployment=entry.force), service
         )
         wait = replace(options.wait, timeout_s=entry.max_wait_s, in_total=True)
-        return PlannedService(entry.name, draft, False, service, update, wait)
+        return PlannedService(entry.name, draft, service, update, wait)
 
     def tasks(when: str, entries: Sequence[AppTask]) -> tuple[PlannedTask, ...]:
         chosen = enumerate(entries) if when in options.tasks else ()
@@ -5408,20 +5402,19 @@ class Problems(Record):
         raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else mixed, hints)
 
 
-def tagged_draft(
-    ctx: Context, read: dict[str, tuple[JSON, list[JSON]]], owner: str, definition: str, edits: Edits
-) -> Draft:
+def tagged_draft(ctx: Context, read: dict[str, JSON], owner: str, definition: str, edits: Edits) -> Draft:
     """A part's definition before and after, each read once; raises `DeployError` that names the part."""
     if definition not in read:
         read[definition] = describe_definition(ctx, definition, tags_required=False)
-    raw, tags = read[definition]
-    ctx.report.mask.hide(secret_values(raw))
-    old = registrable(raw, ctx.aws.output_only_members(), tags)
+    raw = read[definition]
+    old = registrable(raw, ctx.aws.output_only_members())
     try:
         new = edited(old, edits)
     except DeployError as error:
         raise DeployError(f"{owner}: {error.message}", error.exit_code, error.hint) from error
-    return Draft(str(raw["taskDefinitionArn"]), old, new, deregistered=raw.get("status") == "INACTIVE")
+    current = str(raw["taskDefinitionArn"])
+    ready = current if old == new else ""
+    return Draft(current, old, new, ready, deregistered=raw.get("status") == "INACTIVE")
 
 
 def report_app(ctx: Context, results: Results) -> int:
@@ -5531,7 +5524,7 @@ def present_rollout(ctx: Context, options: StatusOptions, subject: Subject) -> R
     """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
     service, primary, arn = subject.service, primary_of(subject.service), subject.arn
     part = PlannedService(
-        subject.name, Draft(arn, subject.definition, subject.definition), False, service, {}, options.wait
+        subject.name, Draft(arn, subject.definition, subject.definition, arn), service, {}, options.wait
     )
     rollout = rollout_of(ctx, Plan(options.cluster, several=bool(subject.label)), part, "")
     failed = failed_before(service) if subject.health.standing is Standing.GOING_BACK else ""
@@ -5551,14 +5544,12 @@ def present_rollout(ctx: Context, options: StatusOptions, subject: Subject) -> R
 
 def definition_of(ctx: Context, arn: str) -> JSON:
     """A definition, its secrets masked from now on; {} and a note where it cannot be read."""
-    definition: JSON = {}
     if arn:
         try:
-            definition, _ = ctx.aws.describe_task_definition(arn, tags=False)
+            return ctx.aws.describe_task_definition(arn)
         except AwsError as error:
             require_final(ctx, error, f"{short_name(arn)} cannot be read.")
-    ctx.report.mask.hide(secret_values(definition))
-    return definition
+    return {}
 
 
 def require_final(ctx: Context, error: AwsError, what: str) -> None:
@@ -5859,11 +5850,11 @@ def rollback(ctx: Context, options: RollbackOptions) -> int:
     if options.output.dry_run:
         return show_dry_run(ctx, plan)
     for part in parts:
-        ctx.report.line(f"{plan.label(part)}{_ANNOUNCED} {part.draft.ready or part.draft.current}")
+        ctx.report.line(f"{plan.label(part)}{_ANNOUNCED} {part.draft.ready}")
     results = carry_out(ctx, plan)
     for part in parts:
         if results.parts.get(part.name, {}).get("result") in ("successful", "skipped"):
-            arn = part.draft.ready or part.draft.current
+            arn = part.draft.ready
             ctx.report.line(f"{plan.label(part)}The service is back on {arn}, and stable.")
     return results.code
 
@@ -5889,16 +5880,14 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
     old, new = registrable(live, output_only), registrable(wanted, output_only)
     gone = live.get("status") == "INACTIVE"
-    draft = Draft(current, old, new, start=current, ready=arn if arn != current else "", deregistered=gone)
+    draft = Draft(current, old, new, arn, start=current, deregistered=gone)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
-    if draft.ready:
+    if arn != current:
         show_draft(ctx, draft, [], label)
     stops = release if best and best.definition == arn else ""
     if not stops:
         warn_at_start(ctx, options.wait, service, label)
-    return PlannedService(
-        name, draft, False, service, {"cluster": options.cluster, "service": name}, options.wait, stops
-    )
+    return PlannedService(name, draft, service, {"cluster": options.cluster, "service": name}, options.wait, stops)
 
 
 def open_release(service: JSON, history: Sequence[Past]) -> str:
@@ -5918,7 +5907,7 @@ def revision_named(ctx: Context, revision: str, current: str) -> str:
     family = family_of(current)
     name = f"{family}:{revision}" if revision.isdigit() else revision
     try:
-        definition, _ = ctx.aws.describe_task_definition(name, tags=False)
+        definition = ctx.aws.describe_task_definition(name)
     except AwsError as error:
         if error.definition_missing:
             error.message = f"The task definition {name} was not found in {ctx.aws.region}"
