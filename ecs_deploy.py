@@ -2340,6 +2340,16 @@ class Begun:
         """
         self._unsettled[key] = (says, undo)
 
+    @contextlib.contextmanager
+    def sending(self, key: str) -> Iterator[None]:
+        """What was entered is sent in this block; it is settled if AWS says that it was not carried out."""
+        try:
+            yield
+        except AwsError as error:
+            if not error.maybe_done:
+                self.settle(key)
+            raise
+
     def settle(self, key: str) -> None:
         """Its end was seen, or it was never sent."""
         self._unsettled.pop(key, None)
@@ -3631,12 +3641,8 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     if part.stops and (back := taken_back_by_ecs(ctx, results, part, rollout)):
         return back
     enter_rollout(ctx, rollout)
-    try:
+    with ctx.begun.sending(rollout.key):
         answer = send_update(ctx, {**part.update, **({"taskDefinition": arn} if arn else {})})
-    except AwsError as error:
-        if not error.maybe_done:
-            ctx.begun.settle(rollout.key)
-        raise
     rollout = answered(rollout, answer, arn)
     enter_rollout(ctx, rollout)
     ctx.begun.settle(arn)
@@ -4932,12 +4938,8 @@ def move(ctx: Context, seen: Schedule, aims: Mapping[str, str], cluster: str) ->
 
     ctx.report.block("Changes:", list(lines))
     entered("may run")
-    try:
+    with ctx.begun.sending(schedule.label):
         send_schedule(ctx, schedule, request)
-    except AwsError as error:
-        if not error.maybe_done:
-            ctx.begun.settle(schedule.label)
-        raise
     entered("runs")
     ctx.report.note(f"The {schedule.label} runs {', '.join(dict.fromkeys(map(short_name, new.values())))}.")
     learn_moves(ctx, schedule, before, new, "moved")
@@ -5052,97 +5054,95 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
     return request
 
 
-class StartedTasks(Record):
-    """Tasks that this run started, by ARN with their part; what was seen of them."""
+class TaskLog(Record):
+    """The log of one container of a task, as far as it was read."""
 
-    cluster: str
-    owners: dict[str, PlannedTask] = field(default_factory=dict)
-    unsure: set[str] = field(default_factory=set)  # parts of which RunTask may have started some more
-    ended: dict[str, JSON] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
-    missing_s: dict[str, float] = field(default_factory=dict)
-    current: bool = False  # the last look was answered
-    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
-    last_lines: dict[str, list[str]] = field(default_factory=dict)
+    place: tuple[str, str, str]
+    prefix: str
+    token: str = ""
 
-    def running(self) -> list[str]:
-        """The ARNs of the tasks that have not stopped."""
-        return [arn for arn in self.owners if arn not in self.ended]
 
-    def running_of(self, part: PlannedTask) -> list[str]:
-        """Those of one part."""
-        return [arn for arn in self.running() if self.owners[arn] is part]
+class StartedTask(Record):
+    """A task that this run started, and what was seen of it."""
 
-    def verdict(self, arn: str) -> TaskVerdict:
-        """How a stopped task ended."""
-        part = self.owners[arn]
-        return task_verdict(self.ended[arn], part.draft.new, part.run.watch_container)
+    arn: str
+    part: PlannedTask
+    last: JSON = field(default_factory=dict)
+    missing_s: float | None = None
+    logs: list[TaskLog] = field(default_factory=list)  # those that can be read
+    lines: list[str] = field(default_factory=list)  # the last ones of them
+
+    @property
+    def verdict(self) -> TaskVerdict | None:
+        """How it ended; None as long as it was not seen to have stopped."""
+        if self.last.get("lastStatus") != "STOPPED":
+            return None
+        return task_verdict(self.last, self.part.draft.new, self.part.run.watch_container)
+
+    def to_stop(self, aws: Aws) -> str:
+        """How to stop it."""
+        return (
+            f"To stop it:\n  aws ecs stop-task --cluster {self.part.request['cluster']} --task {self.arn} {aws.place}"
+        )
 
 
 def run_tasks(ctx: Context, results: Results, parts: Sequence[PlannedTask]) -> None:
-    """Start all tasks of a phase, and wait for those whose end decides; the results go to `results`."""
-    tasks = StartedTasks(results.plan.cluster)
-    started = [part for part in parts if start_part(ctx, results, tasks, part)]
-    awaited = [part for part in started if part.run.wait_for_success]
-    if awaited:
-        wait_for_tasks(ctx, tasks, results.plan.task_timeout_s)
-        judge_tasks(ctx, results, tasks, awaited)
-    elif started:
+    """Start all tasks of a phase, and wait for them if their end decides; the results go to `results`."""
+    started = {part.name: start_part(ctx, results, part) for part in parts}
+    tasks = [task for each in started.values() for task in each]
+    if tasks and parts[0].run.wait_for_success:
+        answered = wait_for_tasks(ctx, results.plan, tasks)
+        judge_tasks(ctx, results.plan, tasks, answered)
+        for part in parts:
+            if started[part.name]:
+                end_part(results, part, started[part.name])
+    elif tasks:
         ctx.report.note("The end of the task is not waited for (--wait-for-success does).")
         ctx.report.learn(verdict="started")
-    for part in started:
-        ctx.begun.settle(_task_key(part))
+    for part in parts:
+        ctx.begun.settle(f"tasks of {part.name}")
 
 
-def _task_key(part: PlannedTask) -> str:
-    return f"tasks of {part.name}"
-
-
-def start_part(ctx: Context, results: Results, tasks: StartedTasks, part: PlannedTask) -> bool:
-    """Start a part's tasks; False, all said, if not all of them could be: those that were are named, not waited for."""
-    arn, key = results.arn(part), _task_key(part)
+def start_part(ctx: Context, results: Results, part: PlannedTask) -> list[StartedTask]:
+    """Start a part's tasks; none, all said, if not all of them could be: those that were are named, not waited for."""
+    arn, key, tasks = results.arn(part), f"tasks of {part.name}", list[StartedTask]()
+    stop = (lambda cause: stopped(ctx, tasks, cause)) if part.run.stop_on_interrupt else None
     ctx.report.line(f"Run task: {arn}")
-    ctx.begun.enter(
-        key, lambda cause: going_on(ctx, tasks, part, cause), lambda cause: stopped(ctx, tasks, part, cause)
-    )
+    ctx.begun.enter(key, lambda cause: going_on(ctx, tasks, cause), stop)
     try:
-        with explained(ctx, tasks.cluster):
-            start_tasks(ctx, tasks, part, arn)
+        with explained(ctx, results.plan.cluster):
+            start_tasks(ctx, part, arn, tasks)
     except DeployError as error:
-        ctx.begun.abandon(error, ctx.report, [key, arn])
-        results.add(part, tasks=[task for task, owner in tasks.owners.items() if owner is part])
-        tasks.owners = {task: owner for task, owner in tasks.owners.items() if owner is not part}
+        ctx.begun.abandon(error, ctx.report, [f"RunTask of {part.name}", key, arn])
+        results.add(part, tasks=[task.arn for task in tasks])
         ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
         results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
-        return False
+        return []
     ctx.begun.settle(arn)
-    results.add(part, tasks=[task for task, owner in tasks.owners.items() if owner is part])
-    return True
+    results.add(part, tasks=[task.arn for task in tasks])
+    return tasks
 
 
-def start_tasks(ctx: Context, tasks: StartedTasks, part: PlannedTask, definition: str) -> None:
-    """RunTask in batches of ten; raises `DeployError` if fewer tasks than asked were started."""
-    started = 0
-    while started < part.run.count:
-        wanted = min(10, part.run.count - started)
-        request = {**part.request, "taskDefinition": definition, "count": wanted}
-        tasks.unsure.add(part.name)
-        try:
+def start_tasks(ctx: Context, part: PlannedTask, definition: str, tasks: list[StartedTask]) -> None:
+    """RunTask in batches of ten, adding to `tasks`; raises `DeployError` if fewer tasks than asked were started."""
+    key, family = f"RunTask of {part.name}", part.draft.new.get("family")
+    look = f"aws ecs list-tasks --cluster {part.request['cluster']} --family {family} {ctx.aws.place}"
+    doubt = f"RunTask may have started tasks of {family} that are not named here. Look:\n  {look}"
+    for left in range(part.run.count, 0, -10):
+        request = {**part.request, "taskDefinition": definition, "count": min(10, left)}
+        ctx.begun.enter(key, lambda cause: after(cause, doubt))
+        with ctx.begun.sending(key):
             answer = ctx.aws.call("RunTask", {**request, "clientToken": os.urandom(16).hex()})
-            tasks.unsure.discard(part.name)
-        except AwsError as error:
-            if not error.maybe_done:
-                tasks.unsure.discard(part.name)
-            raise
         arns = [str(task["taskArn"]) for task in answer.get("tasks") or []]
-        tasks.owners.update(dict.fromkeys(arns, part))
+        tasks += [StartedTask(arn, part) for arn in arns]
+        ctx.begun.settle(key)
         for arn in arns:
             ctx.report.line(f"Executed task: {arn}")
-        started += len(arns)
-        if answer.get("failures") or len(arns) < wanted:
-            hint = "Those that were started go on. " if started else ""
+        if answer.get("failures") or len(arns) < request["count"]:
+            hint = "Those that were started go on. " if tasks else ""
             hint += "Check the cluster's capacity, the launch type and the network."
-            raise DeployError(f"{started} of {part.run.count} tasks were started: {failures_text(answer)}", hint=hint)
+            said = f"{len(tasks)} of {part.run.count} tasks were started: {failures_text(answer)}"
+            raise DeployError(said, hint=hint)
 
 
 def failures_text(answer: JSON) -> str:
@@ -5154,125 +5154,132 @@ def failures_text(answer: JSON) -> str:
     return "; ".join(f"{count} × {theirs(reason)}" for reason, count in reasons.items()) or "AWS gave no reason"
 
 
-def stop_command(ctx: Context, cluster: str, arn: str) -> str:
-    """The AWS CLI command that stops a task."""
-    return f"aws ecs stop-task --cluster {cluster} --task {arn} {ctx.aws.place}"
+def running(tasks: Iterable[StartedTask]) -> list[StartedTask]:
+    """The tasks that were not seen to have stopped."""
+    return [task for task in tasks if task.verdict is None]
 
 
-def going_on(ctx: Context, tasks: StartedTasks, part: PlannedTask, cause: BaseException) -> str:
-    """Which tasks of a part go on as far as was seen, and the commands that stop them; makes no call."""
-    going = [stop_command(ctx, tasks.cluster, arn) for arn in tasks.running_of(part)]
-    said = [after(cause, f"the task goes on. To stop it:\n  {command}") for command in going]
-    if part.name in tasks.unsure:
-        family = part.draft.new.get("family")
-        look = f"aws ecs list-tasks --cluster {tasks.cluster} --family {family} {ctx.aws.place}"
-        doubt = f"RunTask may have started tasks of {family} that are not named here. Look:\n  {look}"
-        said.append(after(cause, doubt))
-    return "\n".join(said)
+def going_on(ctx: Context, tasks: Iterable[StartedTask], cause: BaseException) -> str:
+    """Which tasks go on as far as was seen, and the commands that stop them; makes no call."""
+    return "\n".join(after(cause, f"the task goes on. {task.to_stop(ctx.aws)}") for task in running(tasks))
 
 
-def stopped(ctx: Context, tasks: StartedTasks, part: PlannedTask, cause: BaseException) -> bool:
-    """Interrupted, with --stop-on-interrupt: have the part's tasks stopped; True if all of them are."""
-    if not (isinstance(cause, Interrupted) and part.run.stop_on_interrupt):
+def stopped(ctx: Context, tasks: Iterable[StartedTask], cause: BaseException) -> bool:
+    """Interrupted: have the tasks stopped; True if that was tried."""
+    if not isinstance(cause, Interrupted):
         return False
-    for arn in tasks.running_of(part):
-        reason = f"ecs-deploy was interrupted ({cause.name})"
+    for task in running(tasks):
+        request = {"cluster": task.part.request["cluster"], "task": task.arn}
         try:
-            ctx.aws.call("StopTask", {"cluster": tasks.cluster, "task": arn, "reason": reason})
-            ctx.report.note(f"{cause.name}: the task {arn} is being stopped.")
+            ctx.aws.call("StopTask", {**request, "reason": f"ecs-deploy was interrupted ({cause.name})"})
+            ctx.report.note(f"{cause.name}: the task {task.arn} is being stopped.")
         except AwsError as error:
-            ctx.report.note(f"{cause.name}: the task {arn} goes on. {error.message}")
+            ctx.report.note(f"{cause.name}: the task {task.arn} goes on. {error.message}")
     return True
 
 
-def wait_for_tasks(ctx: Context, tasks: StartedTasks, timeout_s: float) -> None:
-    """Look until every task has stopped or time is up, showing the logs; a task that ECS lost raises `AwsError`."""
-    patience = Patience(ctx.clock.now(), endless=not timeout_s)
+def wait_for_tasks(ctx: Context, plan: Plan, tasks: Sequence[StartedTask]) -> bool:
+    """Look until every task has stopped or time is up, showing the logs; True if the last look was answered."""
+    patience = Patience(ctx.clock.now(), endless=not plan.task_timeout_s)
+    for task in tasks:
+        task.logs = logs_of(task, several=len(tasks) > 1)
     while True:
-        tasks.current = False
         try:
-            found = ctx.aws.describe_tasks(tasks.cluster, tasks.running(), retries=False)
-            now_s, tasks.current = ctx.clock.now(), True
-            patience.answered(now_s)
-            require_seen(tasks, found, now_s, now_s - patience.begun_s)
-            ctx.report.progress({"tasks": f"tasks: {note_tasks(ctx, tasks, found)}"}, now_s - patience.begun_s)
+            look_at_tasks(ctx, tasks, patience)
         except AwsError as error:
             patience.excuse(error, ctx.clock.now(), ctx.report)
         now_s = ctx.clock.now()
-        left_s = patience.begun_s + (timeout_s or FOREVER_S) - now_s
-        if not tasks.running():
-            return show_late_log(ctx, tasks, min(LATE_LOG_S, left_s))
-        if left_s <= 0:
-            return None
+        left_s = patience.begun_s + (plan.task_timeout_s or FOREVER_S) - now_s
+        if not running(tasks):
+            show_late_logs(ctx, tasks, min(LATE_LOG_S, left_s))
+        if not running(tasks) or left_s <= 0:
+            return not patience.backoff_s
         ctx.sleep(min(patience.pause_s(now_s), left_s))
 
 
-def require_seen(tasks: StartedTasks, found: Sequence[JSON], now_s: float, elapsed_s: float) -> None:
-    """Raises `AwsError` for a task that DescribeTasks did not know twice, seconds apart, after it was or should be."""
-    now_seen = {str(task["taskArn"]) for task in found}
-    tasks.seen |= now_seen
-    for arn in tasks.running():
-        if arn in now_seen:
-            tasks.missing_s.pop(arn, None)
-            continue
-        missing_s = now_s - tasks.missing_s.setdefault(arn, now_s)
-        if missing_s >= MISSING_S and (arn in tasks.seen or elapsed_s >= UNSEEN_GRACE_S):
-            raise AwsError(f"ECS does not know the task {arn} any more; its end is unknown", code="MISSING")
+def look_at_tasks(ctx: Context, tasks: Sequence[StartedTask], patience: Patience) -> None:
+    """Ask how the tasks are, show what they logged, and say how many are in which state."""
+    arns, cluster = [task.arn for task in running(tasks)], tasks[0].part.request["cluster"]
+    found = {task["taskArn"]: task for task in ctx.aws.describe_tasks(cluster, arns, retries=False)}
+    now_s = ctx.clock.now()
+    patience.answered(now_s)
+    for task in running(tasks):
+        if task.arn in found:
+            task.last, task.missing_s = found[task.arn], None
+            for log in list(task.logs):
+                show_page(ctx, task, log)
+        else:
+            require_known(task, now_s, now_s - patience.begun_s)
+    states = Counter(task.last["lastStatus"] for task in tasks if task.last)
+    told = ", ".join(f"{count} {state}" for state, count in states.items()) or "not visible yet"
+    ctx.report.progress({"tasks": f"tasks: {told}"}, now_s - patience.begun_s)
 
 
-def note_tasks(ctx: Context, tasks: StartedTasks, found: Sequence[JSON]) -> str:
-    """Show new log lines, keep the stopped tasks, and say how many are in which state."""
-    for task in found:
-        if task.get("lastStatus") in ("RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"):
-            show_new_log(ctx, tasks, task)
-        if task.get("lastStatus") == "STOPPED":
-            tasks.ended[str(task["taskArn"])] = task
-    known = {str(task["taskArn"]): task for task in [*found, *tasks.ended.values()]}
-    states = Counter(str(task.get("lastStatus")) for task in known.values())
-    return ", ".join(f"{count} {state}" for state, count in states.items()) or "not visible yet"
+def require_known(task: StartedTask, now_s: float, elapsed_s: float) -> None:
+    """Raises `AwsError` for a task that ECS did not know twice, seconds apart, after it did or should."""
+    task.missing_s = now_s if task.missing_s is None else task.missing_s
+    if now_s - task.missing_s >= MISSING_S and (task.last or elapsed_s >= UNSEEN_GRACE_S):
+        raise AwsError(f"ECS does not know the task {task.arn} any more; its end is unknown", code="MISSING")
 
 
-def show_late_log(ctx: Context, tasks: StartedTasks, delay_s: float) -> None:
+def logs_of(task: StartedTask, *, several: bool) -> list[TaskLog]:
+    """The logs of a task's containers as far as they can be followed; of `several` tasks each line names its own."""
+    containers = containers_of(task.part.draft.new)
+    found: list[TaskLog] = []
+    for name in (str(container.get("name")) for container in containers):
+        prefix = f"{short_name(task.arn)[:8]} " if several else ""
+        prefix += f"{name} " if several or len(containers) > 1 else ""
+        if place := log_place(task.part.draft.new, name, {"taskArn": task.arn}):
+            found.append(TaskLog(place, prefix))
+    return found
+
+
+def show_late_logs(ctx: Context, tasks: Iterable[StartedTask], delay_s: float) -> None:
     """CloudWatch shows the last lines a moment after the task has stopped; a chatty task has pages of them."""
-    if any(token != "-" for token in tasks.tokens.values()) and delay_s > 0:
+    read = [(task, log) for task in tasks for log in task.logs if log.token]
+    if read and delay_s > 0:
         ctx.sleep(delay_s)
-        for task in tasks.ended.values():
-            show_new_log(ctx, tasks, task, to_the_end=True)
+        for task, log in read:
+            while show_page(ctx, task, log):
+                pass
 
 
-def show_new_log(ctx: Context, tasks: StartedTasks, task: JSON, *, to_the_end: bool = False) -> None:
-    """Print what the task's containers logged since the last look; a log that cannot be read is said once."""
-    arn = str(task["taskArn"])
-    definition = tasks.owners[arn].draft.new
-    several = len(tasks.owners) > 1
-    for container in containers_of(definition):
-        name = str(container.get("name"))
-        where = log_place(definition, name, task)
-        prefix = f"{short_name(arn)[:8]} " if several else ""
-        prefix += f"{name} " if several or len(containers_of(definition)) > 1 else ""
-        while where and tasks.tokens.get((arn, name)) != "-":
-            before = tasks.tokens.get((arn, name), "")
-            events = read_log(ctx, tasks, (arn, name), where)
-            lines = [f"{prefix}| {theirs(line)}" for event in events for line in log_lines(event)]
-            tasks.last_lines[arn] = [*tasks.last_lines.get(arn, []), *lines][-LOG_LINES:]
-            for line in lines:
-                ctx.report.note(line)
-            if not to_the_end or tasks.tokens.get((arn, name), "") == before:
-                break
-
-
-def read_log(ctx: Context, tasks: StartedTasks, key: tuple[str, str], where: tuple[str, str, str]) -> list[JSON]:
-    """The next page of a container's log; none if it cannot be read, and no more then unless that may pass."""
-    group, stream, region = where
+def show_page(ctx: Context, task: StartedTask, log: TaskLog) -> bool:
+    """Print what is new in a container's log; True if there may be more. One that cannot be read is left out then."""
+    group, stream, region = log.place
     try:
-        page = ctx.aws.log_events(group, stream, region=region, token=tasks.tokens.get(key, ""))
+        page = ctx.aws.log_events(group, stream, region=region, token=log.token)
     except AwsError as error:
         if error.code != "ResourceNotFoundException" and not error.transient:
-            tasks.tokens[key] = "-"
+            task.logs.remove(log)
             ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
-        return []
-    tasks.tokens[key] = str(page.get("nextForwardToken") or tasks.tokens.get(key, ""))
-    return page.get("events") or []
+        return False
+    lines = [f"{log.prefix}| {theirs(line)}" for event in page.get("events") or [] for line in log_lines(event)]
+    task.lines = [*task.lines, *lines][-LOG_LINES:]
+    for line in lines:
+        ctx.report.note(line)
+    before, log.token = log.token, str(page.get("nextForwardToken") or log.token)
+    return log.token != before
+
+
+def judge_tasks(ctx: Context, plan: Plan, tasks: Iterable[StartedTask], answered: bool) -> None:
+    """Say how each task ended, or that it did not stop in time."""
+    for task in tasks:
+        verdict = task.verdict
+        if verdict is None:
+            goes_on, did = ("It goes on. ", "did not") if answered else ("", "was not seen to")
+            said = f"Task {task.arn} {did} stop within {plan.task_timeout_s:g} seconds."
+            ctx.report.error(said, f"{goes_on}{task.to_stop(ctx.aws)}")
+        elif verdict.ok:
+            ctx.report.note(f"Task {short_name(task.arn)[:8]} ended well: {stop_reason(task.last)}")
+            ctx.report.line(f"Task {task.arn} executed successfully!")
+        else:
+            of = short_name(str(task.last.get("taskDefinitionArn")))
+            advice = task_advice(verdict, task.last)
+            ctx.report.error(f"Task {task.arn} of {of} failed: {undotted(verdict.reason)}.", advice)
+    failed = [(task, task.verdict.reason) for task in tasks if task.verdict and not task.verdict.ok]
+    ctx.report.learn(failed_tasks=[{"count": 1, "reason": reason} for _, reason in failed])
+    ctx.report.learn(logs=[{"title": short_name(task.arn), "lines": task.lines} for task, _ in failed])
 
 
 def task_advice(verdict: TaskVerdict, task: JSON) -> str:
@@ -5283,36 +5290,14 @@ def task_advice(verdict: TaskVerdict, task: JSON) -> str:
     return f"Likeliest cause: {cause}. {advice}"
 
 
-def judge_tasks(ctx: Context, results: Results, tasks: StartedTasks, parts: Iterable[PlannedTask]) -> None:
-    """Say how each task ended: 0, 1 (or its container's code, if asked for), or 22 where it did not stop in time."""
-    for arn, task in tasks.ended.items():
-        verdict = tasks.verdict(arn)
-        if verdict.ok:
-            ctx.report.note(f"Task {short_name(arn)[:8]} ended well: {stop_reason(task)}")
-            ctx.report.line(f"Task {arn} executed successfully!")
-        else:
-            of = short_name(str(task.get("taskDefinitionArn")))
-            ctx.report.error(f"Task {arn} of {of} failed: {undotted(verdict.reason)}.", task_advice(verdict, task))
-    for arn in tasks.running():
-        hint = f"{'It goes on. ' if tasks.current else ''}To stop it:\n  {stop_command(ctx, tasks.cluster, arn)}"
-        did = "did not" if tasks.current else "was not seen to"
-        ctx.report.error(f"Task {arn} {did} stop within {results.plan.task_timeout_s:g} seconds.", hint)
-    failed = [arn for arn in tasks.ended if not tasks.verdict(arn).ok]
-    ctx.report.learn(failed_tasks=[{"count": 1, "reason": stop_reason(tasks.ended[arn])} for arn in failed])
-    ctx.report.learn(logs=[{"title": short_name(arn), "lines": tasks.last_lines.get(arn, [])} for arn in failed])
-    for part in parts:
-        end_part(results, tasks, part)
-
-
-def end_part(results: Results, tasks: StartedTasks, part: PlannedTask) -> None:
-    """The result of a part's tasks: the worst of them."""
-    verdicts = [tasks.verdict(arn) for arn, owner in tasks.owners.items() if owner is part and arn in tasks.ended]
-    bad = [verdict for verdict in verdicts if not verdict.ok]
-    code = Exit.TIMED_OUT if tasks.running_of(part) else Exit.FAILED if bad else Exit.OK
+def end_part(results: Results, part: PlannedTask, tasks: Iterable[StartedTask]) -> None:
+    """The result of a part's tasks: the worst of them; 0, 1 (or its container's code, if asked for), or 22."""
+    verdicts = [task.verdict for task in tasks]
+    bad = [verdict for verdict in verdicts if verdict and not verdict.ok]
+    code = Exit.TIMED_OUT if None in verdicts else Exit.FAILED if bad else Exit.OK
     result = bad[0].reason if bad else "did not stop in time" if code else "successful"
-    told = [verdict.exit_code for verdict in verdicts if verdict.exit_code]
-    own = told[0] if told and part.run.propagate_exit_code else int(code)
-    results.end(part, result, own, verdict="failed" if code else "completed")
+    told = [verdict.exit_code for verdict in bad if verdict.exit_code and part.run.propagate_exit_code]
+    results.end(part, result, told[0] if told else int(code), verdict="failed" if code else "completed")
 
 
 # Applications
@@ -6622,12 +6607,8 @@ def start_refresh(ctx: Context, run: Replacement) -> Step:
     preferences = refresh_preferences(run.fleet, run.size)
     params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
     enter_refresh(ctx, run)
-    try:
+    with ctx.begun.sending(run.options.group):
         refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
-    except AwsError as error:
-        if not error.maybe_done:
-            ctx.begun.settle(run.options.group)
-        raise
     follow(ctx, run, refresh, started=True)
     return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
 
