@@ -317,25 +317,10 @@ class Edits(Value):
 
 
 class ServiceOptions(Value):
-    """What changes in the service; None means that it is not sent."""
+    """What changes in the service; `Changes:`, the undo command and a rollback follow from it."""
 
-    desired_count: int | None = None
-    minimum_healthy_percent: int | None = None
-    maximum_percent: int | None = None
-    force_new_deployment: bool = False
     members: tuple[MemberEdit, ...] = ()  # of UpdateService's request
-
-    @property
-    def edits(self) -> tuple[MemberEdit, ...]:
-        """All of it as edits of UpdateService's request; `Changes:`, the undo command and a rollback follow."""
-        configuration = "deploymentConfiguration"
-        given = {
-            ("desiredCount",): self.desired_count,
-            (configuration, "minimumHealthyPercent"): self.minimum_healthy_percent,
-            (configuration, "maximumPercent"): self.maximum_percent,
-        }
-        named = [MemberEdit(steps, value) for steps, value in given.items() if value is not None]
-        return (*named, *self.members)
+    force_new_deployment: bool = False
 
 
 class WaitOptions(Value):
@@ -352,16 +337,10 @@ class WaitOptions(Value):
 
 
 class RunOptions(Value):
-    """How to run tasks; the JSON members have RunTask's shapes."""
+    """How to run tasks."""
 
     count: int = 1
     wait_for_success: bool = False
-    launch_type: str = ""
-    platform_version: str = ""
-    network_configuration: JSON | None = None
-    capacity_provider_strategy: list[JSON] | None = None
-    overrides: JSON | None = None
-    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()
     network_from_service: str = ""
     watch_container: str = ""
     propagate_exit_code: bool = False
@@ -528,13 +507,16 @@ class ImageReference(Value):
 # --- Members --------------------------------------------------------------------------- pure: no I/O
 
 
+PathStep = str | tuple[str, str]
+
+
 class MemberEdit(Value):
     """One member of a definition or a request and its new value; None takes it away.
 
     A step is a member or a key, or in a list a pair: what names the things of the list, and the name.
     """
 
-    steps: tuple[str | tuple[str, str], ...]
+    steps: tuple[PathStep, ...]
     value: Any = None
 
 
@@ -551,7 +533,7 @@ def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
     path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
     `ArgumentTypeError` that says what there is at that place.
     """
-    steps: list[str | tuple[str, str]] = []
+    steps: list[PathStep] = []
     rest = f".{path}"
     while rest:
         done = f".{path}"[: -len(rest)].lstrip(".")
@@ -561,10 +543,10 @@ def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
         option = _DECIDED[str(steps[0])]
         instead = f"; use {option}" if option else ""
         raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
-    return MemberEdit(tuple(steps), None if text is None else _typed(shape, text, path))
+    return MemberEdit(tuple(steps), None if text is None else typed(shape, text, path))
 
 
-def _first_step(shape: Any, rest: str, done: str) -> tuple[str | tuple[str, str], str, Any]:
+def _first_step(shape: Any, rest: str, done: str) -> tuple[PathStep, str, Any]:
     """The first step of the rest of a path, what then is left of it, and the shape at that place."""
     match: re.Match[str] | None
     if shape.type_name == "structure":
@@ -599,89 +581,88 @@ def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
     return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
 
 
-def _typed(shape: Any, text: str, path: str) -> Any:
-    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text."""
-    item = shape.member.type_name if shape.type_name == "list" else ""
-    if shape.type_name not in ("list", "map", "structure"):
-        return _converted(shape, text, path)
-    if text.lstrip()[:1] in ("{", "["):
-        return _converted(shape, _parsed_json(text, path), path)
-    if item in ("map", "structure"):
-        items = re.findall(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')+""", text)
-        return _converted(shape, [shorthand(each) for each in items], path)
-    return _converted(shape, text.split(",") if item else shorthand(text), path)
+def typed(shape: Any, text: str, path: str, *, strict: bool = True) -> Any:
+    """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text.
+
+    Raises `ArgumentTypeError`, with `strict` also for a member that the shape does not know; else that stays as it is.
+    """
+    value: Any = text
+    if shape.type_name in ("list", "map", "structure"):
+        if text.lstrip()[:1] in ("{", "["):
+            value = _parsed_json(text, path)
+        elif shape.type_name != "list":
+            value = shorthand(text)
+        elif shape.member.type_name in ("map", "structure"):
+            value = [shorthand(item) for item in re.findall(rf"""(?:[^\s"']|{_QUOTED})+""", text)]
+        else:
+            value = text.split(",")
+    return _converted(shape, value, path, strict)
 
 
-def _converted(shape: Any, value: Any, path: str) -> Any:
+def _converted(shape: Any, value: Any, path: str, strict: bool) -> Any:
     """The value in the type of the shape; the error does not show it, since it may be secret."""
-    if shape.type_name == "list":
+    kind = shape.type_name
+    if kind == "list":
         items = value if isinstance(value, list) else [value]
-        return [_converted(shape.member, item, path) for item in items]
-    if shape.type_name in ("map", "structure") and isinstance(value, dict):
-        if shape.type_name == "map":
-            return {name: _converted(shape.value, inner, f"{path}.{name}") for name, inner in value.items()}
-        for name in value:
-            if name not in shape.members:
-                raise _no_member(shape, name, path)
-        return {name: _converted(shape.members[name], inner, f"{path}.{name}") for name, inner in value.items()}
-    scalar = _scalar(shape.type_name, value)
+        return [_converted(shape.member, item, path, strict) for item in items]
+    if kind in ("map", "structure") and isinstance(value, dict):
+        shapes = shape.members if kind == "structure" else dict.fromkeys(value, shape.value)
+        unknown = [name for name in value if name not in shapes]
+        if unknown and strict:
+            raise _no_member(shape, unknown[0], path)
+        known = [name for name in value if name in shapes]
+        return {**value, **{name: _converted(shapes[name], value[name], f"{path}.{name}", strict) for name in known}}
+    scalar = _scalar(kind, value)
     if scalar is None:
-        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[shape.type_name]}")
+        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[kind]}")
     return scalar
 
 
 def _scalar(kind: str, value: Any) -> Any:
     """Text, number or truth value; None if the value is none of that kind."""
-    text = "" if isinstance(value, (dict, list)) else str(value)
+    text = str(value).strip()
     if kind == "string":
-        return text if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+        return str(value) if type(value) in (str, int, float) else None
     if kind == "boolean":
         return {"true": True, "false": False}.get(text.lower())
-    whole = re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII)
     if kind in ("integer", "long"):
-        return int(text) if whole else None
-    return float(text) if whole or re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text.strip(), re.ASCII) else None
+        return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) else None
+    is_number = kind in ("float", "double") and re.fullmatch(r"[+-]?\d{1,18}(\.\d{1,18})?", text, re.ASCII)
+    return float(text) if is_number else None
 
 
-def with_member(document: JSON, edit: MemberEdit) -> JSON:
+def with_member(document: Any, edit: MemberEdit) -> Any:
     """A copy of the document with that member changed; what the way to it lacks is made, unless it is taken away."""
-    changed: JSON = _with(document, edit.steps, edit.value)
-    return changed
-
-
-def member_at(document: JSON, edit: MemberEdit) -> Any:
-    """What the document has where the edit changes it; None if it has nothing there."""
-    place: Any = document
-    for step in edit.steps:
-        if isinstance(step, tuple):
-            place = next((thing for thing in place or [] if thing.get(step[0]) == step[1]), None)
-        else:
-            place = (place or {}).get(step)
-    return place
-
-
-def _with(place: Any, steps: Sequence[str | tuple[str, str]], value: Any) -> Any:
-    """The place with another value at the end of the steps."""
-    if not steps:
-        return value
-    step, rest = steps[0], steps[1:]
+    if not edit.steps:
+        return edit.value
+    step, inner = edit.steps[0], MemberEdit(edit.steps[1:], edit.value)
     if isinstance(step, tuple):
-        return _with_thing(place or [], step, rest, value)
-    members = dict(place or {})
-    if value is None and (not rest or members.get(step) is None):
+        return _with_thing(document or [], step, inner)
+    members = dict(document or {})
+    if edit.value is None and (not inner.steps or members.get(step) is None):
         members.pop(step, None)
         return members
-    return {**members, step: _with(members.get(step), rest, value)}
+    return {**members, step: with_member(members.get(step), inner)}
 
 
-def _with_thing(things: list[JSON], named: tuple[str, str], rest: Sequence[Any], value: Any) -> list[JSON]:
-    """The list with another value in the thing of that name; without the thing, if nothing is left of it."""
+def _with_thing(things: list[JSON], named: tuple[str, str], inner: MemberEdit) -> list[JSON]:
+    """The list with the thing of that name changed; without the thing, if nothing is left of it."""
     naming, name = named
-    if value is None and not rest:
+    if inner == MemberEdit(()):
         return [thing for thing in things if thing.get(naming) != name]
     known = any(thing.get(naming) == name for thing in things)
-    things = things if known or value is None else [*things, {naming: name}]
-    return [{**_with(t, rest, value), naming: name} if t.get(naming) == name else t for t in things]
+    things = things if known or inner.value is None else [*things, {naming: name}]
+    return [{**with_member(t, inner), naming: name} if t.get(naming) == name else t for t in things]
+
+
+def member_at(document: Any, steps: Sequence[PathStep]) -> Any:
+    """What the document has at that place; None if it has nothing there."""
+    for step in steps:
+        if isinstance(step, tuple):
+            document = next((thing for thing in document or [] if thing.get(step[0]) == step[1]), None)
+        else:
+            document = (document or {}).get(step)
+    return document
 
 
 def _parsed_json(text: str, what: str) -> Any:
@@ -692,72 +673,37 @@ def _parsed_json(text: str, what: str) -> Any:
         raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
 
 
-_SHORTHAND = r"""[{}\[\],=]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s{}\[\],="']+|\S"""
+_QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+_SIGNS = tuple("{}[],=\"'")
 
 
-def shorthand(text: str) -> Any:
+def shorthand(text: str) -> JSON:
     """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
 
     https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
     """
-    tokens = re.findall(_SHORTHAND, text)[::-1]  # a stack: the next one is the last
+    tokens = re.findall(rf"""{_QUOTED}|[^\s{{}}\[\],="']+|\S""", text)
+    spelled = [_in_json(token) for token in tokens]
+    kinds = "".join(token if token in _SIGNS else "w" for token in tokens)
+    for bare in re.finditer(r"=(w(?:,w)+)(?!=)", kinds):  # a list of words needs no brackets
+        spelled[bare.start(1)] = f"[{spelled[bare.start(1)]}"
+        spelled[bare.end(1) - 1] += "]"
     try:
-        value = _shorthand_pairs(tokens)
-    except (IndexError, RecursionError):
-        tokens = [text]
-    if tokens:
+        pairs: JSON = json.loads(f"{{{''.join(spelled)}}}")
+    except (ValueError, RecursionError):
+        pairs = {}
+    if not pairs:
         raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
-    return value
+    return pairs
 
 
-def _shorthand_pairs(tokens: list[str]) -> JSON:
-    found: JSON = {}
-    while not found or _next_is(tokens, ","):
-        name = _shorthand_word(tokens)
-        _require(tokens, "=")
-        found[name] = _shorthand_value(tokens)
-    return found
-
-
-def _shorthand_value(tokens: list[str]) -> Any:
-    if _next_is(tokens, "{"):
-        found = _shorthand_pairs(tokens)
-        _require(tokens, "}")
-        return found
-    if _next_is(tokens, "["):
-        return _shorthand_items(tokens)
-    words = [_shorthand_word(tokens)]
-    while tokens[-1:] == [","] and tokens[-3:-2] != ["="]:
-        tokens.pop()
-        words.append(_shorthand_word(tokens))
-    return words if len(words) > 1 else words[0]
-
-
-def _shorthand_items(tokens: list[str]) -> list[Any]:
-    items: list[Any] = []
-    while not _next_is(tokens, "]"):
-        items.append(_shorthand_value(tokens) if tokens[-1] in "{[" else _shorthand_word(tokens))
-        if tokens[-1] != "]":
-            _require(tokens, ",")
-    return items
-
-
-def _shorthand_word(tokens: list[str]) -> str:
-    word = tokens.pop()
-    if word in tuple("{}[],=\"'"):
-        raise IndexError
-    quote = word[0]
-    return word[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else word
-
-
-def _next_is(tokens: list[str], token: str) -> bool:
-    """True, and it is taken, if that is the next one."""
-    return tokens[-1:] == [token] and bool(tokens.pop())
-
-
-def _require(tokens: list[str], token: str) -> None:
-    if tokens.pop() != token:
-        raise IndexError
+def _in_json(token: str) -> str:
+    """A sign or a word of the shorthand, as JSON spells it."""
+    if token in _SIGNS:
+        return ":" if token == "=" else token
+    quote = token[0]
+    word = token[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else token
+    return json.dumps(word)
 
 
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
@@ -906,7 +852,8 @@ def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
             logs = None
         elif logs or edit.member.value is not None:
             logs = with_member(logs or {"logDriver": driver}, edit.member)
-    return with_member(container, MemberEdit(("logConfiguration",), logs))
+    changed: JSON = with_member(container, MemberEdit(("logConfiguration",), logs))
+    return changed
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -2941,8 +2888,9 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
     run, change = options.run, options.change
     ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
-    ctx.report.mask.hide(secret_values(run.overrides or {}) if run else ())
-    members = [*options.edits.members, *change.edits, *(run.members if run else ())]
+    members = [*options.edits.members, *change.members, *(run.members if run else ())]
+    for edit in members:
+        ctx.report.mask.hide(secret_values(edit.value) if edit.steps == ("overrides",) else ())
     ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
@@ -3160,7 +3108,7 @@ def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, label: str) ->
 def service_update(cluster: str, name: str, change: ServiceOptions, service: JSON) -> JSON:
     """UpdateService's parameters but for the definition: only what was asked for, merged into what is live."""
     update: JSON = {"cluster": cluster, "service": name}
-    for edit in change.edits:
+    for edit in change.members:
         top = edit.steps[0]
         live = {str(top): service.get(str(top))} if len(edit.steps) > 1 and top not in update else {}
         update = with_member({**update, **live}, edit)
@@ -3170,11 +3118,9 @@ def service_update(cluster: str, name: str, change: ServiceOptions, service: JSO
 def service_changes(service: JSON, change: ServiceOptions) -> list[str]:
     """One line per member of the service that is to be changed, without values that may be secret."""
     lines: list[str] = []
-    for edit in change.edits:
-        path, before = (
-            ".".join(step if isinstance(step, str) else step[1] for step in edit.steps),
-            member_at(service, edit),
-        )
+    for edit in change.members:
+        path = ".".join(step if isinstance(step, str) else step[1] for step in edit.steps)
+        before = member_at(service, edit.steps)
         if before != edit.value:
             plain = not isinstance(edit.value, (dict, list)) and not _SECRET_NAME.search(path)
             path = path.removeprefix("deploymentConfiguration.")
@@ -5018,39 +4964,22 @@ def stays_deployed(plan: Plan, aims: Mapping[str, str]) -> str:
 
 def borrowed_network(run: RunOptions, service: JSON) -> RunOptions:
     """The run with a service's network, launch type or capacity providers, and platform version where none is given."""
-    strategy = run.capacity_provider_strategy
-    if not run.launch_type and strategy is None:
-        strategy = service.get("capacityProviderStrategy") or None
-    launch_type = run.launch_type or ("" if strategy else str(service.get("launchType") or ""))
-    return replace(
-        run,
-        network_configuration=run.network_configuration or service.get("networkConfiguration"),
-        capacity_provider_strategy=strategy,
-        launch_type=launch_type,
-        platform_version=run.platform_version or str(service.get("platformVersion") or ""),
-    )
+    given = {edit.steps[0] for edit in run.members if len(edit.steps) == 1}
+    names = ["networkConfiguration", "platformVersion"]
+    if not given & {"launchType", "capacityProviderStrategy"}:
+        names.append("capacityProviderStrategy" if service.get("capacityProviderStrategy") else "launchType")
+    borrowed = [MemberEdit((name,), service[name]) for name in names if service.get(name) and name not in given]
+    return replace(run, members=(*borrowed, *run.members))
 
 
 def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
     """RunTask's parameters but for definition, count and token; raises `DeployError` 14 for unknown containers."""
-    overrides = dict(run.overrides or {})
-    by_name = {str(c.get("name")): dict(c) for c in overrides.get("containerOverrides") or []}
-    for name, command in run.commands:
-        by_name[name] = {**by_name.get(name, {"name": name}), "command": list(command)}
-    known = [str(container.get("name")) for container in containers_of(definition)]
-    require_containers(known, [*by_name, *([run.watch_container] if run.watch_container else [])])
-    if by_name:
-        overrides["containerOverrides"] = list(by_name.values())
-    members = {
-        "launchType": run.launch_type,
-        "platformVersion": run.platform_version,
-        "networkConfiguration": run.network_configuration,
-        "capacityProviderStrategy": run.capacity_provider_strategy,
-        "overrides": overrides,
-    }
-    request = {"cluster": cluster, **{name: value for name, value in members.items() if value}}
+    request: JSON = {"cluster": cluster}
     for edit in run.members:
         request = with_member(request, edit)
+    overridden = (request.get("overrides") or {}).get("containerOverrides") or []
+    named = [*(each.get("name") for each in overridden), run.watch_container]
+    require_containers([str(container.get("name")) for container in containers_of(definition)], filter(None, named))
     return request
 
 
@@ -6875,48 +6804,60 @@ def _require_kinds(where: str, place: JSON, *, lists: Iterable[str] = (), tables
             raise argparse.ArgumentTypeError(f"{where}: {name} is not an object")
 
 
-def _structure(text: str, what: str) -> Any:
-    """JSON, the AWS CLI's shorthand, or a file:// with either."""
-    if text.startswith("file://"):
-        text = _read_file(text.removeprefix("file://")).strip()
-    return _parsed_json(text, what) if text[:1] in ("{", "[") else shorthand(text)
+def _sets(read: Callable[[str], Any], *steps: str) -> Callable[[str], MemberEdit | None]:
+    """Reads the value of one member of a request."""
+
+    def edit(text: str) -> MemberEdit | None:
+        value = read(text)
+        return None if value is None else MemberEdit(steps, value)
+
+    return edit
 
 
-def _network(text: str) -> JSON:
-    value = _structure(text, "the network configuration")
-    vpc = value.get("awsvpcConfiguration") if isinstance(value, dict) else None
-    if not isinstance(vpc, dict) or set(value) != {"awsvpcConfiguration"} or not vpc.get("subnets"):
-        raise argparse.ArgumentTypeError(
-            "expected awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=ENABLED}"
-        )
-    lists = {name: [vpc[name]] for name in ("subnets", "securityGroups") if isinstance(vpc.get(name), str)}
-    return {"awsvpcConfiguration": {**vpc, **lists}}
+def _percentage(member: str) -> Callable[[str], MemberEdit | None]:
+    return _sets(_number(0), "deploymentConfiguration", member)
 
 
-def _strategy(text: str) -> list[JSON]:
-    if text[:1] in ("{", "[") or text.startswith("file://"):
-        value = _structure(text, "the capacity provider strategy")
-    else:
-        value = [shorthand(item) for item in text.split()]
-    items = value if isinstance(value, list) else [value]
-    if not items or not all(isinstance(item, dict) and item.get("capacityProvider") for item in items):
-        raise argparse.ArgumentTypeError("expected capacityProvider=NAME,weight=1,base=0 (or a JSON list of these)")
-    try:
-        return [{n: int(v) if n in ("weight", "base") else v for n, v in item.items()} for item in items]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError("weight and base are whole numbers") from error
+def _for_task(
+    member: str, what: str, expected: str, unfit: str, fits: Callable[[Any], object]
+) -> Callable[[str], MemberEdit | None]:
+    """Reads a member of RunTask's request as the AWS CLI takes it: JSON, shorthand, or a file:// with either."""
+
+    def read(text: str) -> Any:
+        if text.startswith("file://"):
+            text = _read_file(text.removeprefix("file://")).strip()
+        try:
+            value = typed(input_shape("RunTask").members[member], text, what, strict=False)
+            if not fits(value):
+                raise argparse.ArgumentTypeError(unfit)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}; expected {expected}") from error
+        return value or None
+
+    return _sets(read, member)
 
 
-def _task_overrides(text: str) -> JSON:
-    value = _structure(text, "the value")
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError("expected a JSON object")
-    _require_kinds("the value", value, lists=("containerOverrides",))
-    for override in value.get("containerOverrides") or []:
-        if not isinstance(override.get("name"), str):
-            raise argparse.ArgumentTypeError("containerOverrides is not a list of objects with a name")
-        _require_kinds("containerOverrides", override, lists=("environment",))
-    return value
+_network = _for_task(
+    "networkConfiguration",
+    "the network configuration",
+    "awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=ENABLED}",
+    "it names no subnets",
+    lambda value: value.get("awsvpcConfiguration", {}).get("subnets"),
+)
+_strategy = _for_task(
+    "capacityProviderStrategy",
+    "the capacity provider strategy",
+    "capacityProvider=NAME,weight=1,base=0 (or a JSON list of these); weight and base are whole numbers",
+    "it names no capacity provider",
+    lambda value: value and all(item.get("capacityProvider") for item in value),
+)
+_task_overrides = _for_task(
+    "overrides",
+    "the value",
+    "a JSON object",
+    "containerOverrides is not a list of objects with a name",
+    lambda value: all(override.get("name") for override in value.get("containerOverrides", [])),
+)
 
 
 # Values that add to a list: pairs of what an item is about, and the item
@@ -6957,12 +6898,13 @@ def _container_image(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
     yield f"The image of container {name}", (name, str(ImageReference.parse(image.strip())))
 
 
-def _container_command(text: str) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
+def _container_command(text: str) -> Iterator[tuple[str, MemberEdit]]:
     import shlex
 
     name, words = _named(text)
     try:
-        yield f"--command for {name}", (name, tuple(shlex.split(words)))
+        steps = ("overrides", "containerOverrides", ("name", name), "command")
+        yield f"--command for {name}", MemberEdit(steps, shlex.split(words))
     except ValueError as error:
         raise UsageError(f"--command cannot be split as a shell would: {error}") from error
 
@@ -7132,10 +7074,12 @@ OPTIONS = (
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.desired_count", _desired_count, suffices=True, service_only=True, legacy="-desired-count"),
+               "change.members", _sets(_desired_count, "desiredCount"),
+               suffices=True, service_only=True, legacy="-desired-count"),
         Option("-m --min", "PERCENT", "minimumHealthyPercent",
-               "change.minimum_healthy_percent", _number(0), service_only=True),
-        Option("-M --max", "PERCENT", "maximumPercent", "change.maximum_percent", _number(0), service_only=True),
+               "change.members", _percentage("minimumHealthyPercent"), service_only=True),
+        Option("-M --max", "PERCENT", "maximumPercent",
+               "change.members", _percentage("maximumPercent"), service_only=True),
         Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
                "change.force_new_deployment", suffices=True, service_only=True),
         Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
@@ -7166,20 +7110,20 @@ OPTIONS = (
         Option("--wait-for-success", "", "wait until every essential container ended with 0",
                "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
-        Option("--launch-type", "TYPE", "EC2, FARGATE or EXTERNAL", "run.launch_type", _launch_type,
+        Option("--launch-type", "TYPE", "EC2, FARGATE or EXTERNAL", "run.members", _sets(_launch_type, "launchType"),
                needs="--run-task", code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
         Option("--platform-version", "VERSION", "Fargate's platform version",
-               "run.platform_version", needs="--run-task", code=Exit.PLATFORM_ALONE),
+               "run.members", _sets(str, "platformVersion"), needs="--run-task", code=Exit.PLATFORM_ALONE),
         Option("--network-configuration", "CONFIG", "the AWS CLI's shorthand, JSON or file://…",
-               "run.network_configuration", _network, needs="--run-task", code=Exit.NETWORK_ALONE),
+               "run.members", _network, needs="--run-task", code=Exit.NETWORK_ALONE),
         Option("--capacity-provider-strategy", "LIST", "the AWS CLI's shorthand, JSON or file://…",
-               "run.capacity_provider_strategy", _strategy, needs="--run-task"),
+               "run.members", _strategy, needs="--run-task"),
         Option("--network-from-service", "SERVICE", "network, launch type and platform as this service has",
                "run.network_from_service", needs="--run-task"),
         Option("--overrides", "JSON", "RunTask's overrides, JSON or file://…",
-               "run.overrides", _task_overrides, needs="--run-task"),
+               "run.members", _task_overrides, needs="--run-task"),
         Option("--command", "NAME=COMMAND", "the command of a container",
-               "run.commands", _container_command, adds=True, needs="--run-task"),
+               "run.members", _container_command, adds=True, needs="--run-task"),
         Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
                "run.members", _member("RunTask"), adds=True, needs="--run-task"),
         Option("--watch-container", "NAME", "only this container's exit code decides",
@@ -7640,12 +7584,13 @@ def _fields(word: str, given: Given) -> dict[str, Any]:
         for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
             if found[option.into].setdefault(about, value) != value:
                 raise UsageError(f"{about} was given twice, with different values")
-    parts: dict[str, dict[str, Any]] = {option.into.rpartition(".")[0]: {} for option in options}
-    for option in options:
-        part, _, name = option.into.rpartition(".")
-        values = tuple(found[option.into].values())
-        if values:
-            parts[part][name] = values if option.adds else values[0]
+    listed = {option.into for option in options if option.adds}
+    parts: dict[str, dict[str, Any]] = {into.rpartition(".")[0]: {} for into in found}
+    for into, values in found.items():
+        part, _, name = into.rpartition(".")
+        given_values = tuple(value for value in values.values() if value is not None)
+        if given_values:
+            parts[part][name] = given_values if into in listed else given_values[0]
     own = parts.pop("")
     return {**own, **{part: _PARTS[part](**members) for part, members in parts.items()}}
 

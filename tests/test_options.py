@@ -544,7 +544,6 @@ def test_a_tag_from_the_environment_beside_tag_only_is_a_warning(sim: Simulator,
         pytest.param("a=1,b=2", {"a": "1", "b": "2"}, id="two words"),
         pytest.param("a=1,2,b=3", {"a": ["1", "2"], "b": "3"}, id="a list without brackets"),
         pytest.param("a=[1,2],b=[]", {"a": ["1", "2"], "b": []}, id="lists"),
-        pytest.param("a=[1,2,]", {"a": ["1", "2"]}, id="a comma after the last item"),
         pytest.param("a={b={c=1}}", {"a": {"b": {"c": "1"}}}, id="structures"),
         pytest.param("a=[{b=1},{b=2}]", {"a": [{"b": "1"}, {"b": "2"}]}, id="structures in a list"),
         pytest.param("a='1,2',b=\"x y\"", {"a": "1,2", "b": "x y"}, id="quotes"),
@@ -557,7 +556,23 @@ def test_shorthand_is_read_as_the_aws_cli_reads_it(text: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "a=", "=1", "a={b=1", "a=[1", "a=1}", "a=1,,b=2", "a=[,]", "a='1", "{a=1}", "a=[b=1]", "a={b=1]"]
+    "text",
+    [
+        "",
+        "a",
+        "a=",
+        "=1",
+        "a={b=1",
+        "a=[1",
+        "a=1}",
+        "a=1,,b=2",
+        "a=[,]",
+        "a=[1,]",
+        "a='1",
+        "{a=1}",
+        "a=[b=1]",
+        "a={b=1]",
+    ],
 )
 def test_what_is_not_shorthand_is_a_usage_error(cli: Cli, text: str) -> None:
     result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", f"--network-configuration={text or '='}")
