@@ -1903,12 +1903,11 @@ def runs(target: JSON) -> str:
     return str((target.get("EcsParameters") or {}).get("TaskDefinitionArn") or "")
 
 
-def target_secrets(targets: Iterable[JSON]) -> set[str]:
-    """The values in the input of rules' and schedules' targets that must not be printed wherever they turn up."""
-    found = {str(target["Input"]) for target in targets if target.get("Input")}
-    with contextlib.suppress(ValueError, RecursionError, AttributeError):
-        return found.union(*(secret_values(json.loads(text)) for text in found))
-    return found
+def target_secrets(target: JSON) -> Iterator[str]:
+    """What of a rule's or schedule's target must not be printed wherever it turns up."""
+    yield from secret_values(target)
+    with contextlib.suppress(ValueError, RecursionError):
+        yield from secret_values(json.loads(target.get("Input") or "{}"))
 
 
 def follows(definition: str) -> bool:
@@ -1929,7 +1928,7 @@ def move_line(label: str, old: str, new: str) -> str:
 
 # --- Reporting --------------------------------------------------------------------- may not decide anything
 
-_HARMLESS = re.compile(r".{1,3}|\d{1,5}|true|false|none|null", re.IGNORECASE)  # masked, a log would say nothing
+_HARMLESS = re.compile(r".{1,3}|\d{1,5}|true|false|none|null|file", re.IGNORECASE)  # masked, a log would say nothing
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 _MARKED = re.compile(f"{_OPENS}([^{_CLOSES}]*){_CLOSES}")
 
@@ -1976,44 +1975,8 @@ def _whole_words(secret: str) -> str:
 _SECRET_NAME = re.compile(
     r"secret|token|passw|credential|api.?key|access.?key|licen[cs]e.?key|header|^input", re.IGNORECASE
 )
-_HIDDEN = ("command", "entryPoint", "dockerLabels", "driverOpts", "options", "Names")  # may hold anything
-
-
-def secret_values(definition: JSON) -> set[str]:
-    """The values of a definition, or of RunTask's overrides, that must not be printed wherever they turn up."""
-    containers = [*containers_of(definition), *(definition.get("containerOverrides") or [])]
-    return {str(value) for container in containers for value in _secrets_of(container)}
-
-
-def _secrets_of(container: JSON) -> Iterator[Any]:
-    """Variables and secrets, log options but for those that say where the log is, and words long enough for one."""
-    logs = container.get("logConfiguration") or {}
-    named = (container.get("environment"), container.get("secrets"), logs.get("secretOptions"))
-    yield from (entry.get("value", entry.get("valueFrom", "")) for entries in named for entry in entries or [])
-    yield from (v for n, v in (logs.get("options") or {}).items() if not n.startswith("awslogs-"))
-    words = (container.get("command"), container.get("entryPoint"), (container.get("dockerLabels") or {}).values())
-    yield from (word for part in words for word in part or [] if len(str(word)) > 8)
-
-
-def member_secrets(edits: Iterable[MemberEdit]) -> set[str]:
-    """The values of such edits that must not be printed: environments, secrets, and what is named like a secret."""
-    leaves = [leaf for edit in edits for leaf in _leaves(edit.value, [str(step) for step in edit.steps])]
-    hidden = re.compile(rf"environment|{_SECRET_NAME.pattern}", re.IGNORECASE)
-    return {text for path, text in leaves if hidden.search(path)}
-
-
-def _leaves(value: Any, path: list[str]) -> Iterator[tuple[str, str]]:
-    """Every text and number in a value, after the names that lead to it; a name itself is none."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, path)
-    elif isinstance(value, dict):
-        own = [str(value[naming]) for naming in ("name", "key") if naming in value]
-        for name, inner in value.items():
-            if name not in ("name", "key"):
-                yield from _leaves(inner, [*path, *own, name])
-    elif value is not None:
-        yield ".".join(path), str(value)
+_WORDS = ("command", "entryPoint", "dockerLabels", "driverOpts")  # may hold anything
+_HIDDEN = (*_WORDS, "options", "Names")
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -2021,17 +1984,33 @@ def masked(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
         return {member: "***" if _is_hidden(value, member, name) else masked(value[member], member) for member in value}
     if isinstance(value, list):
-        return ["***" if name in _HIDDEN and isinstance(item, str) else masked(item) for item in value]
-    return value
+        return [masked(item, name) for item in value]
+    return "***" if name in _HIDDEN else value
+
+
+def secret_values(value: Any, name: str = "", hidden: bool = False) -> Iterator[str]:
+    """What `masked` hides, as far as it must not be printed wherever it turns up; a short word of a command may be."""
+    if isinstance(value, dict):
+        for member, inner in value.items():
+            within = hidden or _is_hidden(value, member, name)
+            is_word = name in _WORDS and not _SECRET_NAME.search(member)
+            if member != "healthCheck":
+                yield from secret_values(inner, name if is_word else member, within)
+    elif isinstance(value, list):
+        for item in value:
+            yield from secret_values(item, name, hidden)
+    elif (hidden or name in _HIDDEN) and (name not in _WORDS or len(str(value)) > 8):
+        yield str(value)
 
 
 def _is_hidden(table: JSON, member: str, name: str) -> bool:
     """True if the member of the table, which is called `name`, may hold a secret."""
     if name in _HIDDEN:
         return not member.startswith("awslogs-")
-    if member in ("secrets", "secretOptions") or isinstance(table[member], list):
+    if isinstance(table[member], list):
         return False
-    return bool(_SECRET_NAME.search(member)) or ("name" in table and member in ("value", "valueFrom"))
+    secret = _SECRET_NAME.search(str(table.get("key", "")) if member == "value" else member)
+    return bool(secret) or ("name" in table and member in ("value", "valueFrom"))
 
 
 QUIET_S = 45.0  # some CI ends a job that says nothing for a minute; the next look is at most 15 s later
@@ -2889,9 +2868,8 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
     run, change = options.run, options.change
     ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
     members = [*options.edits.members, *change.members, *(run.members if run else ())]
-    for edit in members:
-        ctx.report.mask.hide(secret_values(edit.value) if edit.steps == ("overrides",) else ())
-    ctx.report.mask.hide(member_secrets([*members, *(log.member for log in options.edits.logs if log.member)]))
+    for edit in [*members, *(log.member for log in options.edits.logs if log.member)]:
+        ctx.report.mask.hide(secret_values(with_member({}, edit)))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
         preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
@@ -4767,7 +4745,8 @@ def look_at(ctx: Context, kind: str, place: str, name: str) -> Schedule:
         told = _without_nulls(ctx.aws.call("GetSchedule", {"Name": name, **where}))
         request = {member: value for member, value in told.items() if member not in _TOLD_ONLY}
     schedule = Schedule(kind, place, name, request, managed_by)
-    ctx.report.mask.hide(target_secrets(schedule.targets))
+    for target in schedule.targets:
+        ctx.report.mask.hide(target_secrets(target))
     return schedule
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import MemberEdit, input_shape, member_edit, member_secrets, parse_classic, with_member
+from ecs_deploy import MemberEdit, input_shape, member_edit, parse_classic, secret_values, with_member
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -218,7 +218,12 @@ def test_any_path_and_any_value_is_an_edit_or_refused(path: str, text: str) -> N
         (DEFINITION, "containerDefinitions[api].environment[A].value", "hunter2", {"hunter2"}),
         (DEFINITION, "containerDefinitions[api].secrets", "name=A,valueFrom=arn", {"arn"}),
         (DEFINITION, "containerDefinitions[api].dockerLabels.api-token", "hunter2", {"hunter2"}),
-        (DEFINITION, "containerDefinitions[api].logConfiguration.options", "splunk-token=hunter2,x=y", {"hunter2"}),
+        (
+            DEFINITION,
+            "containerDefinitions[api].logConfiguration.options",
+            "splunk-token=hunter2,awslogs-group=y",
+            {"hunter2"},
+        ),
         (DEFINITION, "tags", "key=password,value=hunter2 key=a,value=b", {"hunter2"}),
         (TASK, "overrides.containerOverrides[job]", "environment=[{name=A,value=hunter2}],memory=1", {"hunter2"}),
         (DEFINITION, "cpu", "256", set()),
@@ -227,7 +232,7 @@ def test_any_path_and_any_value_is_an_edit_or_refused(path: str, text: str) -> N
     ],
 )
 def test_what_may_be_secret_is_known(shape: Any, path: str, text: str | None, hidden: set[str]) -> None:
-    assert member_secrets([member_edit(shape, path, text)]) == hidden
+    assert set(secret_values(with_member({}, member_edit(shape, path, text)))) == hidden
 
 
 # --- The command
