@@ -1776,20 +1776,20 @@ _ECR_HOST = re.compile(
 _ARCHITECTURES = {"X86_64": ("amd64", "386"), "ARM64": ("arm64", "arm")}  # what a processor runs, as images name it
 
 
-def ecr_repository(image: str) -> tuple[str, str, str] | None:
-    """Account, region and repository of an image that is in ECR; None for any other."""
+def ecr_repository(image: str) -> tuple[str, JSON] | None:
+    """The region of an image that is in ECR, and its repository as requests name it; None for any other."""
     try:
         host, name = ImageReference.parse(image).repository()
     except UsageError:
         return None
     found = _ECR_HOST.fullmatch(host)
-    return (found["account"], found["region"], name) if found else None
+    return (found["region"], {"registryId": found["account"], "repositoryName": name}) if found else None
 
 
-def ecr_image_id(image: str) -> tuple[str, str]:
+def ecr_image_id(image: str) -> dict[str, str]:
     """The image as ECR looks it up: where there is a digest a pull goes by that, wherever the tag has gone."""
     reference = ImageReference.parse(image).tagged()
-    return ("imageDigest", reference.digest) if reference.digest else ("imageTag", reference.tag)
+    return {"imageDigest": reference.digest} if reference.digest else {"imageTag": reference.tag}
 
 
 def platforms_of(manifest: str) -> set[str]:
@@ -3160,15 +3160,6 @@ _MANIFESTS = [
 ]
 
 
-class ImageUse(Value):
-    """An image that a plan puts into a container, and the one that it takes the place of."""
-
-    label: str
-    image: str
-    replaced: str
-    definition: JSON
-
-
 def preflight(ctx: Context, plan: Plan) -> Problems:
     """What of the plan is known to fail; in a dry run and with -v also what was looked up, and what could not be."""
     looked = Lookup(ctx)
@@ -3185,6 +3176,7 @@ class Lookup(Record):
     ctx: Context
     said: list[str] = field(default_factory=list)
     silent: set[tuple[str, str]] = field(default_factory=set)  # service and region that were not reached
+    images: dict[str, JSON | None] = field(default_factory=dict)
 
     def ask(self, operation: str, params: JSON, region: str, absent: str = "") -> JSON | None:
         """The answer; {} if the error is `absent`, and None where AWS does not tell."""
@@ -3201,94 +3193,76 @@ class Lookup(Record):
             self.said.append(f"Not looked up: {error.message}")
             return None
 
+    def image(self, image: str) -> JSON | None:
+        """What ECR says of an image, {} if its repository is not there; None if it does not tell, or has it not."""
+        place = ecr_repository(image)
+        if place and image not in self.images:
+            region, repository = place
+            request = {**repository, "imageIds": [ecr_image_id(image)], "acceptedMediaTypes": _MANIFESTS}
+            self.images[image] = self.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
+        return self.images.get(image)
+
+    def platforms(self, image: str) -> set[str]:
+        """The platforms that an image is for; empty if that is not told."""
+        found = (self.image(image) or {}).get("images") or []
+        return {platform for each in found for platform in platforms_of(each.get("imageManifest"))}
+
 
 def image_problems(looked: Lookup, plan: Plan) -> Iterator[DeployError]:
-    """The images in ECR that the plan puts in and that are not there, or not for the platform; a call a repository."""
-    found: dict[tuple[str, str, str], list[ImageUse]] = {}
+    """The images in ECR that the plan puts in and that are not there, or not for the platform."""
     for part in plan.parts():
         for change in image_changes(part.draft.old, part.draft.new):
-            if place := ecr_repository(change["new"]):
-                use = ImageUse(plan.label(part), change["new"], change["old"], part.draft.new)
-                found.setdefault(place, []).append(use)
-    for place, uses in found.items():
-        yield from repository_problems(looked, place, uses)
+            image = change["new"]
+            place, told = ecr_repository(image), looked.image(image)
+            if place is None or told is None:
+                continue
+            if told and "ImageNotFound" not in str(told.get("failures")):
+                yield from wrong_platform(looked, plan.label(part), image, change["old"], part.draft.new)
+            elif not may_be_cached(looked, place, image):
+                said = f"The image {image} is not in ECR{'' if told else ', nor is its repository'}"
+                hint = nearest_tags(looked, place, image) if told else ""
+                yield DeployError(f"{plan.label(part)}{said}", Exit.BAD_IMAGE, hint)
 
 
-def repository_problems(looked: Lookup, place: tuple[str, str, str], uses: Sequence[ImageUse]) -> Iterator[DeployError]:
-    """What is wrong with the images of one repository."""
-    account, region, name = place
-    images = [*(use.image for use in uses), *(use.replaced for use in uses if ecr_repository(use.replaced) == place)]
-    request = {
-        "registryId": account,
-        "repositoryName": name,
-        "imageIds": [dict([pair]) for pair in dict.fromkeys(map(ecr_image_id, images))],
-        "acceptedMediaTypes": _MANIFESTS,
-    }
-    answer = looked.ask("BatchGetImage", request, region, absent="RepositoryNotFoundException")
-    if answer is None:
-        return
-    told = told_of_images(answer)
-    found = {image: str(told.get(ecr_image_id(image), "" if answer else "RepositoryNotFound")) for image in images}
-    for use in uses:
-        if found[use.image] in ("ImageNotFound", "RepositoryNotFound"):
-            yield from missing_image(looked, place, use, "" if answer else ", nor is its repository")
-        else:
-            yield from wrong_platform(
-                looked, use, platforms_of(found[use.image]), platforms_of(found.get(use.replaced, ""))
-            )
-
-
-def told_of_images(answer: JSON) -> dict[tuple[str, str], object]:
-    """By tag and by digest: the manifest of an image, or why there is none."""
-    return {
-        pair: each.get("imageManifest") or each.get("failureCode")
-        for each in [*(answer.get("images") or []), *(answer.get("failures") or [])]
-        for pair in (each.get("imageId") or {}).items()
-    }
-
-
-def missing_image(looked: Lookup, place: tuple[str, str, str], use: ImageUse, more: str) -> Iterator[DeployError]:
-    """The problem of an image that is not in ECR, unless a pull-through cache may fetch it."""
-    if not may_be_cached(looked, place, use.image):
-        hint = "" if more else nearest_tags(looked, place, use.image)
-        yield DeployError(f"{use.label}The image {use.image} is not in ECR{more}", Exit.BAD_IMAGE, hint)
-
-
-def wrong_platform(looked: Lookup, use: ImageUse, there: set[str], before: set[str]) -> Iterator[DeployError]:
+def wrong_platform(looked: Lookup, label: str, image: str, replaced: str, definition: JSON) -> Iterator[DeployError]:
     """The problem of an image that is for other platforms than the definition's.
 
     A definition that names none runs on whatever instances there are: what the image before was for, is right then.
     """
-    wanted = platforms_for(use.definition)
-    elsewhere = not use.definition.get("runtimePlatform") and before and before.isdisjoint(wanted)
-    if there and wanted and not elsewhere and there.isdisjoint(wanted):
-        said = f"{use.label}The image {use.image} is for {', '.join(sorted(there))}, not for {wanted[0]}"
-        yield DeployError(said, Exit.BAD_IMAGE, "Build it for that platform, or change runtimePlatform.")
-    looked.said.append(f"{use.label}Looked up {use.image}: {', '.join(sorted(there)) or 'no platform is told'}")
+    there, wanted = looked.platforms(image), platforms_for(definition)
+    if there and wanted and there.isdisjoint(wanted):
+        before = set() if definition.get("runtimePlatform") else looked.platforms(replaced)
+        if not before or before & set(wanted):
+            said = f"{label}The image {image} is for {', '.join(sorted(there))}, not for {wanted[0]}"
+            yield DeployError(said, Exit.BAD_IMAGE, "Build it for that platform, or change runtimePlatform.")
+    looked.said.append(f"{label}Looked up {image}: {', '.join(sorted(there)) or 'no platform is told'}")
 
 
-def may_be_cached(looked: Lookup, place: tuple[str, str, str], image: str) -> bool:
+def may_be_cached(looked: Lookup, place: tuple[str, JSON], image: str) -> bool:
     """True if a pull-through cache fills the repository at the first pull, or ECR does not tell."""
-    account, region, name = place
-    answer = looked.ask("DescribePullThroughCacheRules", {"registryId": account, "maxResults": 1000}, region)
+    region, repository = place
+    request = {"registryId": repository["registryId"], "maxResults": 1000}
+    answer = looked.ask("DescribePullThroughCacheRules", request, region)
     prefixes = {str(rule.get("ecrRepositoryPrefix")) for rule in (answer or {}).get("pullThroughCacheRules") or []}
-    cached = answer is None or "ROOT" in prefixes or any(name.startswith(f"{prefix}/") for prefix in prefixes)
+    of_it = any(repository["repositoryName"].startswith(f"{prefix}/") for prefix in prefixes)
+    cached = answer is None or "ROOT" in prefixes or of_it
     if cached:
         looked.said.append(f"The image {image} is not there; a pull-through cache may fetch it")
     return cached
 
 
-def nearest_tags(looked: Lookup, place: tuple[str, str, str], image: str) -> str:
+def nearest_tags(looked: Lookup, place: tuple[str, JSON], image: str) -> str:
     """The tags that are most like the image's, or the newest; empty if they may not be listed."""
     import difflib
 
-    account, region, name = place
-    request = {"registryId": account, "repositoryName": name, "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000}
+    region, repository = place
+    request = {**repository, "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000}
     details = (looked.ask("DescribeImages", request, region) or {}).get("imageDetails") or []
     newest = sorted(details, key=lambda each: str(each.get("imagePushedAt")), reverse=True)
     tags = [tag for each in newest for tag in each.get("imageTags") or []]
     near = difflib.get_close_matches(ImageReference.parse(image).tag, tags, 3)
-    return f"{'Like it' if near else 'Newest'} in {name}: {', '.join(near or tags[:5])}" if tags else ""
+    said = f"{'Like it' if near else 'Newest'} in {repository['repositoryName']}: {', '.join(near or tags[:5])}"
+    return said if tags else ""
 
 
 def secret_problems(looked: Lookup, plan: Plan) -> Iterator[DeployError]:
