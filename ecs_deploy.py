@@ -2299,49 +2299,20 @@ class Begun:
 # --- AWS --------------------------------------------------------------------------- may not decide anything
 
 _READS = ("Describe", "List", "Get", "BatchGet")
-_SERVICES: Mapping[str, str] = {  # of an operation; what is not here is ECS's
-    "GetLogEvents": "logs",
-    "DescribeAutoScalingGroups": "autoscaling",
-    "DescribeWarmPool": "autoscaling",
-    "DescribeInstanceRefreshes": "autoscaling",
-    "StartInstanceRefresh": "autoscaling",
-    "CancelInstanceRefresh": "autoscaling",
-    "CreateOrUpdateTags": "autoscaling",
-    "DeleteTags": "autoscaling",
-    "SetDesiredCapacity": "autoscaling",
-    "TerminateInstanceInAutoScalingGroup": "autoscaling",
-    "DescribeLaunchTemplates": "ec2",
-    "DescribeTargetHealth": "elbv2",
-    "BatchGetImage": "ecr",
-    "DescribeImages": "ecr",
-    "DescribePullThroughCacheRules": "ecr",
-    "GetParameters": "ssm",
-    "DescribeSecret": "secretsmanager",
-    "ListRuleNamesByTarget": "events",
-    "ListTargetsByRule": "events",
-    "DescribeRule": "events",
-    "PutTargets": "events",
-    "ListSchedules": "scheduler",
-    "GetSchedule": "scheduler",
-    "UpdateSchedule": "scheduler",
+_SERVICES: Mapping[str, str] = {  # their operations; what is not here is ECS's
+    "logs": "GetLogEvents",
+    "autoscaling": "DescribeAutoScalingGroups DescribeWarmPool DescribeInstanceRefreshes StartInstanceRefresh"
+    " CancelInstanceRefresh CreateOrUpdateTags DeleteTags SetDesiredCapacity TerminateInstanceInAutoScalingGroup",
+    "ec2": "DescribeLaunchTemplates",
+    "elbv2": "DescribeTargetHealth",
+    "ecr": "BatchGetImage DescribeImages DescribePullThroughCacheRules",
+    "ssm": "GetParameters",
+    "secretsmanager": "DescribeSecret",
+    "events": "ListRuleNamesByTarget ListTargetsByRule DescribeRule PutTargets",
+    "scheduler": "ListSchedules GetSchedule UpdateSchedule",
 }
 _LOOKED_UP = ("ecr", "ssm", "secretsmanager")  # only before a deployment, which does not wait long for their answers
 _RAW = ("ecs", "events", "scheduler")  # what is written back there must be whole, so botocore does not read it
-_PAGES: Mapping[str, str] = {  # the member of the answer that goes on over several pages
-    "ListClusters": "clusterArns",
-    "ListServices": "serviceArns",
-    "ListTaskDefinitions": "taskDefinitionArns",
-    "ListTasks": "taskArns",
-    "ListContainerInstances": "containerInstanceArns",
-    "ListServiceDeployments": "serviceDeployments",
-    "DescribeAutoScalingGroups": "AutoScalingGroups",
-    "DescribeLaunchTemplates": "LaunchTemplates",
-    "DescribeInstanceRefreshes": "InstanceRefreshes",
-    "DescribeWarmPool": "Instances",
-    "ListRuleNamesByTarget": "RuleNames",
-    "ListTargetsByRule": "Targets",
-    "ListSchedules": "Schedules",
-}
 _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once, member of the answer
     "DescribeServices": ("services", 10, "services"),
     "DescribeTasks": ("tasks", 100, "tasks"),
@@ -2352,8 +2323,6 @@ _BATCHES: Mapping[str, tuple[str, int, str]] = {  # parameter, how many at once,
     "DescribeClusters": ("clusters", 100, "clusters"),
     "DescribeCapacityProviders": ("capacityProviders", 100, "capacityProviders"),
 }
-
-
 _PACED = ("RegisterTaskDefinition", "DeregisterTaskDefinition")  # what ECS throttles hard
 _ONCE = (  # not sent again where the answer was lost; an update may be, its answer names the deployment that counts
     "RegisterTaskDefinition",  # a second time it makes a second revision
@@ -2361,6 +2330,11 @@ _ONCE = (  # not sent again where the answer was lost; an update may be, its ans
 )
 _UNREADABLE = "UnreadableAnswer"  # a broken proxy answers so each time, and a look is repeated anyway
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
+
+
+def service_of(operation: str) -> str:
+    """The service that an operation belongs to, as botocore and IAM call it."""
+    return next((service for service, operations in _SERVICES.items() if operation in operations.split()), "ecs")
 
 
 def connect(
@@ -2379,7 +2353,7 @@ def connect(
         import botocore.session
     except ImportError as error:
         raise not_installed(error) from error
-    try:
+    with translating(""):
         no_profile: Any = {"profile": (None, [], None, None)} if options.instance_profile else None
         session = botocore.session.Session(no_profile, profile=options.profile or None)
         session.register_component("data_loader", _model_loader())
@@ -2392,8 +2366,6 @@ def connect(
         aws = Aws(region, session, clients, clock, report, interrupts, read_only, attempts)
         aws.hide_credentials(fetch=False)
         return aws
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, ValueError) as error:
-        raise translated(error, "") from error
 
 
 def not_installed(error: ImportError) -> DeployError:
@@ -2492,8 +2464,7 @@ class Aws(Record):
         while True:
             try:
                 self._pace(operation)
-                answer = self._call_once(operation, params, region)
-                return self._parsed(operation) if _SERVICES.get(operation, "ecs") in _RAW else answer
+                return self._call_once(operation, params, region)
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
                 may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
@@ -2504,16 +2475,15 @@ class Aws(Record):
             attempt += 1
 
     def pages(self, operation: str, params: JSON) -> list[Any]:
-        """All pages of a list; not every list has a paginator in botocore."""
-        token_name = "nextToken" if operation not in _SERVICES else "NextToken"
+        """All pages of the list that an operation answers; not every list has a paginator in botocore."""
+        token_name = "nextToken" if service_of(operation) == "ecs" else "NextToken"
         found: list[Any] = []
-        token = ""
         while True:
-            page = self.call(operation, {**params, **({token_name: token} if token else {})})
-            found += page.get(_PAGES[operation]) or []
-            token = page.get(token_name) or ""
-            if not token:
+            page = self.call(operation, params)
+            found += next((member for member in page.values() if isinstance(member, list)), [])
+            if not page.get(token_name):
                 return found
+            params = {**params, token_name: page[token_name]}
 
     def described(self, operation: str, names: Sequence[str], params: JSON, *, retries: bool = True) -> list[JSON]:
         """What the operation answers for all these names, as many at a time as it takes."""
@@ -2597,40 +2567,37 @@ class Aws(Record):
 
     def _call_once(self, operation: str, params: JSON, region: str) -> JSON:
         """One attempt; a signal may end it only if it reads."""
-        reads = operation.startswith(_READS)
+        from botocore import xform_name
+        from botocore.exceptions import ClientError
+
+        reads, service = operation.startswith(_READS), service_of(operation)
         if self._read_only and not reads:
             raise AssertionError(f"{operation} in a dry run")
-        service = _SERVICES.get(operation, "ecs")
         client = self._client(service, region or self.region)
+        placed = self._placed(client, operation, params) if service in _RAW else params
         self._interrupts.check()
         started_s, outcome = self._clock.now(), "no answer"
         try:
-            with self._interrupts.allowed() if reads else contextlib.nullcontext():
-                answer = self._send(client, service, operation, params)
+            with self._interrupts.allowed() if reads else contextlib.nullcontext(), translating(operation):
+                answer: JSON = getattr(client, xform_name(operation))(**placed)
             outcome = answer.get("ResponseMetadata", {}).get("RequestId", "no request id")
+            return self._parsed(operation) if service in _RAW else answer
         except AwsError as error:
-            outcome = error.code
+            outcome, refusal = error.code, error.__cause__
+            if isinstance(refusal, ClientError) and not str(refusal.operation_name).startswith("Assume"):
+                self.hide_credentials()
             raise
         finally:
             self._report.call(operation, params, outcome, self._clock.now() - started_s)
-        return answer
 
-    def _send(self, client: Any, service: str, operation: str, params: JSON) -> JSON:
-        from botocore import xform_name
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        method = getattr(client, xform_name(operation))
+    def _placed(self, client: Any, operation: str, params: JSON) -> JSON:
+        """What of the parameters stands in a request's path or query, which botocore writes; the rest is its body."""
         model = client.meta.service_model.operation_model(operation)
-        placed = {name: value for name, value in params.items() if service not in _RAW or _in_address(model, name)}
+        shapes = model.input_shape.members
+        placed = {n: v for n, v in params.items() if n in shapes and shapes[n].serialization.get("location")}
         body = {name: value for name, value in params.items() if name not in placed}
         self._request = json.dumps(body).encode() if model.http["method"] != "GET" else b""
-        try:
-            answer: JSON = method(**placed)
-        except (BotoCoreError, ClientError, OSError) as error:
-            if isinstance(error, ClientError) and not str(error.operation_name).startswith("Assume"):
-                self.hide_credentials()
-            raise translated(error, operation) from error
-        return answer
+        return placed
 
     def _parsed(self, operation: str) -> JSON:
         try:
@@ -2657,12 +2624,11 @@ class Aws(Record):
 
     def _client(self, service: str, region: str) -> Any:
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
 
         if (service, region) in self._clients:
             return self._clients[service, region]
         mode: Any = "adaptive" if self._session.get_config_variable("retry_mode") == "adaptive" else "standard"
-        try:
+        with translating(""):
             config = Config(
                 retries={"mode": mode, "total_max_attempts": 1},
                 connect_timeout=3 if service in _LOOKED_UP else 10,
@@ -2672,8 +2638,6 @@ class Aws(Record):
                 user_agent_extra=f"ecs-deploy/{__version__}",
             )
             client = self._new_client(service, region_name=region, config=config)
-        except (BotoCoreError, ValueError, OSError) as error:
-            raise translated(error, "") from error
         if service in _RAW:
             client.meta.events.register("before-call", self._put_request)
             client.meta.events.register("before-parse", self._keep_answer)
@@ -2687,12 +2651,6 @@ class Aws(Record):
         """The raw answer; botocore gets an empty one, as its parser would take most of a poll's time."""
         if response_dict["status_code"] < 300:
             self._answer, response_dict["body"] = response_dict["body"], b"{}"
-
-
-def _in_address(model: Any, name: str) -> bool:
-    """True if a member of a request stands in its path or its query, which botocore writes."""
-    shape = model.input_shape.members.get(name)
-    return shape is not None and bool(shape.serialization.get("location"))
 
 
 def _backoff_s(attempt: int) -> float:
@@ -2731,6 +2689,17 @@ _MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what a
 )  # fmt: skip
 
 
+@contextlib.contextmanager
+def translating(operation: str) -> Iterator[None]:
+    """botocore's exceptions come out as `AwsError`."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        raise translated(error, operation) from error
+
+
 def translated(error: Exception, operation: str) -> AwsError:
     """botocore's exception as one sentence with what to do next."""
     from botocore.exceptions import ClientError
@@ -2743,7 +2712,7 @@ def translated(error: Exception, operation: str) -> AwsError:
         itself = f"{about.get('HTTPStatusCode', 0)} {code} {said}"
     action = re.search(r"not authorized to perform: ([\w-]+:\w+)", said)
     words = {"what": what, "said": theirs(said), "code": code, "during": f" ({operation})" if operation else ""}
-    words["action"] = action[1] if action else f"{_SERVICES.get(what, 'ecs')}:{what}"
+    words["action"] = action[1] if action else f"{service_of(what)}:{what}"
     _, sentence, hint, flags = next(row for row in _MEANINGS if re.search(row[0], itself))
     return AwsError(sentence.format(**words), code=code, hint=hint.format(**words), **flags)
 
@@ -3180,7 +3149,7 @@ class Lookup(Record):
 
     def ask(self, operation: str, params: JSON, region: str, absent: str = "") -> JSON | None:
         """The answer; {} if the error is `absent`, and None where AWS does not tell."""
-        where = (_SERVICES[operation], region)
+        where = (service_of(operation), region)
         if where in self.silent:
             return None
         try:
