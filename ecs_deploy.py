@@ -60,6 +60,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, IntEnum
+from functools import partial
 
 TYPE_CHECKING = False  # what is only for the type checker would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -283,37 +284,18 @@ class Source(Value):
         return bool(self.file or self.taskdef or self.latest)
 
 
-class VariableEdit(Value):
-    """One environment variable or secret of one container; an empty value unsets it."""
-
-    container: str
-    name: str
-    value: str
-    secret: bool = False
-
-
-class LogEdit(Value):
-    """One option of a container's log driver, a member of `logConfiguration`; without a member the driver goes."""
-
-    container: str
-    driver: str
-    member: MemberEdit | None = None
-
-
 class Edits(Value):
-    """What changes in the definition, applied in the order of these fields."""
+    """What changes in the definition: first the images, then the members in their order."""
 
     tag: str = ""
     tag_containers: tuple[str, ...] = ()
     image: ImageReference | None = None
     images: tuple[tuple[str, str], ...] = ()
-    variables: tuple[VariableEdit, ...] = ()
-    logs: tuple[LogEdit, ...] = ()
     members: tuple[MemberEdit, ...] = ()
 
     def __bool__(self) -> bool:
         """True if anything is to change."""
-        return bool(self.tag or self.image or self.images or self.variables or self.logs or self.members)
+        return bool(self.tag or self.image or self.images or self.members)
 
 
 class ServiceOptions(Value):
@@ -519,6 +501,41 @@ class MemberEdit(Value):
     steps: tuple[PathStep, ...]
     value: Any = None
 
+    def applied(self, document: Any) -> Any:
+        """A copy of the document with that member changed."""
+        return with_member(document, self)
+
+
+class VariableEdit(MemberEdit):
+    """A variable or secret of a container; ECS allows a name only once, in one of the two lists."""
+
+    def applied(self, document: Any) -> Any:
+        """A copy of the definition where the variable is set or unset, in its place."""
+        container, member, named = self.steps[:2], self.steps[2], self.steps[3]
+        other = "secrets" if member == "environment" else "environment"
+        document = with_member(document, MemberEdit((*container, other, named)))
+        entries = member_at(document, (*container, member)) or []
+        if sum(entry.get("name") == named[1] for entry in entries) > 1:
+            document = with_member(document, MemberEdit((*container, member, named)))
+        return with_member(document, self)
+
+
+class LogEdit(MemberEdit):
+    """A member of a container's `logConfiguration` or all of it, where the container logs with that driver or none."""
+
+    driver: str = ""
+
+    def applied(self, document: Any) -> Any:
+        """A copy of the definition with that changed; raises `DeployError` 14 if it logs with another driver."""
+        logs = self.steps[:3]
+        driver, name = member_at(document, (*logs, "logDriver")), self.steps[1][1]
+        if driver not in (None, self.driver):
+            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
+            raise DeployError(f"Container {name} logs with {driver}, not {self.driver}", Exit.NO_CONTAINER, hint)
+        if driver is None and self.value is None:
+            return document
+        return with_member(with_member(document, MemberEdit((*logs, "logDriver"), self.driver)), self)
+
 
 _NAMING = ("name", "key", "containerName", "capacityProvider", "sourceVolume", "namespace", "hostname", "portName")
 _TYPES = {"string": "text", "boolean": "true or false", "list": "a list", "map": "a table", "structure": "a table"}
@@ -544,6 +561,13 @@ def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
         instead = f"; use {option}" if option else ""
         raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
     return MemberEdit(tuple(steps), None if text is None else typed(shape, text, path))
+
+
+def variable_edit(container: str, name: str, value: str, *, secret: bool = False) -> VariableEdit:
+    """The edit that gives a container a variable or secret; an empty value unsets it."""
+    member, leaf = ("secrets", "valueFrom") if secret else ("environment", "value")
+    steps = ("containerDefinitions", ("name", container), member, ("name", name))
+    return VariableEdit((*steps, leaf), value) if value else VariableEdit(steps)
 
 
 def _first_step(shape: Any, rest: str, done: str) -> tuple[PathStep, str, Any]:
@@ -741,37 +765,36 @@ def edited(definition: JSON, edits: Edits) -> JSON:
     Raises `DeployError` 14 where a container that is named, or an image that is given, is not in the
     definition, and 13 where a tag cannot be put on an image.
     """
-    require_containers([str(container.get("name")) for container in containers_of(definition)], _named_in(edits))
+    containers = containers_of(definition)
+    of_members = [
+        edit.steps[1][1] for edit in edits.members if edit.steps[0] == "containerDefinitions" and edit.steps[1:]
+    ]
+    named = [*edits.tag_containers, *dict(edits.images), *of_members]
+    require_containers([str(container.get("name")) for container in containers], named)
     if edits.image:
         _require_match(definition, edits.image)
-    for container in containers_of(definition):
-        _require_agreement(container, edits)
-    new = {**definition, "containerDefinitions": [_edited(c, edits) for c in containers_of(definition)]}
-    for edit in edits.members:
-        new = with_member(new, edit)
+    new = {**definition, "containerDefinitions": [_with_image(container, edits) for container in containers]}
+    for edit in sorted(edits.members, key=_leaves_a_driver, reverse=True):
+        new = edit.applied(new)
     return {name: value for name, value in new.items() if name != "tags" or value}
 
 
-def _named_in(edits: Edits) -> Iterator[str]:
-    """The names of the containers that are to change."""
-    yield from edits.tag_containers
-    yield from (name for name, _ in edits.images)
-    yield from (variable.container for variable in edits.variables)
-    yield from (log.container for log in edits.logs)
-    of_containers = (edit.steps for edit in edits.members if edit.steps[0] == "containerDefinitions")
-    yield from (rest[0][1] for _, *rest in of_containers if rest)
+def _leaves_a_driver(edit: MemberEdit) -> bool:
+    """True if it takes a container's log driver away, which goes before another comes."""
+    return isinstance(edit, LogEdit) and edit.steps[-1] == "logConfiguration"
 
 
-def _require_agreement(container: JSON, edits: Edits) -> None:
-    """Raises `UsageError` if two edits give the container different images."""
-    image = dict(edits.images).get(str(container.get("name")))
-    if image is None:
-        return
-    other_tag = _is_retagged(container, edits) and ImageReference.parse(image).tag != edits.tag
-    other_image = edits.image and _same_repository(container, edits.image) and image != str(edits.image)
-    if other_tag or other_image:
-        option = f"--tag-only {edits.tag}" if other_tag else f"--image {edits.image}"
-        raise UsageError(f"{option} and --container-image give container {container.get('name')} different images")
+def _with_image(container: JSON, edits: Edits) -> JSON:
+    """The container with the image that is given for it; raises `UsageError` if two edits give it different ones."""
+    name, live = container.get("name"), str(container.get("image"))
+    own = dict(edits.images).get(str(name), "")
+    tag = edits.tag if not edits.tag_containers or name in edits.tag_containers else ""
+    image = str(edits.image) if edits.image and _same_repository(container, edits.image) else ""
+    if own and (image not in ("", own) or (tag and ImageReference.parse(own).tag != tag)):
+        option = f"--image {image}" if image else f"--tag-only {tag}"
+        raise UsageError(f"{option} and --container-image give container {name} different images")
+    new = own or image or (tag and str(ImageReference.parse(live).with_tag(tag)))
+    return {**container, "image": new} if new else container
 
 
 def require_containers(known: Sequence[str], named: Iterable[str]) -> None:
@@ -803,98 +826,44 @@ def _same_repository(container: JSON, image: ImageReference) -> bool:
         return False
 
 
-def _edited(container: JSON, edits: Edits) -> JSON:
-    name = container.get("name")
-    result, images = dict(container), dict(edits.images)
-    if _is_retagged(container, edits):
-        result["image"] = str(ImageReference.parse(str(container.get("image"))).with_tag(edits.tag))
-    if edits.image and _same_repository(container, edits.image):
-        result["image"] = str(edits.image)
-    if name in images:
-        result["image"] = images[name]
-    for variable in edits.variables:
-        if variable.container == name:
-            result = _with_variable(result, variable)
-    return _with_log_options(result, [edit for edit in edits.logs if edit.container == name])
-
-
-def _is_retagged(container: JSON, edits: Edits) -> bool:
-    return bool(edits.tag) and (not edits.tag_containers or container.get("name") in edits.tag_containers)
-
-
-def _with_variable(container: JSON, edit: VariableEdit) -> JSON:
-    """The container with the variable set or unset, in its place; ECS allows a name in only one of the two lists."""
-    target, other = ("secrets", "environment") if edit.secret else ("environment", "secrets")
-    names = [entry.get("name") for entry in container.get(target) or []]
-    result = dict(container)
-    for member in {target, other} & container.keys():
-        result[member] = [entry for entry in container[member] or [] if entry.get("name") != edit.name]
-    if edit.value:
-        place = names.index(edit.name) if names.count(edit.name) == 1 else len(names)
-        entry = {"name": edit.name, "valueFrom" if edit.secret else "value": edit.value}
-        result.setdefault(target, []).insert(place, entry)
-    return result
-
-
-def _with_log_options(container: JSON, edits: Iterable[LogEdit]) -> JSON:
-    """The container with these options of its log driver; a driver goes before another comes.
-
-    Raises `DeployError` 14 if the container logs with another driver.
-    """
-    logs = container.get("logConfiguration")
-    for edit in sorted(edits, key=lambda edit: edit.member is not None):
-        driver = (logs or {}).get("logDriver") or edit.driver
-        if driver != edit.driver:
-            name = container.get("name")
-            hint = f"To change the driver, take the old one away first: --container-logopt {name}={driver}=="
-            raise DeployError(f"Container {name} logs with {driver}, not {edit.driver}", Exit.NO_CONTAINER, hint)
-        if edit.member is None:
-            logs = None
-        elif logs or edit.member.value is not None:
-            logs = with_member(logs or {"logDriver": driver}, edit.member)
-    changed: JSON = with_member(container, MemberEdit(("logConfiguration",), logs))
-    return changed
-
-
 def changes(old: JSON, new: JSON) -> list[str]:
     """One line per difference, in the definition's order: images by value, all else by name only."""
     before, after = _by_name(containers_of(old)), _by_name(containers_of(new))
-    lines: list[str] = []
-    for sign, name in _differences(before, after, [*(n for n in before if n not in after), *after]):
-        if sign == "~":
-            lines += [f"{line[0]} {name}: {line[2:]}" for line in _member_changes(before[name], after[name])]
+    lines = [f"- container {name}" for name in before if name not in after]
+    for name, container in after.items():
+        if name in before:
+            lines += [f"{sign} {name}: {what}" for sign, what in _member_changes(before[name], container)]
         else:
-            lines.append(f"- container {name}" if sign == "-" else f"+ container {name}: {after[name].get('image')}")
-    others = sorted({*old, *new} - {"containerDefinitions"})
-    return lines + [f"{sign} {name}" for sign, name in _differences(old, new, others)]
+            lines.append(f"+ container {name}: {container.get('image')}")
+    others = [(name, sign) for sign, name in _differences(old, new) if name != "containerDefinitions"]
+    return lines + [f"{sign} {name}" for name, sign in sorted(others)]
 
 
 def image_changes(old: JSON, new: JSON) -> list[JSON]:
     """Container, old and new image, of every container whose image changes."""
     before, after = ({name: c.get("image") for name, c in _by_name(containers_of(d)).items()} for d in (old, new))
-    changed = [name for _, name in _differences(before, after, after)]
+    changed = [name for sign, name in _differences(before, after) if sign != "-"]
     return [{"container": name, "old": before.get(name) or "", "new": after[name]} for name in changed]
 
 
-def _member_changes(old: JSON, new: JSON) -> Iterator[str]:
+def _member_changes(old: JSON, new: JSON) -> Iterator[tuple[str, str]]:
     for sign, member in _differences(old, new):
         if member == "image":
-            yield f"~ image {old.get(member)} -> {new.get(member)}"
+            yield "~", f"image {old.get(member)} -> {new.get(member)}"
         elif member in ("environment", "secrets"):
-            before, after = _by_name(old.get(member)), _by_name(new.get(member))
-            for entry_sign, name in _differences(before, after):
-                yield f"{entry_sign} {member} {name}"
+            entries = _differences(_by_name(old.get(member)), _by_name(new.get(member)))
+            yield from ((entry_sign, f"{member} {name}") for entry_sign, name in entries)
         else:
-            yield f"{sign} {member}"
+            yield sign, member
 
 
 def _by_name(entries: Iterable[JSON] | None) -> JSON:
     return {str(entry.get("name")): entry for entry in entries or []}
 
 
-def _differences(old: JSON, new: JSON, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-    """The names (or all) whose values differ, each behind its sign: + for new, - for gone, ~ for changed."""
-    for name in dict.fromkeys([*old, *new]) if names is None else names:
+def _differences(old: JSON, new: JSON) -> Iterator[tuple[str, str]]:
+    """The names whose values differ, each behind its sign: + for new, - for gone, ~ for changed."""
+    for name in dict.fromkeys([*old, *new]):
         if old.get(name) != new.get(name):
             yield "+" if name not in old else "-" if name not in new else "~", name
 
@@ -2401,7 +2370,6 @@ def _model_loader(cache: list[Any] = []) -> Any:  # noqa: B006 - the service mod
 
 def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
     """Have the session take its credentials from where the options say."""
-    from functools import partial
     from types import SimpleNamespace
 
     from botocore import credentials, exceptions
@@ -2837,7 +2805,7 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
     run, change = options.run, options.change
     ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
     members = [*options.edits.members, *change.members, *(run.members if run else ())]
-    for edit in [*members, *(log.member for log in options.edits.logs if log.member)]:
+    for edit in members:
         ctx.report.mask.hide(secret_values(with_member({}, edit)))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
@@ -2978,7 +2946,6 @@ def drafted(ctx: Context, options: DeployOptions, current: str) -> Draft:
     arn = str(base.get("taskDefinitionArn") or "")
     same = not file and (current in (name, arn) or (source.latest and not options.services))
     live = base if same else {**live_definition(ctx, options, current), "tags": base["tags"]}
-    ctx.report.mask.hide(edit.value for edit in edits.variables)
     output_only = ctx.aws.output_only_members()
     start = registrable(base, output_only)
     if source.taskdef and options.task_definition:
@@ -6626,63 +6593,68 @@ def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
 # Values: each makes of a text what an option means, or raises `ArgumentTypeError`
 
 
-def _number(low: int) -> Callable[[str], int]:
-    """Reads a whole number that is not below `low`."""
+def _reads(pattern: str, otherwise: str, make: Callable[[re.Match[str]], Any]) -> Callable[[str], Any]:
+    """Reads a text of that pattern; what is said `otherwise` names the text."""
 
-    def read(text: str) -> int:
-        if not re.fullmatch(r"0*\d{1,9}", text, re.ASCII) or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {low} or more")
-        return int(text)
+    def read(text: str) -> Any:
+        match = re.fullmatch(pattern, text, re.ASCII)
+        if match is None:
+            raise argparse.ArgumentTypeError(otherwise.format(text))
+        return make(match)
 
     return read
 
 
-def _desired_count(text: str) -> int | None:
-    """How many tasks; a negative number means that the count stays."""
-    try:
-        return int(text) if int(text) >= 0 else None
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from error
+def _number(low: int) -> Callable[[str], int]:
+    """Reads a whole number from `low` on, which is 0 or 1."""
+    digits = r"0*([1-9]\d{0,8})" if low else r"0*(\d{1,9})"
+    return _reads(digits, f"{{!r}} is not a whole number of {low} or more", lambda match: int(match[1]))
 
 
-def _output(text: str) -> bool:
-    """True for JSON."""
-    if text not in ("text", "json"):
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from 'text', 'json')")
-    return text == "json"
-
-
-def _until_draining(text: str) -> bool:
-    if text not in ("primary-rolled", "draining-started"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither primary-rolled nor draining-started")
-    return text == "draining-started"
-
-
-def _launch_type(text: str) -> str:
-    known = ("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")
-    if text.upper() not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
-    return text.upper()
-
-
-def _batch(text: str) -> tuple[int, int]:
-    """A number of instances and 0, or 0 and a percentage."""
-    match = re.fullmatch(r"0*([1-9]\d{0,8})(%?)", text, re.ASCII)
-    if match is None or (match[2] and int(match[1]) > 100):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of 1 or more nor a percentage")
-    return (0, int(match[1])) if match[2] else (int(match[1]), 0)
-
-
-def _revision(text: str) -> str:
-    if not re.fullmatch(r"(?:(?:arn:.*/)?[\w-]+:)?0*[1-9]\d{0,8}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a revision's number, family:revision nor an ARN")
-    return text
+_desired_count = _reads(  # a negative number means that the count stays
+    r"\s*([+-]?\d{1,18})\s*", "invalid int value: {!r}", lambda match: int(match[1]) if int(match[1]) >= 0 else None
+)
+_json_output = _reads(
+    r"text|(json)", "invalid choice: {!r} (choose from 'text', 'json')", lambda match: match[1] is not None
+)
+_until_draining = _reads(
+    r"primary-rolled|(draining-started)",
+    "{!r} is neither primary-rolled nor draining-started",
+    lambda match: match[1] is not None,
+)
+_launch_type = _reads(
+    r"(?i)EC2|FARGATE|EXTERNAL|MANAGED_INSTANCES",
+    "{!r} is none of EC2, FARGATE, EXTERNAL, MANAGED_INSTANCES",
+    lambda match: match[0].upper(),
+)
+_batch = _reads(  # a number of instances and 0, or 0 and a percentage
+    r"0*(?:([1-9]\d{0,8})|([1-9]\d?|100)%)",
+    "{!r} is neither a whole number of 1 or more nor a percentage",
+    lambda match: (int(match[1] or 0), int(match[2] or 0)),
+)
+_revision = _reads(
+    r"(?:(?:arn:.*/)?[\w-]+:)?0*[1-9]\d{0,8}",
+    "{!r} is neither a revision's number, family:revision nor an ARN",
+    lambda match: match[0],
+)
+_schedule_name = _reads(
+    r"\s*(?:(rule|schedule):)?(?:([\w.-]+(?:/[\w.-]+)*)/)?([\w.-]+)\s*",
+    "{!r} is not NAME, GROUP/NAME, BUS/NAME, rule:… or schedule:…",
+    lambda match: ScheduleName(match[1] or "", match[2] or "", match[3]),
+)
 
 
 def _tag(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", text):
         raise UsageError(f"Unable to parse image tag: {text}", Exit.BAD_IMAGE)
     return text
+
+
+def _expected(text: str) -> str:
+    """An image, family:revision, or a definition's ARN."""
+    if "task-definition/" not in text:
+        ImageReference.parse(text.strip())
+    return text.strip()
 
 
 def _read_file(path: str) -> str:
@@ -6793,24 +6765,6 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _service_name(text: str) -> Iterator[tuple[str, str]]:
-    yield f"-n {text.strip()}", text.strip()
-
-
-def _schedule_name(text: str) -> Iterator[tuple[str, ScheduleName]]:
-    match = re.fullmatch(r"(?:(rule|schedule):)?(?:([\w.-]+(?:/[\w.-]+)*)/)?([\w.-]+)", text.strip(), re.ASCII)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME, GROUP/NAME, BUS/NAME, rule:… or schedule:…")
-    yield text.strip(), ScheduleName(match[1] or "", match[2] or "", match[3])
-
-
-def _expected(text: str) -> Iterator[tuple[str, str]]:
-    """An image, family:revision, or a definition's ARN."""
-    if "task-definition/" not in text:
-        ImageReference.parse(text.strip())
-    yield text.strip(), text.strip()
-
-
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
     yield from ((name.strip(), name.strip()) for name in text.split(",") if name.strip())
 
@@ -6831,17 +6785,13 @@ def _container_command(text: str) -> Iterator[tuple[str, MemberEdit]]:
         raise UsageError(f"--command cannot be split as a shell would: {error}") from error
 
 
-def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, VariableEdit]]:
+def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, MemberEdit]]:
     container, rest = _named(text)
     name, equals, value = rest.partition("=")
     name = name.strip()
     if not equals or not name:
         raise argparse.ArgumentTypeError
-    yield f"Variable {name} of container {container}", VariableEdit(container, name, value, secret)
-
-
-def _secret(text: str) -> Iterator[tuple[str, VariableEdit]]:
-    return _variable(text, secret=True)
+    yield f"Variable {name} of container {container}", variable_edit(container, name, value, secret=secret)
 
 
 def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]:
@@ -6864,28 +6814,20 @@ def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
     yield "taskRoleArn", MemberEdit(("taskRoleArn",), None if text == "None" else text)
 
 
-def _log_option(text: str) -> Iterator[tuple[str, LogEdit]]:
-    return _log_edit(text, lambda name, value: MemberEdit(("options", name), value or None))
-
-
-def _log_secret(text: str) -> Iterator[tuple[str, LogEdit]]:
-    def member(name: str, value: str) -> MemberEdit:
-        steps = ("secretOptions", ("name", name))
-        return MemberEdit((*steps, "valueFrom"), value) if value else MemberEdit(steps)
-
-    return _log_edit(text, member)
-
-
-def _log_edit(text: str, member: Callable[[str, str], MemberEdit]) -> Iterator[tuple[str, LogEdit]]:
+def _log_option(text: str, *, secret: bool = False) -> Iterator[tuple[str, MemberEdit]]:
     container, rest = _named(text)
     driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
     if not driver:
         raise argparse.ArgumentTypeError
-    about = f"Log option {name} of container {container}" if name else f"Log driver {driver} of container {container}"
-    yield about, LogEdit(container, driver, member(name, value) if name else None)
+    logs = ("containerDefinitions", ("name", container), "logConfiguration")
+    about, steps = f"Log driver {driver} of container {container}", tuple[PathStep, ...]()
+    if name:
+        about = f"Log option {name} of container {container}"
+        steps = ("secretOptions", ("name", name), *(["valueFrom"] if value else [])) if secret else ("options", name)
+    yield about, LogEdit((*logs, *steps), value or None, driver)
 
 
-def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
+def _env_file(text: str) -> Iterator[tuple[str, MemberEdit]]:
     """Blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
     container, path = _named(text)
     path = path.strip()
@@ -6895,7 +6837,7 @@ def _env_file(text: str) -> Iterator[tuple[str, VariableEdit]]:
         match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
         if match is None:
             raise argparse.ArgumentTypeError(f"{path} line {number} is not KEY=VALUE")
-        yield f"{path} line {number} for {container}", VariableEdit(container, match[1], match[2])
+        yield f"{path} line {number} for {container}", variable_edit(container, match[1], match[2])
 
 
 # The table
@@ -6945,7 +6887,7 @@ OPTIONS = (
         Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
                "cluster", legacy="-cluster"),
         Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
-               "services", _service_name, adds=True, legacy="-service"),
+               "services", str.strip, adds=True, legacy="-service"),
         Option("-i --image", "IMAGE",
                "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
         Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
@@ -6978,16 +6920,17 @@ OPTIONS = (
         Option("-l --container-image", "NAME=IMAGE", "the image of a container",
                "edits.images", _container_image, adds=True, suffices=True, legacy="-container-image"),
         Option("--env-file", "NAME=PATH", "variables of a container from plain KEY=VALUE lines",
-               "edits.variables", _env_file, adds=True, suffices=True),
+               "edits.members", _env_file, adds=True, suffices=True),
         Option("--container-envvar", "NAME=VAR=VALUE", "set a variable of a container; an empty value unsets it",
-               "edits.variables", _variable, adds=True, suffices=True, legacy="-container-envvar"),
+               "edits.members", _variable, adds=True, suffices=True, legacy="-container-envvar"),
         Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
-               "edits.variables", _secret, adds=True, suffices=True, legacy="-container-secret"),
+               "edits.members", partial(_variable, secret=True), adds=True, suffices=True, legacy="-container-secret"),
         Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
                "an option of a container's log driver; an empty value unsets it, an empty key the driver",
-               "edits.logs", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
+               "edits.members", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
         Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
-               "edits.logs", _log_secret, adds=True, suffices=True, legacy="-container-logsecret"),
+               "edits.members", partial(_log_option, secret=True),
+               adds=True, suffices=True, legacy="-container-logsecret"),
         Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
                "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
         Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
@@ -7074,7 +7017,7 @@ OPTIONS = (
     Group("what to look at", ("status",), (
         Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
         Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
-               "services", _service_name, adds=True, legacy="-service"),
+               "services", str.strip, adds=True, legacy="-service"),
         Option("--all", "", "every service of the cluster, a line each, the worst first", "every", excludes="-n"),
         Option("--expect", "IMAGE|FAMILY:REVISION", "fail unless each service runs this and nothing else (repeatable)",
                "expected", _expected, adds=True),
@@ -7085,7 +7028,7 @@ OPTIONS = (
     Group("what to take back", ("rollback",), (
         Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
         Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
-               "services", _service_name, adds=True, legacy="-service"),
+               "services", str.strip, adds=True, legacy="-service"),
         Option("--to", "REVISION", "to this revision, a number, family:revision or ARN; else to what worked before",
                "to", _revision),
         Option("--list", "", "only list what was deployed, and where a rollback would lead", "candidates"),
@@ -7116,7 +7059,7 @@ OPTIONS = (
     )),
     Group("output", _EVERYWHERE, (
         Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
-        Option("--output", "{text,json}", "json: one document on stdout", "output.json", _output),
+        Option("--output", "{text,json}", "json: one document on stdout", "output.json", _json_output),
         Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
         Option("--completion", "{bash,zsh,fish}", "print the shell's completion of this command"),
         Option("--version", "", "print the version"),
@@ -7522,7 +7465,9 @@ def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
     if not option.metavar:
         return [(option.name, True)]
     try:
-        return list(option.read(text)) if option.adds else [(option.name, option.read(text))]
+        value = option.read(text)
+        alone = (text.strip() if option.adds else option.name, value)
+        return list(value) if isinstance(value, Iterator) else [alone]
     except argparse.ArgumentTypeError as error:
         short = f"{option.name} expects {option.metavar}"
         said = f"argument {option.flags.replace(' ', '/')}: {error}" if str(error) else short

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Edits, ImageReference, VariableEdit, edited
+from ecs_deploy import Edits, ImageReference, edited, variable_edit
 from tests.conftest import Cli, Result
 from tests.simulator import Simulator
 
@@ -272,14 +272,14 @@ def changes(draw: st.DrawFn) -> tuple[Json, Edits]:
     live = st.sampled_from([each["image"] for each in definition["containerDefinitions"]])
     image = draw(st.none() | live.map(lambda found: ImageReference.parse(found).with_tag("3")))
     moved = [] if image else [each["name"] for each in definition["containerDefinitions"]]
-    variable = st.builds(VariableEdit, names, NAMES, st.sampled_from(["", "1", "ü\n"]), st.booleans())
+    variable = st.builds(variable_edit, names, NAMES, st.sampled_from(["", "1", "ü\n"]), secret=st.booleans())
     tag = draw(st.sampled_from(["", "2"]))
     edits = Edits(
         tag=tag,
         tag_containers=tuple(draw(st.lists(names, unique=True, max_size=2))),
         image=image,
         images=tuple((name, f"other:{tag or 4}") for name in moved if draw(st.booleans())),
-        variables=tuple(draw(st.lists(variable, max_size=4, unique_by=lambda each: (each.container, each.name)))),
+        members=tuple(draw(st.lists(variable, max_size=4, unique_by=lambda each: (each.steps[1], each.steps[3])))),
     )
     return definition, edits
 
@@ -291,7 +291,7 @@ def test_an_edit_touches_what_it_names_and_nothing_else(change: tuple[Json, Edit
 
     assert {**new, "containerDefinitions": []} == {**old, "containerDefinitions": []}
     for before, after in zip(old["containerDefinitions"], new["containerDefinitions"], strict=True):
-        named = {edit.name for edit in edits.variables if edit.container == before["name"]}
+        named = {edit.steps[3][1] for edit in edits.members if edit.steps[1] == ("name", before["name"])}
         assert untouched(after, named) == untouched(before, named)
         assert after["image"] == expected_image(before, edits)
 
@@ -301,12 +301,13 @@ def test_an_edit_sets_what_it_says(change: tuple[Json, Edits]) -> None:
     old, edits = change
     after = {each["name"]: each for each in edited(old, edits)["containerDefinitions"]}
 
-    for edit in edits.variables:
-        variables = {e["name"]: e["value"] for e in after[edit.container].get("environment", [])}
-        secrets = {e["name"]: e["valueFrom"] for e in after[edit.container].get("secrets", [])}
-        wanted, other = (secrets, variables) if edit.secret else (variables, secrets)
-        assert wanted.get(edit.name) == (edit.value or None)
-        assert edit.name not in other
+    for edit in edits.members:
+        container, member, name = edit.steps[1][1], edit.steps[2], edit.steps[3][1]
+        variables = {e["name"]: e["value"] for e in after[container].get("environment", [])}
+        secrets = {e["name"]: e["valueFrom"] for e in after[container].get("secrets", [])}
+        wanted, other = (secrets, variables) if member == "secrets" else (variables, secrets)
+        assert wanted.get(name) == edit.value
+        assert name not in other
 
 
 @given(changes())
