@@ -1578,21 +1578,14 @@ class Standing(Enum):
     STEADY = "steady"
 
 
-class Health(Value):
-    """How a service does, and why."""
-
-    standing: Standing
-    reason: str = ""
-
-
 def with_deployments(service: JSON) -> JSON:
-    """The service; where another controller deploys it, with its task sets as deployments, without those that ended."""
+    """The service; where another controller deploys it, with its task sets as its deployments."""
     states = {"STEADY_STATE": "COMPLETED", "STABILIZING": "IN_PROGRESS"}
-    listed = [d for d in service.get("deployments") or [] if d.get("status") != "INACTIVE"]
-    for task_set in [] if listed else service.get("taskSets") or []:
+    deployments: list[JSON] = list(service.get("deployments") or [])
+    for task_set in [] if deployments else service.get("taskSets") or []:
         state = states.get(str(task_set.get("stabilityStatus")))
-        listed.append({**task_set, "desiredCount": task_set.get("computedDesiredCount"), "rolloutState": state})
-    return {**service, "deployments": listed} if service else {}
+        deployments.append({**task_set, "desiredCount": task_set.get("computedDesiredCount"), "rolloutState": state})
+    return {**service, "deployments": deployments}
 
 
 def others_of(service: JSON) -> list[JSON]:
@@ -1609,13 +1602,13 @@ def counts_text(service: JSON) -> str:
     return running + (f", {pending} pending" if pending else "")
 
 
-def health_of(service: JSON) -> Health:
-    """How a service does by a DescribeServices answer, {} where it is not there: the first row that holds."""
+def standing_of(service: JSON) -> tuple[Standing, str]:
+    """How a service does by a DescribeServices answer, {} where it is not there, and why: the first row that holds."""
     primary, others, counts = primary_of(service), others_of(service), counts_text(service)
     missing = number(service, "desiredCount") - number(primary or service, "runningCount")
     state, said = primary.get("rolloutState"), theirs(primary.get("rolloutStateReason") or "ECS gave no reason")
-    failed = number(primary, "failedTasks")
-    trouble = f"{failed} tasks failed in a row" if failed else next(map(theirs, troubles_of(service)), "")
+    failed, (back, _) = number(primary, "failedTasks"), setback_of(service)
+    trouble = f"{failed} tasks failed in a row" if failed else next(iter(troubles_of(service)), "")
     moving = state == "IN_PROGRESS" or (not state and bool(others))
     left = ", ".join(f"{number(d, 'runningCount')} of {short_name(str(d.get('taskDefinition')))}" for d in others)
     because = f"{counts}; {trouble}" if trouble else counts
@@ -1623,7 +1616,7 @@ def health_of(service: JSON) -> Health:
         (service.get("status", "INACTIVE") == "INACTIVE", Standing.MISSING, ""),
         (service.get("status") == "DRAINING", Standing.DELETED, counts),
         (state == "FAILED", Standing.FAILED, f"{undotted(said)}; {counts}"),
-        (moving and gone_back(service), Standing.GOING_BACK, f"{undotted(gone_back(service))}; {counts}"),
+        (moving and back, Standing.GOING_BACK, f"{undotted(back)}; {counts}"),
         (moving, Standing.ROLLING_OUT, because),
         (missing > 0 and not primary, Standing.SHORT, f"{counts}; nothing was deployed to it"),
         (missing > 0 and trouble, Standing.SHORT, because),
@@ -1632,7 +1625,7 @@ def health_of(service: JSON) -> Health:
         (missing or number(service, "pendingCount"), Standing.SCALING, counts),
         (True, Standing.STEADY, ""),
     )
-    return next(Health(standing, reason) for holds, standing, reason in rows if holds)
+    return next((standing, reason) for holds, standing, reason in rows if holds)
 
 
 def is_trouble(event: JSON) -> bool:
@@ -1643,49 +1636,43 @@ def is_trouble(event: JSON) -> bool:
 
 def troubles_of(service: JSON) -> list[str]:
     """What the events tell of trouble since the service was last steady, newest first, each once."""
-    told: list[str] = []
-    for event in sorted(service.get("events") or [], key=stamp_s, reverse=True):
-        if "has reached a steady state" in str(event.get("message")):
-            break
-        told += [str(event["message"])] if is_trouble(event) else []
-    return list(dict.fromkeys(told))
+    told = service.get("events") or []
+    since = itertools.takewhile(lambda event: "has reached a steady state" not in str(event.get("message")), told)
+    return list(dict.fromkeys(theirs(event["message"]) for event in since if is_trouble(event)))
 
 
-def gone_back(service: JSON) -> str:
-    """Why ECS went back to the PRIMARY deployment by itself, in its words; empty if it did not."""
-    primary = primary_of(service)
+def setback_of(service: JSON) -> tuple[str, str]:
+    """Why ECS went back to the PRIMARY deployment by itself, in its words, and the id of what it left; "" if not.
+
+    Where the PRIMARY one came back under its own id, what failed is listed as younger.
+    """
+    primary, told = primary_of(service), [str(event.get("message")) for event in service.get("events") or []]
     said = str(primary.get("rolloutStateReason") or "")
-    told = [str(e.get("message")) for e in sorted(service.get("events") or [], key=stamp_s, reverse=True)]
     back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
-    why = [text for text in told if ") deployment failed" in text and str(primary.get("id")) not in text]
-    late = [d for d in failed_of(service) if d is not primary and stamp_s(d) > stamp_s(primary)]
+    ends = {match[1]: text for text in told if (match := re.search(r"\(deployment (\S+)\) deployment failed", text))}
+    failures = {failed: text for failed, text in ends.items() if failed != primary.get("id")}
+    listed = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
+    late = [str(d.get("rolloutStateReason") or said) for d in listed if stamp_s(d) > stamp_s(primary)]
     if "rolling back" not in said.lower() and not back and not late:
-        return ""
-    return theirs(next(iter([*why, *back, *(str(d.get("rolloutStateReason") or said) for d in late)]), said))
-
-
-def failed_of(service: JSON) -> list[JSON]:
-    """The deployments that are listed as FAILED."""
-    return [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED"]
-
-
-def failed_before(service: JSON) -> str:
-    """The id of the newest deployment that ECS says has failed; empty if it says so of none."""
-    listed = failed_of(service)
-    found = (
-        re.search(r"\(deployment (\S+)\) deployment failed", str(e.get("message"))) for e in service.get("events") or []
-    )
-    told = [match[1] for match in found if match]
-    return str(max(listed, key=stamp_s)["id"]) if listed else next(iter(told), "")
+        return "", ""
+    failed = [str(deployment["id"]) for deployment in sorted(listed, key=stamp_s, reverse=True)]
+    return theirs([*failures.values(), *back, *late, said][0]), next(iter([*failed, *failures]), "")
 
 
 class Past(Value):
-    """What a service ran or may run: its definition, how that ended, and when it began."""
+    """A definition that a service ran or may run, how that ended, and when it began."""
 
     definition: str
-    ended: str
+    ended: str = ""
     at_s: float = 0.0
     release: str = ""  # the ARN of the service deployment
+
+    @property
+    def known_by(self) -> str:
+        """How it is known that it may be gone back to."""
+        if not self.ended:
+            return "the next older ACTIVE revision; ECS does not tell whether it ever worked"
+        return f"deployed {date_text(self.at_s)}, {self.ended}" + ("" if self.release else " and still listed")
 
 
 def worked_before(succeeded: Iterable[str], current: str) -> list[str]:
@@ -1698,12 +1685,12 @@ def worked_before(succeeded: Iterable[str], current: str) -> list[str]:
     for definition in succeeded:
         if definition in kept:
             kept = kept[: kept.index(definition)]
-        kept = [*(each for each in kept if not _is_newer(each, definition)), definition]
-    kept = kept[: kept.index(current)] if current in kept else kept
-    return kept[::-1]
+        kept = [*(each for each in kept if not is_newer(each, definition)), definition]
+    return kept[: kept.index(current)][::-1] if current in kept else kept[::-1]
 
 
-def _is_newer(arn: str, than: str) -> bool:
+def is_newer(arn: str, than: str) -> bool:
+    """True if it is a newer revision of the same family."""
     return family_of(arn) == family_of(than) and revision_of(arn) > revision_of(than)
 
 
@@ -5241,28 +5228,30 @@ def report_app(ctx: Context, results: Results) -> int:
 
 
 class Subject(Record):
-    """A service that is asked about, and what was found of it: `code` is how following it ended."""
+    """A service that is asked about, and what the JSON document says of it; `code` is how following it ended."""
 
     name: str
     label: str
     service: JSON
-    health: Health
+    facts: JSON
     code: int | None = None
-    definition: JSON = field(default_factory=dict)
-    digests: dict[str, set[str]] = field(default_factory=dict)
-    facts: JSON = field(default_factory=dict)
+
+    @property
+    def standing(self) -> Standing:
+        """How it does."""
+        return Standing(self.facts["state"])
 
     @property
     def arn(self) -> str:
         """The definition in use; empty if nothing was deployed."""
-        return str(primary_of(self.service).get("taskDefinition") or self.service.get("taskDefinition") or "")
+        return self.facts["task_definition"] or ""
 
     @property
     def exit_code(self) -> int:
         """0 if it is steady, or was followed to a good end, and runs what is expected."""
-        if self.health.standing is Standing.MISSING:
+        if self.standing is Standing.MISSING:
             return Exit.AWS
-        own = Exit.OK if self.health.standing is Standing.STEADY else Exit.FAILED
+        own = Exit.OK if self.standing is Standing.STEADY else Exit.FAILED
         code = own if self.code is None else self.code
         return code or (Exit.FAILED if self.facts.get("expected") is False else Exit.OK)
 
@@ -5271,12 +5260,10 @@ def status(ctx: Context, options: StatusOptions) -> int:
     """What services run, how they do, and why not better; the exit code. Changes nothing."""
     subjects = look_at_services(ctx, options)
     codes = follow_all(ctx, options, subjects) if options.follow else {}
-    if codes:
-        subjects = look_at_services(ctx, options)
+    subjects = look_at_services(ctx, options) if codes else subjects
     for subject in subjects:
         subject.code = codes.get(subject.name)
         (look_closer if options.every else show)(ctx, options, subject)
-        subject.facts |= facts_of(subject)
     if options.every:
         show_table(ctx, options.cluster, subjects)
     if options.expected:
@@ -5295,47 +5282,55 @@ def look_at_services(ctx: Context, options: StatusOptions) -> list[Subject]:
         names = list(options.services) or ctx.aws.service_names(options.cluster)
         found = ctx.aws.describe_services(options.cluster, names)
     services = {name: with_deployments(found.get(name) or {}) for name in names}
-    several, worst = len(names) > 1, list(Standing)
-    subjects = [Subject(n, f"{n}: " if several else "", each, health_of(each)) for n, each in services.items()]
-    return sorted(subjects, key=lambda s: (worst.index(s.health.standing), s.name)) if options.every else subjects
+    label, worst = "{}: " if len(names) > 1 else "", list(Standing)
+    subjects = [Subject(name, label.format(name), each, facts_of(name, each)) for name, each in services.items()]
+    return sorted(subjects, key=lambda s: (worst.index(s.standing), s.name)) if options.every else subjects
+
+
+def facts_of(name: str, service: JSON) -> JSON:
+    """What the JSON document says of any service; `show` adds to it."""
+    primary, (standing, reason) = primary_of(service), standing_of(service)
+    return {
+        "name": name,
+        "state": standing.value,
+        "steady": standing is Standing.STEADY,
+        "reason": reason,
+        "task_definition": primary.get("taskDefinition") or service.get("taskDefinition") or None,
+        "deployment_id": primary.get("id"),
+        "rollout_state": primary.get("rolloutState"),
+        "since": date_text(stamp_s(primary)) if primary else None,
+        **{f"{kind}_count": number(service, f"{kind}Count") for kind in ("desired", "running", "pending")},
+        "went_back": setback_of(service)[0] or None,
+    }
 
 
 def follow_all(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
     """Follow what is in progress to its end, ECS's own way back too; each service's exit code is a deployment's."""
-    rollouts: list[Rollout] = []
-    for subject in subjects:
-        if subject.health.standing not in (Standing.STEADY, Standing.MISSING):
-            subject.definition = definition_of(ctx, subject.arn)
-            rollouts.append(present_rollout(ctx, options, subject))
+    followed = [s for s in subjects if s.standing not in (Standing.STEADY, Standing.MISSING)]
+    rollouts = [present_rollout(ctx, options, each, definition_of(ctx, each.arn)) for each in followed]
     watch_updates(ctx, rollouts)
-    returning = [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLING_BACK]
-    for rollout in returning:
-        join_rollback(ctx, rollout)
-    watch_updates(ctx, [rollout.seen.back for rollout in returning if rollout.seen.back])
+    backs = roll_back(ctx, [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLING_BACK])
     codes: dict[str, int] = {}
     for rollout in rollouts:
-        stuck = rollout in returning and end_rollback(ctx, rollout) is Exit.ROLLBACK_FAILED
-        if rollout in returning and not stuck:
-            rollout.seen.verdict = Verdict(RolloutState.ROLLED_BACK, rollout.reason)
-        codes[rollout.service], ending = ending_of(rollout, Exit.ROLLBACK_FAILED if stuck else None)
-        if codes[rollout.service]:
-            say_ending(ctx, rollout, codes[rollout.service], ending, explain(ctx, rollout))
+        code, ending = ending_of(rollout, backs.get(rollout.service))
+        code = Exit.FAILED if code == Exit.ROLLED_BACK else code  # nobody asked for that way back
+        if code:
+            say_ending(ctx, rollout, code, ending, explain(ctx, rollout))
+        codes[rollout.service] = code
     return codes
 
 
-def present_rollout(ctx: Context, options: StatusOptions, subject: Subject) -> Rollout:
+def present_rollout(ctx: Context, options: StatusOptions, subject: Subject, definition: JSON) -> Rollout:
     """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
     service, primary, arn = subject.service, primary_of(subject.service), subject.arn
-    part = PlannedService(
-        subject.name, Draft(arn, subject.definition, subject.definition, arn), service, {}, options.wait
-    )
+    part = PlannedService(subject.name, Draft(arn, definition, definition, arn), service, {}, options.wait)
     rollout = rollout_of(ctx, Plan(options.cluster, several=bool(subject.label)), part, "")
-    failed = failed_before(service) if subject.health.standing is Standing.GOING_BACK else ""
-    before = last_completed({**service, "deployments": [d for d in service["deployments"] if d is not primary]})
+    failed = setback_of(service)[1] if subject.standing is Standing.GOING_BACK else ""
+    worked = last_completed(service)
     target = replace(
         rollout.target,
         deployment_id=failed or str(primary.get("id") or ""),
-        previous_definition=arn if failed else before if before != arn else "",
+        previous_definition=arn if failed else worked if worked != arn else "",
         after_s=0.0 if failed else stamp_s(primary),
         steady=is_completed(primary),
     )
@@ -5345,64 +5340,55 @@ def present_rollout(ctx: Context, options: StatusOptions, subject: Subject) -> R
     return rollout
 
 
-def definition_of(ctx: Context, arn: str) -> JSON:
-    """A definition, its secrets masked from now on; {} and a note where it cannot be read."""
-    if arn:
-        try:
-            return ctx.aws.describe_task_definition(arn)
-        except AwsError as error:
-            require_final(ctx, error, f"{short_name(arn)} cannot be read.")
-    return {}
+def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any, what: str = "") -> Any:
+    """What a look finds that is not what was asked first; where AWS does not tell, that is said.
 
-
-def require_final(ctx: Context, error: AwsError, what: str) -> None:
-    """Say what AWS does not tell us; raises the error if it may pass, since then it is not an answer."""
-    if error.transient:
-        raise error
-    ctx.report.note(f"{what} {error.message}")
-
-
-def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any) -> Any:
-    """What a look finds that is not what was asked first: an error of AWS in it is only said."""
+    Where it is said `what` is missing, an error that may pass is raised all the same: it is not an answer.
+    """
     try:
         return look()
     except AwsError as error:
-        ctx.report.note(error.message)
+        if what and error.transient:
+            raise
+        ctx.report.note(f"{what} {error.message}".strip())
         return otherwise
+
+
+def definition_of(ctx: Context, arn: str) -> JSON:
+    """A definition; {} and a note where it cannot be read."""
+    what = f"{short_name(arn)} cannot be read."
+    found: JSON = as_told(ctx, lambda: ctx.aws.describe_task_definition(arn), {}, what) if arn else {}
+    return found
+
+
+def running_digests(ctx: Context, cluster: str, subject: Subject) -> dict[str, set[str]]:
+    """The digests that each container of the definition in use runs, by a page of tasks; {} where they are not told."""
+    what = f"{subject.label}The digests that run cannot be read."
+    params = {"cluster": cluster, "serviceName": subject.name, "desiredStatus": "RUNNING", "maxResults": 100}
+    listed = as_told(ctx, lambda: ctx.aws.call("ListTasks", params), {}, what)
+    tasks = as_told(ctx, lambda: ctx.aws.describe_tasks(cluster, listed.get("taskArns") or []), [], what)
+    found: dict[str, set[str]] = {}
+    for task in tasks:
+        for container in task.get("containers") or [] if task.get("taskDefinitionArn") == subject.arn else []:
+            if digest := container.get("imageDigest"):
+                found.setdefault(str(container.get("name")), set()).add(str(digest))
+    return found
 
 
 def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     """For the table: why tasks of a service that is not well have stopped."""
     sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
-    if subject.health.standing not in sound and primary_of(subject.service):
-        rollout = present_rollout(ctx, options, subject)
-        diagnose(ctx, rollout)
-        note_reasons(subject, rollout)
+    if subject.standing not in sound and primary_of(subject.service):
+        note_reasons(ctx, subject, present_rollout(ctx, options, subject, {}))
 
 
-def note_reasons(subject: Subject, rollout: Rollout) -> None:
+def note_reasons(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     """Add the commonest reason why tasks stopped; where they stop, a service does not just scale."""
+    diagnose(ctx, rollout)
     for reason, count in rollout.seen.reasons.most_common(1):
-        standing, because = subject.health.standing, subject.health.reason
-        standing = Standing.SHORT if standing is Standing.SCALING else standing
-        subject.health = Health(standing, f"{because}; {count} × {reason}")
-
-
-def facts_of(subject: Subject) -> JSON:
-    """What the JSON document says of any service; `show` adds to it."""
-    service, primary = subject.service, primary_of(subject.service)
-    return {
-        "name": subject.name,
-        "state": subject.health.standing.value,
-        "steady": subject.health.standing is Standing.STEADY,
-        "reason": subject.health.reason,
-        "task_definition": subject.arn or None,
-        "deployment_id": primary.get("id"),
-        "rollout_state": primary.get("rolloutState"),
-        "since": date_text(stamp_s(primary)) if primary else None,
-        **{f"{kind}_count": number(service, f"{kind}Count") for kind in ("desired", "running", "pending")},
-        "went_back": subject.facts.get("went_back") or gone_back(service) or None,
-    }
+        subject.facts["reason"] += f"; {count} × {reason}"
+        if subject.standing is Standing.SCALING:
+            subject.facts["state"] = Standing.SHORT.value
 
 
 def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
@@ -5424,135 +5410,100 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
 
 def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     """A screenful about one service: what runs, since when, how it does and why, and what it may go back to."""
-    if subject.health.standing is Standing.MISSING:
-        hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", subject.name)
-        ctx.report.error(f"The service {subject.name} was not found in cluster {options.cluster}", hint)
+    name, service, facts = subject.name, subject.service, subject.facts
+    if subject.standing is Standing.MISSING:
+        hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", name)
+        ctx.report.error(f"The service {name} was not found in cluster {options.cluster}", hint)
         return
-    subject.definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
-    subject.digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
-    history = as_told(ctx, lambda: deployed_before(ctx, options.cluster, subject.service), None)
-    rollout = present_rollout(ctx, options, subject)
-    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {subject.name: subject.service}), None)
-    well = subject.health.standing is Standing.STEADY or bool(subject.code)
+    definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
+    digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
+    rollout = present_rollout(ctx, options, subject, definition)
+    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {name: service}), None)
+    well = subject.standing is Standing.STEADY or bool(subject.code)
     if not well:
-        diagnose(ctx, rollout)
-        note_reasons(subject, rollout)
-    undone = next((past for past in (history or [])[:1] if past.ended == "ROLLBACK_SUCCESSFUL"), None)
-    by_ecs = gone_back(subject.service) or (f"from {short_name(undone.definition)}" if undone else "")
-    stage = None if well else rollout.seen.native_state.get("lifecycleStage")
-    subject.facts |= {"went_back": by_ecs, "stage": stage}
-    say_standing(ctx, subject, rollout)
-    say_way_back(ctx, subject, history)
+        note_reasons(ctx, subject, rollout)
+    images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(definition)]
+    facts["images"] = [{"container": n, "image": i, "digests": sorted(digests.get(n, ()))} for n, i in images]
+    facts["stage"] = None if well else rollout.seen.native_state.get("lifecycleStage")
+    leads = as_told(ctx, lambda: look_back(ctx, options, subject), "unknown")
+    ctx.report.line(f"{name}: {facts['state']}, {counts_text(service)}")
+    for title, text in [*standing_rows(subject, rollout), ("a rollback leads to", leads)]:
+        ctx.report.line(f"  {title}: {text}")
     if not well:
         say_why(ctx, subject, rollout)
 
 
-def say_standing(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+def look_back(ctx: Context, options: StatusOptions, subject: Subject) -> str:
+    """What `rollback` would go back to, and how that is known; the facts about the way back."""
+    service, facts = subject.service, subject.facts
+    facts["way_back"] = None
+    if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
+        return "nothing to go back to"
+    history = deployed_before(ctx, options.cluster, service)
+    if history and history[0].ended == "ROLLBACK_SUCCESSFUL":
+        facts["went_back"] = facts["went_back"] or f"from {short_name(history[0].definition)}"
+    past = way_back_of(ctx, service, history, subject.label)
+    if past is None:
+        return "nothing to go back to"
+    facts["way_back"] = {"task_definition": past.definition, "known_by": past.known_by}
+    return f"{short_name(past.definition)} ({images_text(definition_of(ctx, past.definition))}), {past.known_by}"
+
+
+def standing_rows(subject: Subject, rollout: Rollout) -> Iterator[tuple[str, str]]:
     """What runs, by which deployment, since when, and how it does."""
-    service, primary, line = subject.service, primary_of(subject.service), ctx.report.line
-    line(f"{subject.name}: {subject.health.standing.value}, {counts_text(service)}")
-    line(f"  definition: {subject.arn or 'none'}")
-    images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(subject.definition)]
-    digests = {name: sorted(subject.digests.get(name, ())) for name, _ in images}
-    for name, image in images:
-        line(f"  image of {name}: {' '.join([image, *digests[name]])}")
-    subject.facts["images"] = [{"container": n, "image": image, "digests": digests[n]} for n, image in images]
-    if primary:
-        state = primary.get("rolloutState") or primary.get("status")
-        line(f"  deployment: {primary.get('id')}, {state}, since {date_text(stamp_s(primary))}")
-    for other in others_of(service):
+    facts = subject.facts
+    yield "definition", facts["task_definition"] or "none"
+    for image in facts["images"]:
+        yield f"image of {image['container']}", " ".join([image["image"], *image["digests"]])
+    if facts["since"]:
+        yield "deployment", f"{facts['deployment_id']}, {facts['rollout_state'] or 'PRIMARY'}, since {facts['since']}"
+    for other in others_of(subject.service):
         definition = short_name(str(other.get("taskDefinition")))
-        line(f"  also: {definition} ({other.get('id')}), {number(other, 'runningCount')} running")
-    if subject.health.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
-        line(f"  roll-out: {progress_of(replace(rollout, label=''))}")
-    if subject.facts["went_back"]:
-        line(f"  ECS went back to this: {subject.facts['went_back']}")
-    for text in troubles_of(service)[:5] if subject.health.standing is not Standing.STEADY else []:
-        line(f"  event: {theirs(text)}")
-
-
-def say_way_back(ctx: Context, subject: Subject, history: Sequence[Past] | None) -> None:
-    """What `rollback` would go back to, and how that is known; `history` is None where it could not be read."""
-    service, known, way_back = subject.service, "unknown", None
-    try:
-        by_ecs = (service.get("deploymentController") or {}).get("type", "ECS") == "ECS"
-        if history is not None:
-            found = way_back_of(ctx, service, history, subject.label) if by_ecs else None
-            known = "nothing to go back to"
-            if found:
-                past, how = found[0], known_by(found[0])
-                known = f"{short_name(past.definition)} ({images_text(found[1])}), {how}"
-                way_back = {"task_definition": past.definition, "known_by": how}
-    except AwsError as error:
-        ctx.report.note(error.message)
-    ctx.report.line(f"  a rollback leads to: {known}")
-    subject.facts["way_back"] = way_back
+        yield "also", f"{definition} ({other.get('id')}), {number(other, 'runningCount')} running"
+    if subject.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
+        yield "roll-out", progress_of(replace(rollout, label=""))
+    if facts["went_back"]:
+        yield "ECS went back to this", facts["went_back"]
+    for text in troubles_of(subject.service)[:5] if subject.standing is not Standing.STEADY else []:
+        yield "event", text
 
 
 def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     """Why tasks stopped, their last log lines, and one paragraph: why it is not steady, the likeliest cause."""
-    troubles = troubles_of(subject.service)
-    rollout.seen.bad_events += map(without_names, troubles)
+    seen, facts, troubles = rollout.seen, subject.facts, troubles_of(subject.service)
+    seen.bad_events += map(without_names, troubles)
     cause, next_step = likely_cause({**explain(ctx, rollout), "stage": []})  # here is no time-out for a bake time
     known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
-    because = f": {undotted(subject.health.reason)}" if subject.health.reason else ""
-    said = f"The service {subject.name} is not steady, but {subject.health.standing.value}{because}."
-    counted = "\n".join(f"{count} × {reason}" for reason, count in rollout.seen.reasons.most_common())
-    ctx.report.error(said, known, counted, rollout.seen.log)
-    reasons = [{"count": count, "reason": reason} for reason, count in rollout.seen.reasons.most_common()]
-    subject.facts |= {"failed_tasks": reasons, "events": [*map(theirs, troubles)], "logs": rollout.seen.logs}
-    subject.facts["cause"] = known or None
-
-
-def running_digests(ctx: Context, cluster: str, subject: Subject) -> dict[str, set[str]]:
-    """The digests that each container of the definition in use runs, by a page of tasks; {} where they are not told."""
-    found: dict[str, set[str]] = {}
-    params = {"cluster": cluster, "serviceName": subject.name, "desiredStatus": "RUNNING", "maxResults": 100}
-    try:
-        arns = ctx.aws.call("ListTasks", params).get("taskArns") or []
-        tasks = ctx.aws.describe_tasks(cluster, arns)
-    except AwsError as error:
-        require_final(ctx, error, f"{subject.label}The digests that run cannot be read.")
-        return {}
-    ours = [task for task in tasks if task.get("taskDefinitionArn") == subject.arn]
-    for container in [container for task in ours for container in task.get("containers") or []]:
-        if digest := container.get("imageDigest"):
-            found.setdefault(str(container.get("name")), set()).add(str(digest))
-    return found
+    because = f": {undotted(facts['reason'])}" if facts["reason"] else ""
+    said = f"The service {subject.name} is not steady, but {facts['state']}{because}."
+    reasons = [{"count": count, "reason": reason} for reason, count in seen.reasons.most_common()]
+    ctx.report.error(said, known, "\n".join(f"{each['count']} × {each['reason']}" for each in reasons), seen.log)
+    facts |= {"failed_tasks": reasons, "events": troubles, "logs": seen.logs, "cause": known or None}
 
 
 def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> None:
     """Set for each service whether it runs what is expected and nothing else, and say of each that it does not."""
-    read: dict[str, JSON] = {}
     met: set[str] = set()
     for subject in subjects:
-        held = held_against(ctx, options, subject, read)
-        subject.facts["expected"] = bool(held) and all(
-            True in h.values() and False not in h.values() for h in held.values()
-        )
-        met |= {text for answers in held.values() for text, holds in answers.items() if holds}
+        deployments = [primary_of(subject.service), *others_of(subject.service)]
+        arns = dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount"))
+        running = {arn: definition_of(ctx, arn) for arn in arns}
+        by_digest = running and any("@" in text for text in options.expected)
+        digests = {subject.arn: running_digests(ctx, options.cluster, subject) if by_digest else {}}
+        fits = []
+        for arn, definition in running.items():
+            held = {text: is_expected(text, definition, digests.get(arn, {})) for text in options.expected}
+            met |= {text for text in held if held[text]}
+            fits.append(True in held.values() and False not in held.values())
+        subject.facts["expected"] = bool(fits) and all(fits)
         if not subject.facts["expected"]:
-            runs = ", ".join(f"{short_name(arn)} ({images_text(read[arn])})" for arn in held) or "nothing"
+            runs = ", ".join(f"{short_name(arn)} ({images_text(running[arn])})" for arn in running) or "nothing"
             ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
     unmet = [text for text in options.expected if text not in met]
     if unmet and all(subject.facts["expected"] for subject in subjects):
         ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
         for subject in subjects[:1]:
             subject.facts["expected"] = False
-
-
-def held_against(
-    ctx: Context, options: StatusOptions, subject: Subject, read: dict[str, JSON]
-) -> dict[str, dict[str, bool | None]]:
-    """What each expectation says of each definition of which the service runs tasks."""
-    deployments = [primary_of(subject.service), *others_of(subject.service)]
-    arns = list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
-    digests = subject.digests
-    if arns and not digests and any("@" in text for text in options.expected):
-        digests = running_digests(ctx, options.cluster, subject)
-    read |= {arn: definition_of(ctx, arn) for arn in arns if arn not in read}
-    known: dict[str, dict[str, set[str]]] = {subject.arn: digests}
-    return {arn: {e: is_expected(e, read[arn], known.get(arn, {})) for e in options.expected} for arn in arns}
 
 
 def images_text(definition: JSON) -> str:
@@ -5568,68 +5519,46 @@ HISTORY = 60  # so many deployments are looked at; each twenty cost a call
 def deployed_before(ctx: Context, cluster: str, service: JSON) -> list[Past]:
     """The newest deployments that ECS remembers (for 90 days), newest first; [] where it tells nothing of them."""
     name = str(service.get("serviceName"))
-    if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
-        return []
-    try:
-        listed = ctx.aws.pages("ListServiceDeployments", {"cluster": cluster, "service": name, "maxResults": 100})
-        newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
-        arns = list(dict.fromkeys(str(each.get("targetServiceRevisionArn")) for each in newest))
-        revisions = ctx.aws.described("DescribeServiceRevisions", arns, {})
-    except AwsError as error:
-        require_final(ctx, error, f"The earlier deployments of {name} cannot be read.")
-        return []
-    definitions = {each.get("serviceRevisionArn"): str(each.get("taskDefinition")) for each in revisions}
-    told = [each for each in newest if each.get("targetServiceRevisionArn") in definitions]
-    return [
-        Past(
-            definitions[each["targetServiceRevisionArn"]], str(each.get("status")), stamp_s(each),
-            str(each.get("serviceDeploymentArn")),
-        )
-        for each in told
-    ]  # fmt: skip
+    what, params = f"The earlier deployments of {name} cannot be read.", {"cluster": cluster, "service": name}
+    listed = as_told(ctx, lambda: ctx.aws.pages("ListServiceDeployments", {**params, "maxResults": 100}), [], what)
+    newest = sorted(listed, key=stamp_s, reverse=True)[:HISTORY]
+    arns = list(dict.fromkeys(str(each.get("targetServiceRevisionArn")) for each in newest))
+    revisions = as_told(ctx, lambda: ctx.aws.described("DescribeServiceRevisions", arns, {}), [], what)
+    definitions = {str(each.get("serviceRevisionArn")): str(each.get("taskDefinition")) for each in revisions}
+    found: list[Past] = []
+    for each in newest:
+        if definition := definitions.get(str(each.get("targetServiceRevisionArn"))):
+            release = str(each.get("serviceDeploymentArn"))
+            found.append(Past(definition, str(each.get("status")), stamp_s(each), release))
+    return found
 
 
 def ways_back(ctx: Context, service: JSON, history: Sequence[Past]) -> Iterator[Past]:
-    """What the service may go back to, the best first; a source is asked once the one before it has nothing more.
+    """What the service may go back to, the best first; older revisions are asked for once nothing else is left.
 
     What ECS remembers says as well what failed or was left by going back: that is no way back by any source.
     """
-    current = str(service.get("taskDefinition") or "")
-    succeeded = {past.definition: past for past in reversed(history) if past.ended == "SUCCESSFUL"}
-    worked = worked_before([p.definition for p in reversed(history) if p.ended == "SUCCESSFUL"], current)
-    yield from (succeeded[definition] for definition in worked)
-    left = {past.definition for past in history} | {current}
-    listed = sorted((d for d in service.get("deployments") or [] if is_completed(d)), key=stamp_s)
-    completed = {
-        str(d.get("taskDefinition")): Past(str(d.get("taskDefinition")), "COMPLETED", stamp_s(d)) for d in listed
-    }
-    yield from (completed[each] for each in worked_before(completed, current) if each not in left)
-    left |= completed.keys()
-    try:
-        active = ctx.aws.active_revisions(family_of(current)) if current else []
-    except AwsError as error:
-        require_final(ctx, error, f"The revisions of {family_of(current)} cannot be listed.")
-        active = []
-    older = [arn for arn in sorted(active, key=revision_of) if _is_newer(current, arn) and arn not in left]
-    yield from (Past(arn, "") for arn in older[::-1])
+    current, remembered = str(service.get("taskDefinition") or ""), {past.definition for past in history}
+    completed = [d for d in service.get("deployments") or [] if is_completed(d)]
+    listed = [Past(str(d.get("taskDefinition")), "COMPLETED", stamp_s(d)) for d in completed]
+    unknown = [past for past in listed if past.definition not in remembered]
+    known = sorted([*unknown, *reversed(history)], key=lambda past: past.at_s)
+    worked = [past for past in known if past.ended in ("SUCCESSFUL", "COMPLETED")]
+    newest = {past.definition: past for past in worked}
+    yield from (newest[each] for each in worked_before([past.definition for past in worked], current))
+    what, family = f"The revisions of {family_of(current)} cannot be listed.", family_of(current)
+    active = as_told(ctx, lambda: ctx.aws.active_revisions(family), [], what) if family else []
+    left = {past.definition for past in known}
+    older = [arn for arn in active if is_newer(current, arn) and arn not in left]
+    yield from (Past(arn) for arn in sorted(older, key=revision_of, reverse=True))
 
 
-def known_by(past: Past) -> str:
-    """How a way back is known."""
-    if past.release:
-        return f"deployed {date_text(past.at_s)}, {past.ended}"
-    if past.ended:
-        return f"deployed {date_text(past.at_s)}, {past.ended} and still listed"
-    return "the next older ACTIVE revision; ECS does not tell whether it ever worked"
-
-
-def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> tuple[Past, JSON] | None:
-    """The first way back that is ACTIVE, and its definition; names those that are not."""
+def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> Past | None:
+    """The first way back that is ACTIVE; names those that are not."""
     for past in ways_back(ctx, service, history):
-        definition = definition_of(ctx, past.definition)
-        if definition.get("status") == "ACTIVE":
-            return past, definition
-        state = definition.get("status") or "not there any more"
+        state = definition_of(ctx, past.definition).get("status") or "not there any more"
+        if state == "ACTIVE":
+            return past
         ctx.report.note(f"{label}{short_name(past.definition)} is skipped: it is {state}, no service can go there.")
     return None
 
@@ -5671,19 +5600,16 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     best = next(ways_back(ctx, service, history), None) if release else None
     if options.to:
         arn, how = revision_named(ctx, options.to, current), "as it was named"
-    elif health_of(service).standing is Standing.GOING_BACK:
+    elif standing_of(service)[0] is Standing.GOING_BACK:
         arn, how = current, "where ECS is going back by itself already"
-    elif best:
-        arn, how = best.definition, known_by(best)
-    elif found := way_back_of(ctx, service, history, label):
-        arn, how = found[0].definition, known_by(found[0])
+    elif past := best or way_back_of(ctx, service, history, label):
+        arn, how = past.definition, past.known_by
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
     live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
     old, new = registrable(live, output_only), registrable(wanted, output_only)
-    gone = live.get("status") == "INACTIVE"
-    draft = Draft(current, old, new, arn, start=current, deregistered=gone)
+    draft = Draft(current, old, new, arn, start=current, deregistered=live.get("status") == "INACTIVE")
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if arn != current:
         show_draft(ctx, draft, [], label)
@@ -5736,25 +5662,29 @@ def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSO
     """Print what was deployed, newest first: when, which images, how that ended, where a rollback leads; the facts."""
     name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
     history = deployed_before(ctx, options.cluster, service)
-    found = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
-    best = [found[0]] if found else []
-    rows = [*history[:20], *(past for past in best if past not in history[:20])]
+    best = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
+    rows = [*history[:20], *([best] if best and best not in history[:20] else [])]
     read = {arn: definition_of(ctx, arn) for arn in dict.fromkeys(past.definition for past in rows)}
     ctx.report.line(f"{name} runs {short_name(current)}; {'' if best else 'nothing to go back to; '}it was deployed:")
-    facts = []
-    for past in rows:
-        state, images = read[past.definition].get("status") or "gone", images_text(read[past.definition])
-        when, ended = (date_text(past.at_s), past.ended) if past.ended else ("never, as far as ECS tells", "")
-        notes = [
-            text for text, holds in ((state, state != "ACTIVE"), ("<- a rollback leads here", past in best)) if holds
-        ]
-        cells = [f"{short_name(past.definition):<16}", when, f"{ended:<19}", images, *notes]
-        ctx.report.line("  " + "  ".join(cells).rstrip())
-        facts.append({
-            "task_definition": past.definition, "deployed": when, "ended": ended, "status": state, "images": images,
-            "chosen": past in best,
-        })  # fmt: skip
+    facts = [candidate(past, read[past.definition], chosen=past == best) for past in rows]
+    for each in facts:
+        notes = [each["status"]] if each["status"] != "ACTIVE" else []
+        notes += ["<- a rollback leads here"] if each["chosen"] else []
+        cells = [f"{short_name(each['task_definition']):<16}", each["deployed"], f"{each['ended']:<19}", each["images"]]
+        ctx.report.line("  " + "  ".join([*cells, *notes]).rstrip())
     return {"name": name, "task_definition": current, "candidates": facts}
+
+
+def candidate(past: Past, definition: JSON, *, chosen: bool) -> JSON:
+    """What the JSON document says of a definition that was deployed, or may be gone back to."""
+    return {
+        "task_definition": past.definition,
+        "deployed": date_text(past.at_s) if past.ended else "never, as far as ECS tells",
+        "ended": past.ended,
+        "status": definition.get("status") or "gone",
+        "images": images_text(definition),
+        "chosen": chosen,
+    }
 
 
 def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, rollout: Rollout) -> Rollout | None:
@@ -5764,10 +5694,9 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
     known = rollout.seen.known_events
     seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
     rollout = replace(rollout, target=target, returning=True, seen=seen)
-    try:
-        now = ctx.aws.described("DescribeServiceDeployments", [part.stops], {})
-    except AwsError as error:
-        require_final(ctx, error, "What ECS takes back by itself cannot be followed, using UpdateService instead.")
+    what = "What ECS takes back by itself cannot be followed, using UpdateService instead."
+    now = as_told(ctx, lambda: ctx.aws.described("DescribeServiceDeployments", [part.stops], {}), None, what)
+    if now is None:
         return None
     if not now or now[0].get("status") not in _TAKEN_BACK:
         enter_rollout(ctx, rollout)

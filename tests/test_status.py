@@ -103,6 +103,13 @@ def crashing(sim: Simulator) -> None:
     sim.advance(8)
 
 
+def a_task_stopped(sim: Simulator) -> None:
+    service = sim.service("prod", "web", "app:1", desired_count=2)
+    sim.image("app:1").starts_after(60)
+    next(iter(service.primary.tasks.values())).stop("EssentialContainerExited", "Essential container in task exited")
+    sim.advance(2)
+
+
 def without_room(sim: Simulator) -> None:
     sim.service("prod", "web", "app:1", desired_count=2)
     sim.image("app:1").cannot_be_placed()
@@ -177,6 +184,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     going_back_without_room: (1, "going back, 0 of 2 running", "rolling back; 0 of 2 running"),
     failed: (1, "deployment failed, ", "ECS deployment circuit breaker: tasks failed to start"),
     crashing: (1, "short of tasks, 0 of 2 running", "| no database"),
+    a_task_stopped: (1, "short of tasks, 1 of 2 running", "1 × EssentialContainerExited: Essential container in task"),
     without_room: (1, "short of tasks, 2 of 4 running", "Likeliest cause: there is no room for the new tasks."),
     old_tasks_left: (1, "old tasks left, 1 of 1 running", "also: web:1 (ecs-svc/"),
     baking: (1, "rolling out, 1 of 1 running", "stage BAKE_TIME, 100 % of the traffic on the new"),
