@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["boto3>=1.43.0", "botocore>=1.43.0"]
+# dependencies = ["boto3>=1.43.0", "botocore>=1.43.0", "PyYAML>=6"]
 # ///
 """ecs-deploy: put a new image into an Amazon ECS service or task definition, and see it run.
 

@@ -13,6 +13,7 @@ import zipfile
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,10 @@ PYPROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
 BANNER = re.compile(r"^# --- (.+?) -{3,}(?: (.*))?$", re.MULTILINE)
 
 
-def settings(text: str) -> dict[str, str]:
-    """The `name = value` lines that the script block and pyproject.toml have in common, as they are written."""
-    names = "requires-python|dependencies"
-    return dict(re.findall(rf"^(?:# )?({names}) = (.+)$", text, re.MULTILINE))
+def setting(text: str, name: str) -> Any:
+    """What a line `name = value` of the script block or of pyproject.toml says."""
+    (value,) = re.findall(rf"^(?:# )?{name} = (.+)$", text, re.MULTILINE)
+    return ast.literal_eval(value)
 
 
 def functions() -> dict[str, int]:
@@ -37,12 +38,12 @@ def functions() -> dict[str, int]:
     return {f"{node.name} (line {node.lineno})": (node.end_lineno or 0) - node.lineno + 1 for node in found}
 
 
-def test_the_script_block_says_what_pyproject_says() -> None:
+def test_the_script_block_says_what_pyproject_says_and_names_what_reads_yaml() -> None:
     block = re.search(r"^# /// script\n((?:# .*\n)+)# ///$", SOURCE, re.MULTILINE)
 
     assert block is not None
-    assert set(settings(block[1])) == {"requires-python", "dependencies"}
-    assert settings(block[1]) == settings(PYPROJECT)
+    assert setting(block[1], "requires-python") == setting(PYPROJECT, "requires-python")
+    assert setting(block[1], "dependencies") == setting(PYPROJECT, "dependencies") + setting(PYPROJECT, "yaml")
 
 
 def test_the_version_stands_in_the_file_alone() -> None:
@@ -133,7 +134,6 @@ def test_the_published_readme_names_the_repository_and_has_no_link_that_only_wor
 
 @pytest.mark.slow
 def test_twine_finds_nothing(dist: Path) -> None:
-    pytest.importorskip("cmarkgfm", reason="without readme_renderer[md] twine does not look at a README in Markdown")
     done = linted("twine", "check", "--strict", *map(str, dist.iterdir()))
 
     assert done.returncode == 0, done.stdout + done.stderr
