@@ -350,12 +350,18 @@ class OutputOptions(Value):
     dry_run: bool = False
 
 
-class DeployOptions(Value):
-    """The classic command: deploy a service, or register a definition and perhaps run it."""
+class CommandOptions(Value):
+    """What every command takes."""
 
     aws: AwsOptions
     output: OutputOptions
-    cluster: str = ""
+    cluster: str
+    warnings: tuple[str, ...]
+
+
+class DeployOptions(CommandOptions):
+    """The classic command: deploy a service, or register a definition and perhaps run it."""
+
     services: tuple[str, ...] = ()
     task_definition: str = ""
     source: Source = Source()
@@ -368,66 +374,45 @@ class DeployOptions(Value):
     no_preflight: bool = False
     schedules: tuple[ScheduleName, ...] = ()
     all_schedules: bool = False
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def service(self) -> str:
-        """The first service; empty without one."""
-        return self.services[0] if self.services else ""
 
 
-class AppOptions(Value):
+class AppOptions(CommandOptions):
     """The command `app`; `tasks` holds "pre" and "post" as far as they are not skipped."""
 
-    aws: AwsOptions
-    output: OutputOptions
     application: Application
     tag: str
-    tasks: tuple[str, ...] = ("pre", "post")
+    tasks: tuple[str, ...]
     wait: WaitOptions = WaitOptions()
     no_preflight: bool = False
-    warnings: tuple[str, ...] = ()
 
 
-class StatusOptions(Value):
+class StatusOptions(CommandOptions):
     """The command `status`: named services, or every one of the cluster; `expected` is what each of them should run."""
 
-    aws: AwsOptions
-    output: OutputOptions
-    cluster: str
     services: tuple[str, ...] = ()
     every: bool = False
     follow: bool = False
     expected: tuple[str, ...] = ()
     wait: WaitOptions = WaitOptions()
-    warnings: tuple[str, ...] = ()
 
 
-class RollbackOptions(Value):
+class RollbackOptions(CommandOptions):
     """The command `rollback`: to the revision `to`, or to what worked before; with `candidates` only list these."""
 
-    aws: AwsOptions
-    output: OutputOptions
-    cluster: str
-    services: tuple[str, ...] = ()
+    services: tuple[str, ...]
     to: str = ""
     candidates: bool = False
     wait: WaitOptions = WaitOptions()
-    warnings: tuple[str, ...] = ()
 
 
-class ReplaceInstancesOptions(Value):
+class ReplaceInstancesOptions(CommandOptions):
     """Replace the out-of-date instances of one Auto Scaling group, a batch at a time."""
 
-    aws: AwsOptions
-    output: OutputOptions
-    cluster: str
     group: str
     batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
     take_over: bool = False
-    warnings: tuple[str, ...] = ()
 
 
 # --- Images --------------------------------------------------------------------------- pure: no I/O
@@ -2809,7 +2794,7 @@ def plan_services(ctx: Context, options: DeployOptions) -> Plan:
     if options.wait.skip_deployments_check and not followed:
         ctx.report.line("Force a new deployment of the service")
         return Plan(options.cluster, services=tuple(blind_redeploy(options, name) for name in options.services))
-    with explained(ctx, options.cluster, options.service):
+    with explained(ctx, options.cluster, options.services[0]):
         found = ctx.aws.describe_services(options.cluster, options.services)
     for name in options.services:
         usable_service(ctx, options.cluster, name, found.get(name))
@@ -6775,27 +6760,47 @@ def _env_file(text: str) -> Iterator[tuple[str, MemberEdit]]:
 class Option(Value):
     """One row of the table: how an option is spelled and read, which field it fills, and what it goes with.
 
-    Without a metavar it is only on or off. One that `adds` may be given several times: `read` makes pairs then, of
-    what an item is about and the item, and two items about the same must be the same.
+    Without the name of a value behind its flags it is only on or off. What fills a field with [] may be given several
+    times. `read` makes a value, or pairs of what it is about and a value; two values about the same must be the same.
     """
 
-    flags: str
-    metavar: str
+    spelled: str
     help: str
     into: str = ""
     read: Callable[[str], Any] = str
-    adds: bool = False
-    suffices: bool = False  # it is something to do, if nothing else is asked for
-    service_only: bool = False  # without a service it has no effect
-    needs: str = ""  # the flags that must be given as well
+    needs: str = ""  # the flags that must be given as well; for what fills `run` that is --run-task, too
     code: Exit = Exit.USAGE  # the exit code if one of them is not
     excludes: str = ""
-    legacy: str = ""  # a spelling that the help leaves out
+
+    @property
+    def flags(self) -> list[str]:
+        """All its spellings that the help shows."""
+        return [part for part in self.spelled.split() if part.startswith("-")]
+
+    @property
+    def metavar(self) -> str:
+        """The name of its value; empty if it is only on or off."""
+        return "".join(part for part in self.spelled.split() if not part.startswith("-"))
 
     @property
     def name(self) -> str:
         """Its first long flag."""
-        return next(flag for flag in self.flags.split() if flag.startswith("--"))
+        return next(flag for flag in self.flags if flag.startswith("--"))
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return "/".join(self.flags)
+
+    @property
+    def adds(self) -> bool:
+        """True if it may be given several times."""
+        return self.into.endswith("[]")
+
+    @property
+    def needed(self) -> list[str]:
+        """The flags that must be given as well."""
+        return ["--run-task"] * self.into.startswith("run.") + self.needs.split()
 
 
 class Group(Value):
@@ -6811,188 +6816,170 @@ _SHOWN = ("--completion", "--version", "--help")
 
 # fmt: off
 _EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
+_IN_CLUSTER = Option("-c --cluster CLUSTER", "the cluster", "cluster")
+_OF_SERVICES = Option("-n --service-name --service SERVICE", "this service (repeatable)", "services[]", str.strip)
+_WAITS = Option("-t --timeout S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
+                  "wait.timeout_s", _number(0))
 OPTIONS = (
     Group("what most deployments need", ("",), (
-        Option("-c --cluster", "CLUSTER", "the cluster; needed with -n and with --run-task",
-               "cluster", legacy="-cluster"),
-        Option("-n --service-name --service", "SERVICE", "deploy this service (repeatable)",
-               "services", str.strip, adds=True, legacy="-service"),
-        Option("-i --image", "IMAGE",
-               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository", suffices=True),
-        Option("-to --tag-only", "TAG", "put this tag on every image of the definition",
-               "edits.tag", _tag, suffices=True),
-        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-               "wait.timeout_s", _number(0)),
-        Option("--enable-rollback", "", "on failure go back, and wait for that too",
-               "wait.rollback", service_only=True),
-        Option("-d --task-definition", "DEFINITION", "register a new revision of this family, family:revision",
+        replace(_IN_CLUSTER, help="the cluster; needed with -n and with --run-task"),
+        replace(_OF_SERVICES, help="deploy this service (repeatable)"),
+        Option("-i --image IMAGE",
+               "[domain][:port][/repo][/]image[:tag][@digest] for every container of that repository"),
+        Option("-to --tag-only TAG", "put this tag on every image of the definition", "edits.tag", _tag),
+        _WAITS,
+        Option("--enable-rollback", "on failure go back, and wait for that too", "wait.rollback"),
+        Option("-d --task-definition DEFINITION", "register a new revision of this family, family:revision",
                "task_definition"),
     )),
     Group("which task definition", ("",), (
-        Option("--taskdef", "DEFINITION", "start from this definition instead of the one in use",
-               "source.taskdef", suffices=True, legacy="-taskdef"),
-        Option("--use-latest-task-def", "", "start from the newest ACTIVE revision of the family",
-               "source.latest", suffices=True),
-        Option("--task-definition-file", "FILE", "start from this JSON file",
-               "source.file", _definition_file, suffices=True),
-        Option("--copy-task-definition-tags", "", "fail if the definition's tags cannot be copied", "tags_required"),
-        Option("--max-definitions", "N", "after success keep only the newest N ACTIVE revisions of the family",
+        Option("--taskdef DEFINITION", "start from this definition instead of the one in use", "source.taskdef"),
+        Option("--use-latest-task-def", "start from the newest ACTIVE revision of the family", "source.latest"),
+        Option("--task-definition-file FILE", "start from this JSON file", "source.file", _definition_file),
+        Option("--copy-task-definition-tags", "fail if the definition's tags cannot be copied", "tags_required"),
+        Option("--max-definitions N", "after success keep only the newest N ACTIVE revisions of the family",
                "max_definitions", int),
     )),
     Group("what changes in the task definition", ("",), (
-        Option("-e --tag-env-var", "NAME", "take the image's tag from this variable"),
-        Option("--container", "NAME", "limit -to to this container (repeatable)",
-               "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
-        Option("-toc --tag-only-container-names --tag_only_container_names", "NAME,…", "the same, comma-separated",
-               "edits.tag_containers", _container_names, adds=True, needs="--tag-only"),
-        Option("--eval-image", "", "run `…` and $(…) in the image with bash"),
-        Option("-l --container-image", "NAME=IMAGE", "the image of a container",
-               "edits.images", _container_image, adds=True, suffices=True, legacy="-container-image"),
-        Option("--env-file", "NAME=PATH", "variables of a container from plain KEY=VALUE lines",
-               "edits.members", _env_file, adds=True, suffices=True),
-        Option("--container-envvar", "NAME=VAR=VALUE", "set a variable of a container; an empty value unsets it",
-               "edits.members", _variable, adds=True, suffices=True, legacy="-container-envvar"),
-        Option("--container-secret", "NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
-               "edits.members", partial(_variable, secret=True), adds=True, suffices=True, legacy="-container-secret"),
-        Option("--container-logopt", "NAME=DRIVER=KEY=VALUE",
+        Option("-e --tag-env-var NAME", "take the image's tag from this variable"),
+        Option("--container NAME", "limit -to to this container (repeatable)",
+               "edits.tag_containers[]", _container_names, needs="--tag-only"),
+        Option("-toc --tag-only-container-names --tag_only_container_names NAME,…", "the same, comma-separated",
+               "edits.tag_containers[]", _container_names, needs="--tag-only"),
+        Option("--eval-image", "run `…` and $(…) in the image with bash"),
+        Option("-l --container-image NAME=IMAGE", "the image of a container", "edits.images[]", _container_image),
+        Option("--env-file NAME=PATH", "variables of a container from plain KEY=VALUE lines",
+               "edits.members[]", _env_file),
+        Option("--container-envvar NAME=VAR=VALUE", "set a variable of a container; an empty value unsets it",
+               "edits.members[]", _variable),
+        Option("--container-secret NAME=VAR=VALUEFROM", "set a secret of a container; an empty value unsets it",
+               "edits.members[]", partial(_variable, secret=True)),
+        Option("--container-logopt NAME=DRIVER=KEY=VALUE",
                "an option of a container's log driver; an empty value unsets it, an empty key the driver",
-               "edits.members", _log_option, adds=True, suffices=True, legacy="-container-logopt"),
-        Option("--container-logsecret", "NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
-               "edits.members", partial(_log_option, secret=True),
-               adds=True, suffices=True, legacy="-container-logsecret"),
-        Option("--task-role", "ARN", "the role of the definition's tasks; None for none",
-               "edits.members", _task_role, adds=True, suffices=True, legacy="-task-role"),
-        Option("--set", "PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
-               "edits.members", _member("RegisterTaskDefinition"), adds=True, suffices=True),
-        Option("--unset", "PATH", "take any member away", "edits.members", _no_more, adds=True, suffices=True),
+               "edits.members[]", _log_option),
+        Option("--container-logsecret NAME=DRIVER=KEY=VALUEFROM", "the same, from a secret",
+               "edits.members[]", partial(_log_option, secret=True)),
+        Option("--task-role ARN", "the role of the definition's tasks; None for none", "edits.members[]", _task_role),
+        Option("--set PATH=VALUE", "set any member, as AWS spells it: memory=512, containerDefinitions[api].cpu=256",
+               "edits.members[]", _member("RegisterTaskDefinition")),
+        Option("--unset PATH", "take any member away", "edits.members[]", _no_more),
     )),
     Group("what changes in the service", ("",), (
-        Option("-D --desired-count", "N", "how many tasks (negative: no change)",
-               "change.members", _sets(_desired_count, "desiredCount"),
-               suffices=True, service_only=True, legacy="-desired-count"),
-        Option("-m --min", "PERCENT", "minimumHealthyPercent",
-               "change.members", _percentage("minimumHealthyPercent"), service_only=True),
-        Option("-M --max", "PERCENT", "maximumPercent",
-               "change.members", _percentage("maximumPercent"), service_only=True),
-        Option("--force-new-deployment", "", "redeploy what runs; with an image, deploy that",
-               "change.force_new_deployment", suffices=True, service_only=True),
-        Option("--service-set", "PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
-               "change.members", _member("UpdateService"), adds=True, suffices=True, service_only=True),
+        Option("-D --desired-count N", "how many tasks (negative: no change)",
+               "change.members", _sets(_desired_count, "desiredCount")),
+        Option("-m --min PERCENT", "minimumHealthyPercent", "change.members", _percentage("minimumHealthyPercent")),
+        Option("-M --max PERCENT", "maximumPercent", "change.members", _percentage("maximumPercent")),
+        Option("--force-new-deployment", "redeploy what runs; with an image, deploy that",
+               "change.force_new_deployment"),
+        Option("--service-set PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
+               "change.members[]", _member("UpdateService")),
     )),
     Group("rules and schedules", ("",), (
-        Option("--schedule", "NAME", "then have this EventBridge rule or schedule run it: NAME, GROUP/NAME, BUS/NAME"
-               " (repeatable)", "schedules", _schedule_name, adds=True, excludes="--no-wait"),
-        Option("--schedules", "", "then have every rule and schedule of the cluster that runs the family run it",
+        Option("--schedule NAME", "then have this EventBridge rule or schedule run it: NAME, GROUP/NAME, BUS/NAME"
+               " (repeatable)", "schedules[]", _schedule_name, excludes="--no-wait"),
+        Option("--schedules", "then have every rule and schedule of the cluster that runs the family run it",
                "all_schedules", needs="--cluster", code=Exit.NO_CLUSTER, excludes="--no-wait"),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
-        Option("--skip-deployments-check", "", "stop as soon as a task of the new definition runs",
-               "wait.skip_deployments_check", service_only=True),
-        Option("--wait-until", "primary-rolled|draining-started",
+        Option("--skip-deployments-check", "stop as soon as a task of the new definition runs",
+               "wait.skip_deployments_check"),
+        Option("--wait-until primary-rolled|draining-started",
                "the end of the wait: the default, or as soon as the load balancer drains an old target",
-               "wait.until_draining", _until_draining, service_only=True, excludes="--no-wait", legacy="-wait-until"),
-        Option("--no-wait", "", "end once AWS has accepted the deployment", "wait.no_wait",
-               service_only=True, excludes="--enable-rollback --fail-fast --wait-for-success"),
-        Option("--keep-failed-revision", "", "do not deregister the revision that was rolled back",
+               "wait.until_draining", _until_draining, excludes="--no-wait"),
+        Option("--no-wait", "end once AWS has accepted the deployment",
+               "wait.no_wait", excludes="--enable-rollback --fail-fast --wait-for-success"),
+        Option("--keep-failed-revision", "do not deregister the revision that was rolled back",
                "wait.keep_failed_revision"),
-        Option("--fail-fast", "N", "give up after N stopped tasks; 0: not even where it is hopeless",
-               "wait.fail_fast", _number(0), service_only=True),
-        Option("--no-preflight", "", "do not look up images, secrets and the service's fit first", "no_preflight"),
+        Option("--fail-fast N", "give up after N stopped tasks; 0: not even where it is hopeless",
+               "wait.fail_fast", _number(0)),
+        Option("--no-preflight", "do not look up images, secrets and the service's fit first", "no_preflight"),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "", "with -d and -c: run the new revision", suffices=True),
-        Option("--wait-for-success", "", "wait until every essential container ended with 0",
-               "run.wait_for_success", needs="--run-task", code=Exit.NETWORK_ALONE),
-        Option("--count", "N", "how many tasks (default 1)", "run.count", _number(1), needs="--run-task"),
-        Option("--launch-type", "TYPE", "EC2, FARGATE or EXTERNAL", "run.members", _sets(_launch_type, "launchType"),
-               needs="--run-task", code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
-        Option("--platform-version", "VERSION", "Fargate's platform version",
-               "run.members", _sets(str, "platformVersion"), needs="--run-task", code=Exit.PLATFORM_ALONE),
-        Option("--network-configuration", "CONFIG", "the AWS CLI's shorthand, JSON or file://…",
-               "run.members", _network, needs="--run-task", code=Exit.NETWORK_ALONE),
-        Option("--capacity-provider-strategy", "LIST", "the AWS CLI's shorthand, JSON or file://…",
-               "run.members", _strategy, needs="--run-task"),
-        Option("--network-from-service", "SERVICE", "network, launch type and platform as this service has",
-               "run.network_from_service", needs="--run-task"),
-        Option("--overrides", "JSON", "RunTask's overrides, JSON or file://…",
-               "run.members", _task_overrides, needs="--run-task"),
-        Option("--command", "NAME=COMMAND", "the command of a container",
-               "run.members", _container_command, adds=True, needs="--run-task"),
-        Option("--task-set", "PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
-               "run.members", _member("RunTask"), adds=True, needs="--run-task"),
-        Option("--watch-container", "NAME", "only this container's exit code decides",
-               "run.watch_container", needs="--run-task --wait-for-success"),
-        Option("--propagate-exit-code", "", "exit with the container's exit code",
-               "run.propagate_exit_code", needs="--run-task --wait-for-success"),
-        Option("--stop-on-interrupt", "", "stop the tasks on SIGINT and SIGTERM",
-               "run.stop_on_interrupt", needs="--run-task --wait-for-success"),
+        Option("--run-task", "with -d and -c: run the new revision"),
+        Option("--wait-for-success", "wait until every essential container ended with 0",
+               "run.wait_for_success", code=Exit.NETWORK_ALONE),
+        Option("--count N", "how many tasks (default 1)", "run.count", _number(1)),
+        Option("--launch-type TYPE", "EC2, FARGATE or EXTERNAL", "run.members", _sets(_launch_type, "launchType"),
+               code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
+        Option("--platform-version VERSION", "Fargate's platform version",
+               "run.members", _sets(str, "platformVersion"), code=Exit.PLATFORM_ALONE),
+        Option("--network-configuration CONFIG", "the AWS CLI's shorthand, JSON or file://…",
+               "run.members", _network, code=Exit.NETWORK_ALONE),
+        Option("--capacity-provider-strategy LIST", "the AWS CLI's shorthand, JSON or file://…",
+               "run.members", _strategy),
+        Option("--network-from-service SERVICE", "network, launch type and platform as this service has",
+               "run.network_from_service"),
+        Option("--overrides JSON", "RunTask's overrides, JSON or file://…", "run.members", _task_overrides),
+        Option("--command NAME=COMMAND", "the command of a container", "run.members[]", _container_command),
+        Option("--task-set PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
+               "run.members[]", _member("RunTask")),
+        Option("--watch-container NAME", "only this container's exit code decides",
+               "run.watch_container", needs="--wait-for-success"),
+        Option("--propagate-exit-code", "exit with the container's exit code",
+               "run.propagate_exit_code", needs="--wait-for-success"),
+        Option("--stop-on-interrupt", "stop the tasks on SIGINT and SIGTERM",
+               "run.stop_on_interrupt", needs="--wait-for-success"),
     )),
     Group("what to deploy", ("app",), (
-        Option("-f --config", "FILE", f"the application file (default: the first of {', '.join(_APP_FILES)})"),
-        Option("-t --image-tag", "TAG", "the tag for the containers that the file lists", "tag", _tag),
-        Option("-c --cluster", "CLUSTER", "instead of the file's cluster", legacy="-cluster"),
-        Option("--skip-tasks", "", "no tasks before and after"),
-        Option("--skip-pre-tasks", "", "no tasks before"),
-        Option("--skip-post-tasks", "", "no tasks after"),
+        Option("-f --config FILE", f"the application file (default: the first of {', '.join(_APP_FILES)})"),
+        Option("-t --image-tag TAG", "the tag for the containers that the file lists", "tag", _tag),
+        replace(_IN_CLUSTER, help="instead of the file's cluster"),
+        Option("--skip-tasks", "no tasks before and after"),
+        Option("--skip-pre-tasks", "no tasks before"),
+        Option("--skip-post-tasks", "no tasks after"),
     )),
     Group("when it goes wrong", ("app",), (
-        Option("--enable-rollback", "", "if a service fails, take all back", "wait.rollback"),
-        Option("--keep-failed-revision", "", "do not deregister revisions that were rolled back",
+        Option("--enable-rollback", "if a service fails, take all back", "wait.rollback"),
+        Option("--keep-failed-revision", "do not deregister revisions that were rolled back",
                "wait.keep_failed_revision"),
-        Option("--fail-fast", "N", "give a service up after N stopped tasks; 0: not even where it is hopeless",
+        Option("--fail-fast N", "give a service up after N stopped tasks; 0: not even where it is hopeless",
                "wait.fail_fast", _number(0)),
-        Option("--no-preflight", "", "do not look up images, secrets and the services' fit first", "no_preflight"),
+        Option("--no-preflight", "do not look up images, secrets and the services' fit first", "no_preflight"),
     )),
     Group("what to look at", ("status",), (
-        Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
-        Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
-               "services", str.strip, adds=True, legacy="-service"),
-        Option("--all", "", "every service of the cluster, a line each, the worst first", "every", excludes="-n"),
-        Option("--expect", "IMAGE|FAMILY:REVISION", "fail unless each service runs this and nothing else (repeatable)",
-               "expected", _expected, adds=True),
-        Option("--wait", "", "follow what is in progress to its end, as a deployment is followed", "follow"),
-        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-               "wait.timeout_s", _number(0)),
+        _IN_CLUSTER,
+        _OF_SERVICES,
+        Option("--all", "every service of the cluster, a line each, the worst first", "every", excludes="-n"),
+        Option("--expect IMAGE|FAMILY:REVISION", "fail unless each service runs this and nothing else (repeatable)",
+               "expected[]", _expected),
+        Option("--wait", "follow what is in progress to its end, as a deployment is followed", "follow"),
+        _WAITS,
     )),
     Group("what to take back", ("rollback",), (
-        Option("-c --cluster", "CLUSTER", "the cluster", "cluster", legacy="-cluster"),
-        Option("-n --service-name --service", "SERVICE", "this service (repeatable)",
-               "services", str.strip, adds=True, legacy="-service"),
-        Option("--to", "REVISION", "to this revision, a number, family:revision or ARN; else to what worked before",
+        _IN_CLUSTER,
+        _OF_SERVICES,
+        Option("--to REVISION", "to this revision, a number, family:revision or ARN; else to what worked before",
                "to", _revision),
-        Option("--list", "", "only list what was deployed, and where a rollback would lead", "candidates"),
-        Option("-t --timeout", "S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
-               "wait.timeout_s", _number(0)),
-        Option("--no-wait", "", "end once AWS has accepted the rollback", "wait.no_wait"),
+        Option("--list", "only list what was deployed, and where a rollback would lead", "candidates"),
+        _WAITS,
+        Option("--no-wait", "end once AWS has accepted the rollback", "wait.no_wait"),
     )),
     Group("what to replace", ("replace-instances",), (
-        Option("-c --cluster", "CLUSTER", "the cluster that the group's instances belong to",
-               "cluster", legacy="-cluster"),
-        Option("-asg --asg --auto-scaling-group", "GROUP", "the Auto Scaling group", "group"),
-        Option("--batch", "N|N%", "how many instances at a time, or what share of the group (default 1)",
-               "batch", _batch),
-        Option("-t --timeout", "S", "seconds for each batch (default 900; 0: as long as it takes)",
+        replace(_IN_CLUSTER, help="the cluster that the group's instances belong to"),
+        Option("-asg --asg --auto-scaling-group GROUP", "the Auto Scaling group", "group"),
+        Option("--batch N|N%", "how many instances at a time, or what share of the group (default 1)", "batch", _batch),
+        Option("-t --timeout S", "seconds for each batch (default 900; 0: as long as it takes)",
                "timeout_s", _number(0)),
-        Option("--include-protected", "", "replace instances that are protected from scale-in as well",
+        Option("--include-protected", "replace instances that are protected from scale-in as well",
                "include_protected"),
-        Option("--take-over", "", "do not wait for the run that the group's tag names: it is gone", "take_over"),
+        Option("--take-over", "do not wait for the run that the group's tag names: it is gone", "take_over"),
     )),
     Group("credentials (what is not given comes from boto3's usual chain)", _EVERYWHERE, (
-        Option("-k --aws-access-key", "KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
-        Option("-s --aws-secret-key", "KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
-        Option("-r --region --aws-region", "REGION", "region", "aws.region", legacy="-region"),
-        Option("-p --profile", "PROFILE", "profile of the AWS configuration files", "aws.profile", legacy="-profile"),
-        Option("--aws-instance-profile", "", "only the role of this instance or container",
+        Option("-k --aws-access-key KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
+        Option("-s --aws-secret-key KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
+        Option("-r --region --aws-region REGION", "region", "aws.region"),
+        Option("-p --profile PROFILE", "profile of the AWS configuration files", "aws.profile"),
+        Option("--aws-instance-profile", "only the role of this instance or container",
                "aws.instance_profile", excludes="-k -s -p"),
-        Option("-a --aws-assume-role", "ARN", "assume this role first", "aws.assume_role_arn"),
+        Option("-a --aws-assume-role ARN", "assume this role first", "aws.assume_role_arn"),
     )),
     Group("output", _EVERYWHERE, (
-        Option("--dry-run", "", "change nothing; print what would be sent", "output.dry_run"),
-        Option("--output", "{text,json}", "json: one document on stdout", "output.json", _json_output),
-        Option("-v --verbose", "", "print every API call, secrets masked", "output.verbose"),
-        Option("--completion", "{bash,zsh,fish}", "print the shell's completion of this command"),
-        Option("--version", "", "print the version"),
-        Option("-h --help", "", "print this help"),
+        Option("--dry-run", "change nothing; print what would be sent", "output.dry_run"),
+        Option("--output {text,json}", "json: one document on stdout", "output.json", _json_output),
+        Option("-v --verbose", "print every API call, secrets masked", "output.verbose"),
+        Option("--completion {bash,zsh,fish}", "print the shell's completion of this command"),
+        Option("--version", "print the version"),
+        Option("-h --help", "print this help"),
     )),
 )
 # fmt: on
@@ -7003,7 +6990,16 @@ def options_of(word: str) -> list[Option]:
     return [option for group in OPTIONS if word in group.words for option in group.options]
 
 
-_EXAMPLES = """other commands:
+def _spellings(word: str) -> dict[str, Option]:
+    """Every flag of the command; a long one may have a single dash, as go-awsecs writes it."""
+    shown = {flag: option for option in options_of(word) for flag in option.flags}
+    return {**{flag[1:]: option for flag, option in shown.items() if flag.startswith("--")}, **shown}
+
+
+# The commands
+
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}".replace("; ", ";\n       ") for code in Exit)
+_EXAMPLES = f"""other commands:
   ecs-deploy app --help                deploy an application file
   ecs-deploy status --help             what services run, how they do, and why
   ecs-deploy rollback --help           take services back to what worked before
@@ -7019,8 +7015,9 @@ examples:
   run it once and wait for it:
     ecs-deploy -c production1 -d open-door-task -i docker.repo.com/doorman:17 \\
       --run-task --wait-for-success
-"""
-_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}".replace("; ", ";\n       ") for code in Exit)
+
+exit codes:
+{_EXIT_CODES}"""
 _BARE = """
 Deploy a service, register a task definition, or run a task, on Amazon ECS:
   ecs-deploy -c production1 -n doorman-service -i docker.repo.com/doorman:18
@@ -7028,165 +7025,97 @@ Deploy a service, register a task definition, or run a task, on Amazon ECS:
 All options, more examples and the exit codes: ecs-deploy --help
 The other commands have a --help of their own."""
 
-_ABOUT: Mapping[str, tuple[str, str, str]] = {  # first word -> usage, description, what stands below the options
-    "": (
+
+class Command(Value):
+    """What the help of a command says above and below its options, the values of these, and what carries it out."""
+
+    usage: str
+    about: str
+    epilog: str
+    targets: str  # the flags of which one must be given, and what to say without
+    required: str
+    options: Callable[..., CommandOptions]
+    act: Callable[..., int]
+
+
+COMMANDS: Mapping[str, Command] = {  # by the first word
+    "": Command(
         "ecs-deploy -c CLUSTER -n SERVICE (-i IMAGE | -to TAG | …) [options]\n"
         "       ecs-deploy -d DEFINITION (-i IMAGE | -to TAG | …) [options]\n"
         "       ecs-deploy app | status | rollback | replace-instances [options]",
         "Deploy a service, register a task definition, or run a task, on Amazon ECS.",
-        f"{_EXAMPLES}\nexit codes:\n{_EXIT_CODES}",
+        _EXAMPLES,
+        "--service-name --task-definition",
+        "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition",
+        DeployOptions,
+        deploy,
     ),
-    "app": (
+    "app": Command(
         "ecs-deploy app --image-tag TAG [--config FILE] [options]",
         "Deploy an application file: tasks before, all services at once, tasks after.",
-        """example:
-  ecs-deploy app --image-tag 18 --config production.yml --enable-rollback
-""",
+        "example:\n  ecs-deploy app --image-tag 18 --config production.yml --enable-rollback",
+        "--image-tag",
+        "--image-tag is required: -t/--image-tag TAG",
+        AppOptions,
+        deploy_app,
     ),
-    "status": (
+    "status": Command(
         "ecs-deploy status -c CLUSTER (-n SERVICE … | --all) [options]",
         "What services run, how they do, and why not better; changes nothing.\nExit code 0 if each of them is steady.",
-        """examples:
-  ecs-deploy status -c production1 --all
-  ecs-deploy status -c production1 -n doorman-service --wait -t 300
-""",
+        "examples:\n  ecs-deploy status -c production1 --all\n"
+        "  ecs-deploy status -c production1 -n doorman-service --wait -t 300",
+        "--service-name --all",
+        "SERVICE is required: -n/--service-name, or --all",
+        StatusOptions,
+        status,
     ),
-    "rollback": (
+    "rollback": Command(
         "ecs-deploy rollback -c CLUSTER -n SERVICE … [--to REVISION] [options]",
         "Take services back to the definition that worked before the present one,\nand see it run.",
-        """examples:
-  ecs-deploy rollback -c production1 -n doorman-service --list
-  ecs-deploy rollback -c production1 -n doorman-service --to 17
-""",
+        "examples:\n  ecs-deploy rollback -c production1 -n doorman-service --list\n"
+        "  ecs-deploy rollback -c production1 -n doorman-service --to 17",
+        "--service-name",
+        "SERVICE is required: -n/--service-name",
+        RollbackOptions,
+        rollback,
     ),
-    "replace-instances": (
+    "replace-instances": Command(
         "ecs-deploy replace-instances --cluster CLUSTER --asg GROUP [options]",
         "Replace the EC2 instances of a cluster that are not as their Auto Scaling group\n"
         "would launch them now: new ones first, then drain, then terminate.\n"
         "A run that was stopped is continued by the next.",
-        """example:
-  ecs-deploy replace-instances --cluster production1 --asg workers --batch 25%
-""",
+        "example:\n  ecs-deploy replace-instances --cluster production1 --asg workers --batch 25%",
+        "--asg",
+        "The Auto Scaling group is required: --asg",
+        ReplaceInstancesOptions,
+        replace_instances,
     ),
 }
 
-# From arguments to the texts that each option was given
 
-Given = Mapping[str, Sequence[str]]  # by the option's name
-
-
-class _Shown(Exception):
-    """--help or --version: text to print, and exit 0."""
+class Shown(Exception):
+    """--help, --version or --completion: text to print, and exit 0."""
 
 
-class _Show(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, __: Any = None) -> NoReturn:
-        if self.dest == "--completion":
-            raise _Shown(completion(values[0]))
-        raise _Shown(parser.format_help() if self.dest == "--help" else f"{__version__}\n")
+def help_of(word: str) -> str:
+    """What a command's --help prints: all its options by task, and what stands above and below them."""
+    import shutil
 
-
-class _Parser(argparse.ArgumentParser):
-    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
-        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
-        message = re.sub(r"(ambiguous option: [^=\s]*)=.* (?=could match)", r"\1 ", message, flags=re.DOTALL)
-        raise UsageError(message, hint=f"See {self.prog} --help.")
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        """All spellings, and the value once (as Python 3.13 has it)."""
-        return " ".join([", ".join(action.option_strings), *([str(action.metavar)] if action.metavar else [])])
-
-
-def parser_of(word: str) -> argparse.ArgumentParser:
-    """The parser of the command with that first word."""
-    usage, description, epilog = _ABOUT[word]
-    parser = _Parser(
-        f"ecs-deploy {word}".strip(), usage, description, epilog, allow_abbrev=False, add_help=False,
-        formatter_class=_Help, argument_default=argparse.SUPPRESS,
-    )  # fmt: skip
+    width = max(shutil.get_terminal_size().columns - 2, 40)
+    parts = [f"usage: {COMMANDS[word].usage}", COMMANDS[word].about]
     for group in OPTIONS:
         if word in group.words:
-            titled = parser.add_argument_group(group.title)
-            for option in group.options:
-                _add(titled, option)
-    return parser
+            parts.append("\n".join([f"{group.title}:", *(_help_row(option, width) for option in group.options)]))
+    return "\n\n".join([*parts, COMMANDS[word].epilog])
 
 
-def _add(group: Any, option: Option) -> None:
-    kind: dict[str, Any] = {"action": "append_const", "const": "true"}
-    if option.name in _SHOWN:
-        kind = {"action": _Show, "nargs": 1 if option.metavar else 0, "metavar": option.metavar or None}
-    elif option.metavar:
-        kind = {"action": "append", "metavar": option.metavar}
-    group.add_argument(*option.flags.split(), dest=option.name, help=option.help, **kind)
-    if option.legacy:
-        group.add_argument(option.legacy, dest=option.name, help=argparse.SUPPRESS, **kind)
+def _help_row(option: Option, width: int) -> str:
+    """All spellings of an option and its value, and beside or below them what it does."""
+    import textwrap
 
-
-def given_options(word: str, argv: Sequence[str]) -> Given:
-    """The texts of each option that was given, by its name; empty ones were not given. Raises `UsageError`."""
-    parser = parser_of(word)
-    if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
-        parser.error("an argument is not UTF-8 text")
-    namespace, rest = parser.parse_known_args(argv)
-    unknown = [_unknown(word, token) for token in rest if token.startswith("-")]
-    if unknown:
-        parser.error(f"unknown option: {', '.join(unknown)}")
-    if any(rest):
-        parser.error(_stray(word, argv))
-    given = {name: [text for text in texts if text] for name, texts in vars(namespace).items()}
-    for option in options_of(word):
-        if not option.adds and len(set(given.get(option.name, ()))) > 1:
-            raise UsageError(f"{option.flags.replace(' ', '/')} was given twice, with different values")
-    return {name: texts for name, texts in given.items() if texts}
-
-
-def _flags_of(word: str, *, valued: bool = False) -> set[str]:
-    options = [option for option in options_of(word) if option.metavar or not valued]
-    return {flag for option in options for flag in (*option.flags.split(), option.legacy) if flag}
-
-
-def _unknown(word: str, token: str) -> str:
-    """The option without its value, which may be secret, and what may have been meant."""
-    import difflib
-
-    name = _without_value(token, ())
-    others = [other for other in _ABOUT if name in _flags_of(other)]
-    near = difflib.get_close_matches(name, sorted(_flags_of(word)), 1)
-    here = "here -to TAG; " if name == "--image-tag" else ""
-    if others:
-        return f"{name} ({here}it is an option of {f'ecs-deploy {others[0]}'.strip()})"
-    return f"{name} (did you mean {near[0]}?)" if near else name
-
-
-def _stray(word: str, argv: Sequence[str]) -> str:
-    """Where the first argument stands that belongs to no option; it may be secret, unless it is a command's word."""
-    valued, before, place = _flags_of(word, valued=True), "", 0
-    while place < len(argv) and (not argv[place] or argv[place].startswith("-")):
-        before = argv[place] or before
-        place += 2 if argv[place] in valued else 1
-    said = f"argument {place + 1} belongs to no option"
-    if before:
-        said += f" (after {_without_value(before, _flags_of(word))})"
-    commands = [known for known in _ABOUT if known]
-    if argv[place : place + 1] in [[known] for known in commands]:
-        return f"{said}; a command comes first: ecs-deploy {argv[place]} …"
-    return said if before else f"{said}; the commands are {_listed(commands)}"
-
-
-def _without_value(token: str, known: Iterable[str]) -> str:
-    """The option alone: a value follows `=`, or is attached to one letter."""
-    name = token.partition("=")[0]
-    return name if name in known or name.startswith("--") else token[:2] + ("…" if token[2:] else "")
-
-
-def _last(given: Given, name: str) -> str:
-    return given[name][-1] if name in given else ""
+    spelled = f"  {', '.join(option.flags)} {option.metavar}".rstrip()
+    first = f"{spelled:24}" if len(spelled) <= 22 else f"{spelled}\n{'':24}"
+    return textwrap.fill(option.help, width - 24).replace("\n", f"\n{'':24}").join([first, ""])
 
 
 # Completion, printed from the table
@@ -7196,7 +7125,7 @@ _BASH = """_ecs_deploy() {
   COMPREPLY=()
   [[ $COMP_CWORD -gt 1 && $current != -* ]] && return
   case "${COMP_WORDS[1]}" in
-%s
+%(told)s
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
@@ -7206,55 +7135,146 @@ _ZSH = """#compdef ecs-deploy ecs-deploy-py
 _ecs_deploy() {
   local -a flags
   case $words[2] in
-%s
+%(told)s
   esac
   if [[ $PREFIX == -* ]]; then _describe -o option flags
-  elif (( CURRENT == 2 )); then compadd %s
+  elif (( CURRENT == 2 )); then compadd %(commands)s
   else _files; fi
 }
 if [[ $funcstack[1] == _ecs-deploy ]]; then _ecs_deploy; else compdef _ecs_deploy ecs-deploy ecs-deploy-py; fi
 """
 _FISH = """function __ecs_deploy_is
   set -l given (commandline -opc)
-  contains -- "$given[2]" %s; or set given[2] ''
+  contains -- "$given[2]" %(commands)s; or set given[2] ''
   test "$given[2]" = "$argv[1]"
 end
-complete -c ecs-deploy -n 'test (count (commandline -opc)) = 1' -f -a '%s'
-%s
+complete -c ecs-deploy -n 'test (count (commandline -opc)) = 1' -f -a '%(commands)s'
+%(told)s
 complete -c ecs-deploy-py -w ecs-deploy
 """
 
 
 def completion(shell: str) -> str:
     """The script that completes the commands and their options in that shell. Raises `UsageError` for another."""
-    commands = " ".join(filter(None, _ABOUT))
-    if shell == "bash":
-        return _BASH % _cases(
-            lambda word: f'words="{"" if word else commands} {" ".join(f for f, _ in _spelled(word))}"'
-        )
-    if shell == "zsh":
-        told = _cases(lambda word: f"flags=({' '.join(shell_word(f'{f}:{o.help}') for f, o in _spelled(word))})")
-        return _ZSH % (told, commands)
-    if shell == "fish":
-        rows = [_fish_row(word, option) for word in _ABOUT for option in options_of(word)]
-        return _FISH % (commands, commands, "\n".join(rows))
-    raise UsageError(f"--completion is for bash, zsh or fish, not for {shell!r}")
+    shells = {"bash": (_BASH, _bash_case), "zsh": (_ZSH, _zsh_case), "fish": (_FISH, _fish_rows)}
+    if shell not in shells:
+        raise UsageError(f"--completion is for bash, zsh or fish, not for {shell!r}")
+    script, told = shells[shell]
+    last_is_any = [*COMMANDS][::-1]  # where the first word is no command's, the last branch of a `case` holds
+    return script % {"commands": " ".join(filter(None, COMMANDS)), "told": "\n".join(map(told, last_is_any))}
 
 
-def _spelled(word: str) -> list[tuple[str, Option]]:
-    return [(flag, option) for option in options_of(word) for flag in option.flags.split()]
+def _bash_case(word: str) -> str:
+    offered = [*(filter(None, COMMANDS) if not word else ()), *(f for o in options_of(word) for f in o.flags)]
+    return f'    {word or "*"}) words="{" ".join(offered)}" ;;'
 
 
-def _cases(told: Callable[[str], str]) -> str:
-    """The branches of a shell's `case` by the first word; where that is no command's, the last one holds."""
-    return "\n".join(f"    {word or '*'}) {told(word)} ;;" for word in [*_ABOUT][::-1])
+def _zsh_case(word: str) -> str:
+    described = [shell_word(f"{flag}:{option.help}") for option in options_of(word) for flag in option.flags]
+    return f"    {word or '*'}) flags=({' '.join(described)}) ;;"
 
 
-def _fish_row(word: str, option: Option) -> str:
-    kinds = [("l" if flag.startswith("--") else "s" if len(flag) == 2 else "o", flag) for flag in option.flags.split()]
-    spelled = " ".join(f"-{kind} {flag.lstrip('-')}" for kind, flag in kinds)
-    takes = " -r" if option.metavar else ""
-    return f"complete -c ecs-deploy -n '__ecs_deploy_is {word}' {spelled}{takes} -d {shell_word(option.help)}"
+def _fish_rows(word: str) -> str:
+    rows = []
+    for option in options_of(word):
+        kinds = [("l" if flag.startswith("--") else "s" if len(flag) == 2 else "o", flag) for flag in option.flags]
+        spelled = " ".join(f"-{kind} {flag.lstrip('-')}" for kind, flag in kinds) + (" -r" if option.metavar else "")
+        rows.append(f"complete -c ecs-deploy -n '__ecs_deploy_is {word}' {spelled} -d {shell_word(option.help)}")
+    return "\n".join(rows)
+
+
+# From arguments to the texts that each option was given
+
+Given = Mapping[str, Sequence[str]]  # by the option's name
+
+
+def given_options(word: str, argv: Sequence[str]) -> Given:
+    """The texts of each option that was given, by its name; empty ones were not given. Raises `UsageError` or `Shown`.
+
+    A value follows its flag or stands behind it: `-n web`, `-n=web`, `-nweb`. It may be secret: no error shows it.
+    """
+    if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
+        raise _misused(word, "an argument is not UTF-8 text")
+    given: dict[str, list[str]] = {}
+    unknown, strays, before = list[str](), list[str](), ""
+    known, left = _spellings(word), list(argv)[::-1]  # a stack: the next one is the last
+    while left:
+        argument = left.pop()
+        flag, value = _split(argument, known)
+        if flag:
+            given.setdefault(known[flag].name, []).append(_value(word, known[flag], value, left))
+            before = flag if argument.partition("=")[0] == flag else f"{flag}…"
+        elif argument.startswith("-"):
+            unknown.append(_unknown(word, argument))
+        elif argument:
+            strays.append(_stray(argument, len(argv) - len(left), before))
+    _show(word, given)
+    if unknown or strays:
+        raise _misused(word, f"unknown option: {', '.join(unknown)}" if unknown else strays[0])
+    return {name: [text for text in texts if text] for name, texts in given.items() if any(texts)}
+
+
+def _split(argument: str, known: Mapping[str, Option]) -> tuple[str, str | None]:
+    """The flag, empty if it is not known, and the value that stands behind it."""
+    flag, equals, value = argument.partition("=")
+    if flag in known:
+        return flag, value if equals else None
+    return (argument[:2], argument[2:]) if argument[:2] in known else ("", None)
+
+
+def _value(word: str, option: Option, value: str | None, left: list[str]) -> str:
+    """The option's value: what stands behind its flag, or the next argument, unless that looks like a flag."""
+    if option.metavar and value is None:
+        if not left or re.fullmatch(r"-[^\d.\s]\S*", left[-1]):
+            raise _misused(word, f"argument {option.label}: expected one argument")
+        return left.pop()
+    if not option.metavar and value is not None:
+        raise _misused(word, f"argument {option.label}: takes no value")
+    return "true" if value is None else value
+
+
+def _show(word: str, given: Given) -> None:
+    """Raises `Shown` if something is only to be printed."""
+    if "--help" in given:
+        raise Shown(help_of(word))
+    if "--version" in given:
+        raise Shown(__version__)
+    if "--completion" in given:
+        raise Shown(completion(given["--completion"][-1]))
+
+
+def _misused(word: str, message: str) -> UsageError:
+    return UsageError(message, hint=f"See {_program(word)} --help.")
+
+
+def _program(word: str) -> str:
+    return f"ecs-deploy {word}".strip()
+
+
+def _unknown(word: str, argument: str) -> str:
+    """The option without its value, which may be secret, and what may have been meant."""
+    import difflib
+
+    long = re.match(r"--[\w-]+", argument)
+    name = long[0] if long else argument[:2] + ("…" if argument[2:] else "")
+    others = [other for other in COMMANDS if name in _spellings(other)]
+    near = difflib.get_close_matches(name, [flag for option in options_of(word) for flag in option.flags], 1)
+    here = "here -to TAG; " if name == "--image-tag" else ""
+    if others:
+        return f"{name} ({here}it is an option of {_program(others[0])})"
+    return f"{name} (did you mean {near[0]}?)" if near else name
+
+
+def _stray(argument: str, place: int, before: str) -> str:
+    """Where an argument stands that belongs to no option; it may be secret, unless it is a command's word."""
+    said = f"argument {place} belongs to no option" + (f" (after {before})" if before else "")
+    if argument in COMMANDS:
+        return f"{said}; a command comes first: {_program(argument)} …"
+    return said if before else f"{said}; the commands are {_listed([*filter(None, COMMANDS)])}"
+
+
+def _last(given: Given, name: str) -> str:
+    return given[name][-1] if name in given else ""
 
 
 # The rules across options
@@ -7267,75 +7287,74 @@ _MISSING: Mapping[str, tuple[str, str]] = {  # what an option needs -> what to s
     "--aws-access-key": ("-k/--aws-access-key and -s/--aws-secret-key must be given together", ""),
     "--aws-secret-key": ("-k/--aws-access-key and -s/--aws-secret-key must be given together", ""),
 }
+_OF_TASKS_TOO = ("--timeout", "--keep-failed-revision")
+_STARTS = ("--task-definition-file", "--taskdef", "--use-latest-task-def")
 
 
-def _classic_rules(given: Given) -> Iterator[UsageError]:
-    """What is wrong between the options, in the order of the shell script's own checks."""
-    yield from _target_rules("--service-name" in given, "--task-definition" in given, "--run-task" in given, given)
-    if not any(_asks(option, given) for option in _present("", given)):
-        nothing = "Nothing to change was asked for: IMAGE is required (-i/--image)"
-        others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
-        yield UsageError(nothing, Exit.NOTHING_TO_DO, f"Other changes are {others}.")
-    if not re.fullmatch(r"(0*[1-9]\d{0,8})?", _last(given, "--max-definitions"), re.ASCII):
-        hint = "Leave --max-definitions out to keep every revision."
-        yield UsageError("MAX_DEFINITIONS must be a whole number of 1 or more", Exit.BAD_MAX_DEFINITIONS, hint)
-    yield from _table_rules("", given)
-    starts = ("--task-definition-file", "--taskdef", "--use-latest-task-def")
-    if len(given.keys() & set(starts)) > 1:
-        yield UsageError(f"Only one of {_listed(starts)}")
-    if "--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"}:
-        yield UsageError("-e/--tag-env-var needs -i/--image")
-
-
-def _target_rules(service: bool, definition: bool, run: bool, given: Given) -> Iterator[UsageError]:
-    if not service and not definition:
-        required = "One of SERVICE or TASK DEFINITION is required: -n/--service-name or -d/--task-definition"
-        yield UsageError(required, Exit.NO_TARGET)
-    if service and definition:
-        yield UsageError("Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS)
-    if service and run:
-        hint = "To run a task, name its definition with -d instead of a service."
-        yield UsageError("-n and --run-task exclude each other", hint=hint)
-    if (service or run) and "--cluster" not in given:
-        yield UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-
-
-def _asks(option: Option, given: Given) -> bool:
-    """True if the option alone is something to do; a negative count says that it stays."""
-    if option.name == "--desired-count" and _last(given, option.name).startswith("-"):
-        return False
-    return option.suffices and not (option.service_only and "--service-name" not in given)
-
-
-def _table_rules(word: str, given: Given) -> Iterator[UsageError]:
-    """What options need or exclude, as the table says it; exit codes of their own come first, in their order."""
-    present = _present(word, given)
+def _wrong(word: str, given: Given) -> Iterator[UsageError]:
+    """What is wrong with the options together, in the order of the shell script's own checks."""
+    for wrong, message, code, hint in _rules(word, given):
+        if wrong:
+            yield UsageError(message, code, hint)
+    present = [option for option in options_of(word) if option.name in given]
     for option in sorted(present, key=lambda option: (option.code == Exit.USAGE, option.code)):
-        for needed in option.needs.split():
+        if not option.adds and len(set(given[option.name])) > 1:
+            yield UsageError(f"{option.label} was given twice, with different values")
+        for needed in option.needed:
             if needed not in given:
-                alike = [other.name for other in options_of(word) if needed in other.needs.split()]
+                alike = [other.name for other in options_of(word) if needed in other.needed]
                 message, hint = _MISSING[needed]
                 yield UsageError(message.format(option.name, _listed(alike)), option.code, hint)
         excluded = option.excludes.split()
-        if any(flag in excluded for other in present for flag in other.flags.split()):
+        if any(flag in excluded for other in present for flag in other.flags):
             several = f"{option.name} excludes {_listed(excluded)}"
             yield UsageError(several if excluded[1:] else f"{option.name} and {excluded[0]} exclude each other")
 
 
-def _present(word: str, given: Given) -> list[Option]:
-    return [option for option in options_of(word) if option.name in given]
+def _rules(word: str, given: Given) -> tuple[tuple[object, str, Exit, str], ...]:
+    """What does not stand in the table: whether it is wrong, what to say, the exit code, and what to do."""
+    service, run = "--service-name" in given, "--run-task" in given
+    in_cluster = service or run or word in ("status", "rollback", "replace-instances")
+    kept = re.fullmatch(r"(0*[1-9]\d{0,8})?", _last(given, "--max-definitions"), re.ASCII)
+    asked = word or any(_asks(option, given) for option in options_of("") if option.name in given)
+    others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
+    return (
+        (not given.keys() & set(COMMANDS[word].targets.split()), COMMANDS[word].required,
+         Exit.NOTHING_TO_DO if word == "app" else Exit.NO_TARGET, ""),
+        (service and "--task-definition" in given,
+         "Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS, ""),
+        (service and run, "-n and --run-task exclude each other", Exit.USAGE,
+         "To run a task, name its definition with -d instead of a service."),
+        (in_cluster and "--cluster" not in given, "CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER, ""),
+        (not asked, "Nothing to change was asked for: IMAGE is required (-i/--image)", Exit.NOTHING_TO_DO,
+         f"Other changes are {others}."),
+        (not kept, "MAX_DEFINITIONS must be a whole number of 1 or more", Exit.BAD_MAX_DEFINITIONS,
+         "Leave --max-definitions out to keep every revision."),
+        (len(given.keys() & set(_STARTS)) > 1, f"Only one of {_listed(_STARTS)}", Exit.USAGE, ""),
+        ("--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"},
+         "-e/--tag-env-var needs -i/--image", Exit.USAGE, ""),
+    )  # fmt: skip
+
+
+def _asks(option: Option, given: Given) -> bool:
+    """True if the option alone is something to do; a negative count says that it stays."""
+    idle = "--min", "--max", "--desired-count" if _last(given, "--desired-count").startswith("-") else ""
+    if option.name in idle or not given.keys() >= {*option.needed}:
+        return False
+    asks = ("edits.", "source.", "change.") if "--service-name" in given else ("edits.", "source.")
+    return option.name in ("--image", "--run-task") or option.into.startswith(asks)
 
 
 def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def _unused(given: Given) -> Iterator[str]:
+def _unused(word: str, given: Given) -> Iterator[str]:
     """What was given but has no effect here; wrappers pass such options, so it is only said."""
-    if "--service-name" not in given:
-        for option in _present("", given):
-            if option.service_only:
-                yield f"{option.name} has no effect without a service (-n)."
+    for option in options_of("") if not word and "--service-name" not in given else ():
+        of_service = option.into.startswith(("change.", "wait.")) and option.name not in _OF_TASKS_TOO
+        if of_service and option.name in given:
+            yield f"{option.name} has no effect without a service (-n)."
     image = _last(given, "--image")
     if "--tag-only" in given and image not in ("", "ignore"):
         yield f"--image {image} is not used: --tag-only changes the tag of every image (or of each --container)."
@@ -7356,35 +7375,35 @@ _PARTS: Mapping[str, Callable[..., Value]] = {
 }
 
 
-def parse_classic(argv: Sequence[str], env: Mapping[str, str]) -> DeployOptions:
-    """The options of the classic command; raises `UsageError` for whatever is wrong with them."""
-    given = given_options("", argv)
-    for error in _classic_rules(given):
+def parse(word: str, argv: Sequence[str], env: Mapping[str, str]) -> Any:
+    """The options of the command with that first word; raises `UsageError` for whatever is wrong with them."""
+    given = given_options(word, argv)
+    for error in _wrong(word, given):
         raise error
-    fields = _fields("", given)
-    fields["edits"] = replace(fields["edits"], image=_image(given, env))
-    if "--run-task" not in given:
-        del fields["run"]
-    options = DeployOptions(**fields, warnings=tuple(_unused(given)))
-    _require_family(options.source.file, options.task_definition)
-    return options
+    fields = {"warnings": tuple(_unused(word, given)), **_fields(word, given)}
+    if not word:
+        fields |= _classic_fields(fields, given, env)
+    elif word == "app":
+        skipped = {when: given.keys() & {"--skip-tasks", f"--skip-{when}-tasks"} for when in ("pre", "post")}
+        fields["tasks"] = tuple(when for when, options in skipped.items() if not options)
+        fields["application"] = _application(_last(given, "--config"), fields["cluster"])
+    return COMMANDS[word].options(**fields)
 
 
 def _fields(word: str, given: Given) -> dict[str, Any]:
     """What the options fill, as the fields of the command's own option values; raises `UsageError`."""
-    options = [option for option in options_of(word) if option.into]
-    found: dict[str, dict[str, Any]] = {option.into: {} for option in options}
-    for option in options:
+    found: dict[str, dict[str, Any]] = {}
+    for option in options_of(word):
         for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
-            if found[option.into].setdefault(about, value) != value:
+            if found.setdefault(option.into.removesuffix("[]"), {}).setdefault(about, value) != value:
                 raise UsageError(f"{about} was given twice, with different values")
-    listed = {option.into for option in options if option.adds}
-    parts: dict[str, dict[str, Any]] = {into.rpartition(".")[0]: {} for into in found}
+    lists = {option.into.removesuffix("[]") for option in options_of(word) if option.adds}
+    parts: dict[str, dict[str, Any]] = {"": {"cluster": ""}, "aws": {}, "output": {}}
     for into, values in found.items():
         part, _, name = into.rpartition(".")
-        given_values = tuple(value for value in values.values() if value is not None)
-        if given_values:
-            parts[part][name] = given_values if into in listed else given_values[0]
+        meant = tuple(value for value in values.values() if value is not None)
+        if name and meant:
+            parts.setdefault(part, {})[name] = meant if into in lists else meant[0]
     own = parts.pop("")
     return {**own, **{part: _PARTS[part](**members) for part, members in parts.items()}}
 
@@ -7392,22 +7411,24 @@ def _fields(word: str, given: Given) -> dict[str, Any]:
 def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
     """What the text says: pairs of what it is about, and a value; raises `UsageError`."""
     if not option.metavar:
-        return [(option.name, True)]
+        return [(option.label, True)]
     try:
         value = option.read(text)
-        alone = (text.strip() if option.adds else option.name, value)
+        alone = (text.strip() if option.adds else option.label, value)
         return list(value) if isinstance(value, Iterator) else [alone]
     except argparse.ArgumentTypeError as error:
-        short = f"{option.name} expects {option.metavar}"
-        said = f"argument {option.flags.replace(' ', '/')}: {error}" if str(error) else short
-        raise UsageError(said) from error
+        expects = f"{option.name} expects {option.metavar}"
+        raise UsageError(f"argument {option.label}: {error}" if str(error) else expects) from error
 
 
-def _require_family(file: JSON | None, definition: str) -> None:
-    """Raises `UsageError` if the file is of another family than the one that is named."""
-    family = file.get("taskDefinition", file)["family"] if file else ""
-    if file and definition and family != family_of(definition):
-        raise UsageError(f"-d is {family_of(definition)}, but the file's family is {family}")
+def _classic_fields(fields: JSON, given: Given, env: Mapping[str, str]) -> JSON:
+    """What does not follow from one option of the classic command alone; raises `UsageError`."""
+    file = fields.get("source", Source()).file or {}
+    family, named = file.get("taskDefinition", file).get("family"), family_of(fields.get("task_definition", ""))
+    if file and named and family != named:
+        raise UsageError(f"-d is {named}, but the file's family is {family}")
+    edits = replace(fields.get("edits", Edits()), image=_image(given, env))
+    return {"edits": edits, "run": fields.get("run", RunOptions()) if "--run-task" in given else None}
 
 
 def _image(given: Given, env: Mapping[str, str]) -> ImageReference | None:
@@ -7445,19 +7466,6 @@ def _evaluated(image: str, env: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def parse_app(argv: Sequence[str], _env: Mapping[str, str]) -> AppOptions:
-    """The options of `ecs-deploy app`, the application file read and checked; raises `UsageError`."""
-    given = given_options("app", argv)
-    for error in _table_rules("app", given):
-        raise error
-    if "--image-tag" not in given:
-        raise UsageError("--image-tag is required: -t/--image-tag TAG", Exit.NOTHING_TO_DO)
-    fields = _fields("app", given)
-    kept = [when for when in ("pre", "post") if not given.keys() & {"--skip-tasks", f"--skip-{when}-tasks"}]
-    application = _application(_last(given, "--config"), _last(given, "--cluster"))
-    return AppOptions(**fields, application=application, tasks=tuple(kept))
-
-
 def _application(path: str, cluster: str) -> Application:
     path = path or next((name for name in _APP_FILES if os.path.exists(name)), "")
     if not path:
@@ -7468,40 +7476,6 @@ def _application(path: str, cluster: str) -> Application:
     except argparse.ArgumentTypeError as error:
         raise UsageError(str(error)) from error
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
-
-
-def parse_status(argv: Sequence[str], _env: Mapping[str, str]) -> StatusOptions:
-    """The options of `ecs-deploy status`; raises `UsageError` for whatever is wrong with them."""
-    return StatusOptions(**_fields("status", _given_services("status", argv, "-n/--service-name, or --all")))
-
-
-def parse_rollback(argv: Sequence[str], _env: Mapping[str, str]) -> RollbackOptions:
-    """The options of `ecs-deploy rollback`; raises `UsageError` for whatever is wrong with them."""
-    return RollbackOptions(**_fields("rollback", _given_services("rollback", argv, "-n/--service-name")))
-
-
-def _given_services(word: str, argv: Sequence[str], needed: str) -> Given:
-    """The options that were given to a command about services of a cluster; raises `UsageError`."""
-    given = given_options(word, argv)
-    if not given.keys() & {"--service-name", "--all"}:
-        raise UsageError(f"SERVICE is required: {needed}", Exit.NO_TARGET)
-    if "--cluster" not in given:
-        raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    for error in _table_rules(word, given):
-        raise error
-    return given
-
-
-def parse_replace_instances(argv: Sequence[str], _env: Mapping[str, str]) -> ReplaceInstancesOptions:
-    """The options of `ecs-deploy replace-instances`; raises `UsageError` for whatever is wrong with them."""
-    given = given_options("replace-instances", argv)
-    if "--cluster" not in given:
-        raise UsageError("CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER)
-    if "--asg" not in given:
-        raise UsageError("The Auto Scaling group is required: --asg", Exit.NO_TARGET)
-    for error in _table_rules("replace-instances", given):
-        raise error
-    return ReplaceInstancesOptions(**_fields("replace-instances", given))
 
 
 # --- GitHub Actions -------------------------------------------------- speaks with the runner; may not decide anything
@@ -7530,14 +7504,14 @@ def action_arguments(env: Mapping[str, str]) -> list[str]:
     of each input: the twin of a flag still switches it on, the others say nothing new.
     """
     command = env.get(_variable_of("command"), "").strip()
-    word = command if command in _ABOUT else ""
+    word = command if command in COMMANDS else ""
     if command and not word and "=" not in command:
-        raise UsageError(f"The input command is {', '.join(filter(None, _ABOUT))} or NAME=COMMAND, not {command!r}")
+        raise UsageError(f"The input command is {', '.join(filter(None, COMMANDS))} or NAME=COMMAND, not {command!r}")
     words = [word] if word else []
     for name, option in _INPUTS.items():
         value = env.get(_variable_of(name), "")
-        if value.strip() and name != "command" and option.name not in _flags_of(word):
-            raise UsageError(f"The input {name} does not belong to {f'ecs-deploy {word}'.strip()}")
+        if value.strip() and name != "command" and option.name not in _spellings(word):
+            raise UsageError(f"The input {name} does not belong to {_program(word)}")
         if name != "command" or not word:
             words += _input_words(name, option, value, env.get(_variable_of(f"{name}_cmd"), "").strip())
     if not words:
@@ -7547,7 +7521,7 @@ def action_arguments(env: Mapping[str, str]) -> list[str]:
 
 
 def _input_words(name: str, option: Option, value: str, twin: str) -> list[str]:
-    if twin not in option.flags.split() and any(twin in _flags_of(word) for word in _ABOUT):
+    if twin not in option.flags and any(twin in _spellings(word) for word in COMMANDS):
         raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
     if not option.metavar:
         return [option.name] if _switched_on(name, option, value.strip() or twin) else []
@@ -7569,7 +7543,7 @@ def _listed_texts(name: str, value: str) -> list[str]:
 
 def in_inputs(error: UsageError, word: str) -> UsageError:
     """The same error in the words of a workflow: an option's flags are its input."""
-    inputs = {flag: _input_of(option) for option in options_of(word) for flag in option.flags.split()}
+    inputs = {flag: _input_of(option) for option in options_of(word) for flag in option.flags}
 
     def renamed(found: re.Match[str]) -> str:
         named = [inputs[flag] for flag in found[2].split("/") if flag in inputs]
@@ -7585,7 +7559,7 @@ def _variable_of(name: str) -> str:
 
 
 def _switched_on(name: str, option: Option, value: str) -> bool:
-    if value.lower() not in ("", "true", "false") and value not in option.flags.split():
+    if value.lower() not in ("", "true", "false") and value not in option.flags:
         raise UsageError(f"The input {name} is true or false, not {value!r}")
     return value.lower() not in ("", "false")
 
@@ -7824,7 +7798,7 @@ def main(
     interrupts = Interrupts()
     try:
         code = run(arguments, environment, report, interrupts, clock)
-    except _Shown as shown:
+    except Shown as shown:
         report.line(str(shown).rstrip("\n"))
         return Exit.OK
     except DeployError as error:
@@ -7847,12 +7821,11 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     if by_inputs:
         arguments = action_arguments(env)
     if not any(arguments):
-        report.line(parser_of("").format_usage() + _BARE)
+        report.line(f"usage: {COMMANDS[''].usage}\n{_BARE}")
         return Exit.USAGE
-    word = arguments[0] if arguments[0] in _COMMANDS else ""
-    parse, act = _COMMANDS[word]
+    word = arguments[0] if arguments[0] in COMMANDS else ""
     try:
-        options = parse(arguments[1:] if word else arguments, env)
+        options = parse(word, arguments[1:] if word else arguments, env)
     except UsageError as error:
         if by_inputs:
             raise in_inputs(error, word) from error
@@ -7867,20 +7840,11 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
         aws = connect(options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=read_only)
         ctx = Context(aws, clock, report, interrupts, Begun())
         try:
-            return act(ctx, options)
+            return COMMANDS[word].act(ctx, options)
         except BaseException as cause:  # a signal, an error of AWS, a bug: nothing of ours is left without a word
             with interrupts.held():
                 ctx.begun.abandon(cause, report)
             raise
-
-
-_COMMANDS: Mapping[str, tuple[Callable[..., Any], Callable[..., int]]] = {
-    "": (parse_classic, deploy),
-    "app": (parse_app, deploy_app),
-    "status": (parse_status, status),
-    "rollback": (parse_rollback, rollback),
-    "replace-instances": (parse_replace_instances, replace_instances),
-}
 
 
 def report_bug(report: Reporter) -> Exit:

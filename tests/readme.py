@@ -32,7 +32,7 @@ def options(word: str, *, shared: bool) -> str:
 
 
 def _spelling(option: ecs_deploy.Option) -> str:
-    flags = ", ".join(f"`{flag}`" for flag in option.flags.split())
+    flags = ", ".join(f"`{flag}`" for flag in option.flags)
     return _escaped(f"{flags} `{option.metavar}`" if option.metavar else flags)
 
 

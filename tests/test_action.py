@@ -144,7 +144,7 @@ NO_INPUT = ("--help", "--version", "--completion")
 def input_names() -> dict[str, str]:
     """The input of each option of each command, and the option's first long name."""
     options = [option for group in ecs_deploy.OPTIONS for option in group.options]
-    long = [next(flag for flag in option.flags.split() if flag.startswith("--")) for option in options]
+    long = [next(flag for flag in option.flags if flag.startswith("--")) for option in options]
     return {flag.removeprefix("--").replace("-", "_"): flag for flag in long if flag not in NO_INPUT}
 
 

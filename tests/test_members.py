@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import MemberEdit, input_shape, member_edit, parse_classic, secret_values, with_member
+from ecs_deploy import MemberEdit, input_shape, member_edit, parse, secret_values, with_member
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -319,8 +319,8 @@ def test_members_of_the_requests_are_typed_when_they_are_read() -> None:
     grace = ["--service-set", "healthCheckGracePeriodSeconds=60"]
     tags = ["--task-set", "propagateTags=TASK_DEFINITION", "--task-set", "enableECSManagedTags=true"]
 
-    assert parse_classic([*WEB, *grace], {}).change.members == (MemberEdit(("healthCheckGracePeriodSeconds",), 60),)
-    run = parse_classic(["-c", "prod", "-d", "job", "--run-task", *tags], {}).run
+    assert parse("", [*WEB, *grace], {}).change.members == (MemberEdit(("healthCheckGracePeriodSeconds",), 60),)
+    run = parse("", ["-c", "prod", "-d", "job", "--run-task", *tags], {}).run
     assert run is not None
     assert run.members == (
         MemberEdit(("propagateTags",), "TASK_DEFINITION"),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Exit, given_options, parse_classic, shorthand
+from ecs_deploy import Exit, given_options, parse, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -242,13 +242,13 @@ def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
 
 @pytest.mark.parametrize(("until", "draining"), [("primary-rolled", False), ("draining-started", True)])
 def test_the_end_of_the_wait_is_that_of_go_awsecs(until: str, draining: bool) -> None:
-    assert parse_classic([*SERVICE, "-wait-until", until], {}).wait.until_draining is draining
+    assert parse("", [*SERVICE, "-wait-until", until], {}).wait.until_draining is draining
 
 
 def test_several_services_are_several_and_the_same_one_twice_is_one() -> None:
     argv = ["-c", "prod", "-n", "web", "-service", "worker", "--service-name=web", "-i", "app:2"]
 
-    assert parse_classic(argv, {}).services == ("web", "worker")
+    assert parse("", argv, {}).services == ("web", "worker")
 
 
 def test_another_end_of_the_wait_is_a_usage_error(cli: Cli) -> None:
@@ -261,8 +261,8 @@ def test_another_end_of_the_wait_is_a_usage_error(cli: Cli) -> None:
 
 
 def test_not_to_wait_is_an_option_of_the_wait() -> None:
-    assert parse_classic([*SERVICE, "--no-wait"], {}).wait.no_wait
-    assert not parse_classic(SERVICE, {}).wait.no_wait
+    assert parse("", [*SERVICE, "--no-wait"], {}).wait.no_wait
+    assert not parse("", SERVICE, {}).wait.no_wait
 
 
 def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
@@ -312,7 +312,7 @@ def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[
     ["-n web -D 0", "-n web -D 4", "-n web --taskdef web:5", "-n web --use-latest-task-def", "-d job --run-task"],
 )
 def test_a_count_a_revision_and_a_task_are_something_to_do(line: str) -> None:
-    options = parse_classic(["-c", "prod", *line.split()], {})
+    options = parse("", ["-c", "prod", *line.split()], {})
 
     assert not options.edits
 
