@@ -331,15 +331,26 @@ class RunOptions(Value):
 
 
 class ScheduleName(Value):
-    """name ::= ["rule:" | "schedule:"] [BUS "/" | GROUP "/"] NAME; what is empty was not given."""
+    """name ::= ["rule:" | "schedule:"] [BUS "/" | GROUP "/"] NAME; what is empty was not given, or is the default."""
 
     kind: str
     place: str
     name: str
 
-    def __str__(self) -> str:
-        """As it was given."""
-        return (f"{self.kind}:" if self.kind else "") + (f"{self.place}/" if self.place else "") + self.name
+    @property
+    def path(self) -> str:
+        """Its name and where it is."""
+        return (f"{self.place}/" if self.place else "") + self.name
+
+    @property
+    def label(self) -> str:
+        """Its name in sentences and in the ledger."""
+        return f"{self.kind} {self.path}"
+
+    @property
+    def where(self) -> JSON:
+        """Where it is, as a member of a request."""
+        return {("EventBusName" if self.kind == "rule" else "GroupName"): self.place} if self.place else {}
 
 
 class OutputOptions(Value):
@@ -1804,39 +1815,63 @@ def _balancer_misfits(definition: JSON, service: JSON) -> Iterator[str]:
 _TOLD_ONLY = ("Arn", "CreationDate", "LastModificationDate")  # by GetSchedule; UpdateSchedule does not take them
 
 
+class Aims(Value):
+    """What rules and schedules are to run, by the family, and in which cluster; in any if that is empty."""
+
+    arns: Mapping[str, str]
+    cluster: str
+
+
 class Schedule(Value):
-    """A rule (on a bus) or a schedule (in a group), as it was seen; place is empty for the default one.
+    """A rule or a schedule as it was seen, and what it is to run.
 
     `request` is what would write it back as it is: of PutTargets with all targets, or of UpdateSchedule.
     """
 
-    kind: str
-    place: str
-    name: str
+    name: ScheduleName
     request: JSON
+    aims: Aims
     managed_by: str = ""
 
     @property
-    def label(self) -> str:
-        """Its name in sentences and in the ledger."""
-        return f"{self.kind} {f'{self.place}/' if self.place else ''}{self.name}"
+    def targets(self) -> dict[str, JSON]:
+        """Its targets by their ids; the only one of a schedule has none."""
+        if self.name.kind == "rule":
+            return {str(target.get("Id")): target for target in self.request["Targets"]}
+        return {"": self.request.get("Target") or {}}
 
     @property
-    def targets(self) -> list[JSON]:
-        """What it runs."""
-        found: list[JSON] = self.request["Targets"] if self.kind == "rule" else [self.request.get("Target") or {}]
-        return found
+    def concerned(self) -> dict[str, str]:
+        """What those targets run that run one of the families there, by their ids."""
+        there = {i: runs(target) for i, target in self.targets.items() if in_cluster(target, self.aims.cluster)}
+        return {i: arn for i, arn in there.items() if family_of(arn) in self.aims.arns}
 
-    def pointed(self, choose: Callable[[JSON], str]) -> tuple[JSON, dict[str, str]]:
-        """The request that has each target run what is chosen for it, and what the changed ones ran, by their ids.
+    @property
+    def new(self) -> dict[str, str]:
+        """What those targets are to run that name another revision, by their ids."""
+        named = {i: arn for i, arn in self.concerned.items() if not follows(arn)}
+        aims = {i: self.aims.arns[family_of(arn)] for i, arn in named.items()}
+        return {i: arn for i, arn in aims.items() if arn != named[i]}
 
-        All else of a target goes back as it came, whether this program knows it or not.
-        """
-        changed = [(target, arn) for target in self.targets if (arn := choose(target)) not in ("", runs(target))]
-        before = {str(target.get("Id")): runs(target) for target, _ in changed}
-        new = [with_member(target, MemberEdit(("EcsParameters", "TaskDefinitionArn"), arn)) for target, arn in changed]
-        members = {"Targets": new} if self.kind == "rule" else {"Target": new[0] if new else {}}
-        return {**self.request, **members}, before
+    @property
+    def old(self) -> dict[str, str]:
+        """What these run now."""
+        return {i: runs(self.targets[i]) for i in self.new}
+
+    def rows(self, result: str) -> list[JSON]:
+        """Each change and what became of it, for the JSON document."""
+        pairs = dict.fromkeys(zip(map(short_name, self.old.values()), map(short_name, self.new.values()), strict=True))
+        return [{"name": self.name.label, "old": old, "new": new, "result": result} for old, new in pairs]
+
+
+def move_line(row: JSON) -> str:
+    """The line of one change; the family is named once."""
+    return f"~ {row['name']}: {row['old']} -> {row['new'].rpartition(':')[2]}"
+
+
+def short_names(arns: Mapping[str, str]) -> str:
+    """The definitions in words, each once."""
+    return ", ".join(dict.fromkeys(map(short_name, arns.values())))
 
 
 def runs(target: JSON) -> str:
@@ -1860,11 +1895,6 @@ def in_cluster(target: JSON, cluster: str) -> bool:
     """True if a target runs in that cluster (a name or an ARN); any is meant where none is named."""
     arn = str(target.get("Arn"))
     return not cluster or cluster in (arn, short_name(arn))
-
-
-def move_line(label: str, old: str, new: str) -> str:
-    """The line of one move; the family is named once."""
-    return f"~ {label}: {short_name(old)} -> {short_name(new).rpartition(':')[2]}"
 
 
 # --- Reporting --------------------------------------------------------------------- may not decide anything
@@ -2719,6 +2749,16 @@ class Planned(Value):
         """True if there is something to register."""
         return bool(self.draft.new) and not self.draft.ready
 
+    @property
+    def family(self) -> str:
+        """The family of the definition."""
+        return str(self.draft.new.get("family") or family_of(self.draft.current))
+
+    @property
+    def goal(self) -> str:
+        """The revision to be used, in words if it is yet to be registered."""
+        return self.draft.ready or f"{self.family}:<new revision>"
+
 
 class PlannedTask(Planned):
     """Tasks to run: `request` is RunTask's but for definition, count and token."""
@@ -2761,7 +2801,8 @@ class Plan(Value):
     task_timeout_s: float = 0.0
     several: bool = False
     keep: int = 0
-    schedules: tuple[Schedule, ...] = ()  # all that were seen
+    schedules: tuple[Schedule, ...] = ()  # those that are to run the new revisions
+    scheduled: frozenset[str] = frozenset()  # the definitions that the others that were seen go on to run
 
     def parts(self) -> tuple[Planned, ...]:
         """All of it, in the order in which it is carried out."""
@@ -3050,7 +3091,7 @@ def show_requests(ctx: Context, part: Planned) -> None:
     if part.registers:
         ctx.report.request("Would register", part.draft.new)
     if isinstance(part, PlannedTask) or (operation == "UpdateService" and getattr(part, "points_elsewhere", True)):
-        request = {**request, "taskDefinition": part.draft.ready or f"{part.draft.new.get('family')}:<new revision>"}
+        request = {**request, "taskDefinition": part.goal}
     if request:
         ctx.report.request(f"Would send {operation}", request)
     registered = masked(part.draft.new) if part.registers else None
@@ -4539,7 +4580,7 @@ def prune(ctx: Context, results: Results) -> None:
         ctx.report.warning("Nobody could tell which of the old revisions are in use: no cluster was given (-c).")
     for family in dict.fromkeys(map(family_of, arns)):
         try:
-            in_use = arns | still_scheduled(results.plan)
+            in_use = arns | results.plan.scheduled
             outdated = revisions_to_prune(ctx.aws.active_revisions(family), results.plan.keep, in_use)
             prune_revisions(ctx, results.plan, outdated)
         except AwsError as error:
@@ -4571,104 +4612,90 @@ def with_schedules(ctx: Context, options: DeployOptions, plan: Plan) -> Plan:
     """The plan with the rules and schedules that are to run its definitions; says what changes in them."""
     if not (options.schedules or options.all_schedules):
         return plan
-    aims = scheduled_aims(plan, lambda part: part.draft.ready)
-    named = [named_schedule(ctx, name) for name in options.schedules]
-    for schedule in named:
-        if not any(concerns(target, aims, plan.cluster) for target in schedule.targets):
-            raise runs_none(schedule, aims, plan.cluster)
-    found = schedules_in(ctx, plan, named) if options.all_schedules else []
-    kept = {schedule.label: schedule for schedule in [*named, *found]}
-    for schedule in kept.values():
-        if schedule.managed_by and any(moves(target, aims, plan.cluster) for target in schedule.targets):
-            said = f"The {schedule.label} is managed by {theirs(schedule.managed_by)}, and only that may change it"
+    aims = aims_of(plan, lambda part: part.goal)
+    named = [require_concerned(named_schedule(ctx, name, aims)) for name in options.schedules]
+    found = [look_at(ctx, name, aims) for name in names_in(ctx, plan, named)] if options.all_schedules else []
+    schedules = list({schedule.name.label: schedule for schedule in [*named, *found]}.values())
+    for schedule in schedules:
+        if schedule.managed_by and schedule.new:
+            said = f"The {schedule.name.label} is managed by {theirs(schedule.managed_by)}, and only that may change it"
             raise DeployError(said)
-    show_schedules(ctx, list(kept.values()), aims, plan.cluster)
-    return replace(plan, schedules=tuple(kept.values()))
+    show_schedules(ctx, schedules, aims)
+    stay = {runs(target) for schedule in schedules for i, target in schedule.targets.items() if i not in schedule.new}
+    return replace(plan, schedules=tuple(each for each in schedules if each.new), scheduled=frozenset(stay))
 
 
-def scheduled_aims(plan: Plan, arn_of: Callable[[Planned], str]) -> dict[str, str]:
+def aims_of(plan: Plan, arn_of: Callable[[Planned], str]) -> Aims:
     """What schedules of each family are to run; raises `DeployError` if a family has two new revisions."""
-    found: dict[str, str] = {}
-    seen: dict[str, str] = {}
-    for part in plan.parts():
-        family = str(part.draft.new.get("family") or family_of(part.draft.current))
-        found[family], new = arn_of(part), part.draft.ready or _as_key(part.draft.new)
-        if seen.setdefault(family, new) != new:
-            raise DeployError(f"The services get different revisions of {family}; which one its schedules are to run?")
-    return found
+    for one, other in itertools.combinations(plan.parts(), 2):
+        if one.family == other.family and (one.goal, one.draft.new) != (other.goal, other.draft.new):
+            which = f"different revisions of {one.family}; which one its schedules are to run?"
+            raise DeployError(f"The services get {which}")
+    return Aims({part.family: arn_of(part) for part in plan.parts()}, plan.cluster)
 
 
-def concerns(target: JSON, aims: Mapping[str, str], cluster: str) -> bool:
-    """True if a target runs one of the families there."""
-    return family_of(runs(target)) in aims and in_cluster(target, cluster)
-
-
-def moves(target: JSON, aims: Mapping[str, str], cluster: str) -> bool:
-    """True if a target is to run something else: it names a revision of one of the families."""
-    return concerns(target, aims, cluster) and not follows(runs(target))
-
-
-def runs_none(schedule: Schedule, aims: Mapping[str, str], cluster: str) -> DeployError:
-    """A schedule was named that has nothing to do with what is deployed."""
-    here = f" in the cluster {cluster}" if cluster else ""
-    ran = [f"{short_name(runs(t))} in {short_name(str(t.get('Arn')))}" for t in schedule.targets if runs(t)]
+def require_concerned(schedule: Schedule) -> Schedule:
+    """The schedule that was named; raises `DeployError` if it has nothing to do with what is deployed."""
+    if schedule.concerned:
+        return schedule
+    targets = [target for target in schedule.targets.values() if runs(target)]
+    ran = [f"{short_name(runs(target))} in {short_name(str(target.get('Arn')))}" for target in targets]
     hint = f"It runs {', '.join(ran)}." if ran else "It runs no task definition."
-    return DeployError(f"The {schedule.label} does not run {' or '.join(aims)}{here}", hint=hint)
+    here = f" in the cluster {schedule.aims.cluster}" if schedule.aims.cluster else ""
+    raise DeployError(f"The {schedule.name.label} does not run {' or '.join(schedule.aims.arns)}{here}", hint=hint)
 
 
-def look_at(ctx: Context, kind: str, place: str, name: str) -> Schedule:
+def look_at(ctx: Context, name: ScheduleName, aims: Aims) -> Schedule:
     """The rule or schedule as AWS has it now."""
-    where = {("EventBusName" if kind == "rule" else "GroupName"): place} if place else {}
-    managed_by = ""
-    if kind == "rule":
-        managed_by = str(ctx.aws.call("DescribeRule", {"Name": name, **where}).get("ManagedBy") or "")
-        request: JSON = {"Rule": name, **where, "Targets": ctx.aws.pages("ListTargetsByRule", {"Rule": name, **where})}
+    described = ctx.aws.call(
+        "DescribeRule" if name.kind == "rule" else "GetSchedule", {"Name": name.name, **name.where}
+    )
+    if name.kind == "rule":
+        request: JSON = {"Rule": name.name, **name.where}
+        request["Targets"] = ctx.aws.pages("ListTargetsByRule", request)
     else:
-        told = _without_nulls(ctx.aws.call("GetSchedule", {"Name": name, **where}))
-        request = {member: value for member, value in told.items() if member not in _TOLD_ONLY}
-    schedule = Schedule(kind, place, name, request, managed_by)
-    for target in schedule.targets:
+        request = {n: value for n, value in _without_nulls(described).items() if n not in _TOLD_ONLY}
+    schedule = Schedule(name, request, aims, str(described.get("ManagedBy") or ""))
+    for target in schedule.targets.values():
         ctx.report.mask.hide(target_secrets(target))
     return schedule
 
 
-def named_schedule(ctx: Context, wanted: ScheduleName) -> Schedule:
+def named_schedule(ctx: Context, wanted: ScheduleName, aims: Aims) -> Schedule:
     """What has that name; where one kind may not be looked at and the other has it, that is enough."""
     found: list[Schedule] = []
     denied: list[AwsError] = []
     for kind in (wanted.kind,) if wanted.kind else ("rule", "schedule"):
         try:
-            found.append(look_at(ctx, kind, "" if wanted.place == "default" else wanted.place, wanted.name))
+            found.append(look_at(ctx, replace(wanted, kind=kind), aims))
         except AwsError as error:
-            if error.code in _DENIED and not wanted.kind:
+            if error.code in _DENIED:
                 denied.append(error)
             elif error.code not in ("ResourceNotFoundException", "" if wanted.kind else "ValidationException"):
                 raise
     if len(found) > 1:
-        asks = f"Say which one is meant: --schedule rule:{wanted} or --schedule schedule:{wanted}"
-        raise DeployError(f"There are both a rule and a schedule {wanted}", Exit.USAGE, asks)
+        asks = f"Say which one is meant: --schedule rule:{wanted.path} or --schedule schedule:{wanted.path}"
+        raise DeployError(f"There are both a rule and a schedule {wanted.path}", Exit.USAGE, asks)
     if found:
         return found[0]
     if denied:
         raise denied[0]
     hint = "A schedule outside of the default group is GROUP/NAME, a rule on another bus than the default one BUS/NAME."
     what = f"no {wanted.kind}" if wanted.kind else "neither a rule nor a schedule"
-    said = f"There is {what} {str(wanted).removeprefix(f'{wanted.kind}:')} in {ctx.aws.region}"
+    said = f"There is {what} {wanted.path} in {ctx.aws.region}"
     raise AwsError(said, code="ResourceNotFoundException", hint=hint)
 
 
-def schedules_in(ctx: Context, plan: Plan, named: Iterable[Schedule]) -> list[Schedule]:
+def names_in(ctx: Context, plan: Plan, named: Iterable[Schedule]) -> Iterator[ScheduleName]:
     """Every schedule with a target in the cluster, and every rule of the default bus and of those that were named."""
     arn = cluster_arn(plan)
-    found: list[Schedule] = []
-    for bus in dict.fromkeys(["", *(schedule.place for schedule in named if schedule.kind == "rule")]):
+    for bus in dict.fromkeys(["", *(schedule.name.place for schedule in named if schedule.name.kind == "rule")]):
         where = {"TargetArn": arn, **({"EventBusName": bus} if bus else {})}
-        found += [look_at(ctx, "rule", bus, name) for name in ctx.aws.pages("ListRuleNamesByTarget", where)]
+        yield from (ScheduleName("rule", bus, name) for name in ctx.aws.pages("ListRuleNamesByTarget", where))
     for listed in ctx.aws.pages("ListSchedules", {"MaxResults": 100}):
         if (listed.get("Target") or {}).get("Arn") == arn:
             group = str(listed.get("GroupName") or "default")
-            found.append(look_at(ctx, "schedule", "" if group == "default" else group, str(listed["Name"])))
-    return found
+            yield ScheduleName("schedule", "" if group == "default" else group, str(listed["Name"]))
 
 
 def cluster_arn(plan: Plan) -> str:
@@ -4681,47 +4708,37 @@ def cluster_arn(plan: Plan) -> str:
     return f"{known.partition(':task-definition/')[0]}:cluster/{plan.cluster}"
 
 
-def show_schedules(ctx: Context, schedules: Sequence[Schedule], aims: Mapping[str, str], cluster: str) -> None:
+def show_schedules(ctx: Context, schedules: Sequence[Schedule], aims: Aims) -> None:
     """Print what is to run something else, and what is left alone and why."""
-    lines: dict[str, JSON] = {}
     for schedule in schedules:
-        for target in schedule.targets:
-            old, what = runs(target), f"{schedule.label} runs {short_name(runs(target))}"
-            new = aims.get(family_of(old)) or f"{family_of(old)}:<new revision>"
-            if moves(target, aims, cluster) and old != new:
-                told = {"name": schedule.label, "old": short_name(old), "new": short_name(new), "result": "not moved"}
-                lines[move_line(schedule.label, old, new)] = told
-            elif concerns(target, aims, cluster) and follows(old):
-                ctx.report.note(f"The {what} without a revision, so it follows by itself; it is left alone.")
-            elif family_of(old) in aims and not in_cluster(target, cluster):
-                ctx.report.note(f"The {what} in {short_name(str(target.get('Arn')))}; that is left alone.")
-    if not any(concerns(target, aims, cluster) for schedule in schedules for target in schedule.targets):
-        ctx.report.warning(f"No rule or schedule runs {' or '.join(aims)} in the cluster {cluster}.")
-    ctx.report.block("Changes:", list(lines) or ["nothing changes in rules and schedules"])
-    ctx.report.learn(schedules=list(lines.values()))
-
-
-def still_scheduled(plan: Plan) -> set[str]:
-    """The definitions that the rules and schedules go on to run, which were seen and are not moved."""
-    families = {str(part.draft.new.get("family") or family_of(part.draft.current)): "" for part in plan.parts()}
-    left = [target for s in plan.schedules for target in s.targets if not moves(target, families, plan.cluster)]
-    return {runs(target) for target in left}
+        for target in [target for target in schedule.targets.values() if family_of(runs(target)) in aims.arns]:
+            what = f"The {schedule.name.label} runs {short_name(runs(target))}"
+            if not in_cluster(target, aims.cluster):
+                ctx.report.note(f"{what} in {short_name(str(target.get('Arn')))}; that is left alone.")
+            elif follows(runs(target)):
+                ctx.report.note(f"{what} without a revision, so it follows by itself; it is left alone.")
+    if not any(schedule.concerned for schedule in schedules):
+        ctx.report.warning(f"No rule or schedule runs {' or '.join(aims.arns)} in the cluster {aims.cluster}.")
+    rows = [row for schedule in schedules for row in schedule.rows("not moved")]
+    ctx.report.block("Changes:", [move_line(row) for row in rows] or ["nothing changes in rules and schedules"])
+    ctx.report.learn(schedules=rows)
 
 
 def move_schedules(ctx: Context, results: Results) -> None:
     """Have the rules and schedules run the new revisions: all of them, or none if one cannot be moved."""
-    plan = results.plan
-    aims = scheduled_aims(plan, results.arn)
-    due = [s for s in plan.schedules if any(moves(target, aims, plan.cluster) for target in s.targets)]
-    keys = ["what is deployed", *(schedule.label for schedule in due)]
-    ctx.begun.enter(keys[0], lambda _: stays_deployed(plan, aims))
-    for schedule in due:
+    plan, aims = results.plan, aims_of(results.plan, results.arn)
+    stays = [f"The service {part.name} stays deployed." for part in plan.services]
+    stays += [f"{short_name(arn)} stays registered." for arn in aims.arns.values()]
+    keys = ["what is deployed", *(schedule.name.label for schedule in plan.schedules)]
+    ctx.begun.enter(keys[0], lambda _: "\n".join(stays))
+    for schedule in plan.schedules:
         try:
-            move(ctx, schedule, aims, plan.cluster)
+            move(ctx, look_at(ctx, schedule.name, aims))  # as it is now: others may have changed it meanwhile
         except AwsError as error:
-            ctx.report.error(f"The {schedule.label} could not be moved. {error.message}", move_hint(schedule, error))
+            said = f"The {schedule.name.label} could not be moved"
+            ctx.report.error(f"{said}. {error.message}", move_hint(schedule, error))
             ctx.begun.abandon(error, ctx.report, keys)
-            ctx.report.learn(error=f"The {schedule.label} could not be moved: {error.message}")
+            ctx.report.learn(error=f"{said}: {error.message}")
             for part in plan.parts():
                 results.add(part, exit_code=Exit.FAILED)
             return
@@ -4729,95 +4746,81 @@ def move_schedules(ctx: Context, results: Results) -> None:
         ctx.begun.settle(key)
 
 
-def move(ctx: Context, seen: Schedule, aims: Mapping[str, str], cluster: str) -> None:
-    """Have one rule or schedule run the new revisions, as it is now: others may have changed it meanwhile."""
-    schedule = look_at(ctx, seen.kind, seen.place, seen.name)
-    request, before = schedule.pointed(lambda t: aims[family_of(runs(t))] if moves(t, aims, cluster) else "")
-    if not before:
+def move(ctx: Context, schedule: Schedule) -> None:
+    """Have one rule or schedule run the new revisions, as far as it does not yet."""
+    if not schedule.new:
         return
-    new = {target_id: aims[family_of(old)] for target_id, old in before.items()}
-    lines = dict.fromkeys(move_line(schedule.label, before[target_id], new[target_id]) for target_id in before)
-    back = "\n".join(f"  {move_back_command(ctx, schedule, i, new[i], before[i])}" for i in before)
-
-    def entered(how: str) -> None:
-        said = f"The {schedule.label} {how} {', '.join(dict.fromkeys(map(short_name, new.values())))}. To put it back:"
-        ctx.begun.enter(schedule.label, lambda _: f"{said}\n{back}", lambda _: move_back(ctx, schedule, before, new))
-
-    ctx.report.block("Changes:", list(lines))
-    entered("may run")
-    with ctx.begun.sending(schedule.label):
-        send_schedule(ctx, schedule, request)
-    entered("runs")
-    ctx.report.note(f"The {schedule.label} runs {', '.join(dict.fromkeys(map(short_name, new.values())))}.")
-    learn_moves(ctx, schedule, before, new, "moved")
+    ctx.report.block("Changes:", [move_line(row) for row in schedule.rows("moved")])
+    enter_move(ctx, schedule, "may run")
+    with ctx.begun.sending(schedule.name.label):
+        point(ctx, schedule, schedule.new)
+    enter_move(ctx, schedule, "runs")
+    ctx.report.note(f"The {schedule.name.label} runs {short_names(schedule.new)}.")
+    learn_moves(ctx, schedule, "moved")
 
 
-def send_schedule(ctx: Context, schedule: Schedule, request: JSON) -> None:
-    """Write a rule's targets or a schedule."""
-    if schedule.kind == "rule":
-        ctx.aws.put_targets(request)
-    else:
-        ctx.aws.call("UpdateSchedule", request)
+def enter_move(ctx: Context, schedule: Schedule, does: str) -> None:
+    """Enter a move into the ledger: it is put back, or named with the commands that do that."""
+    says = [f"The {schedule.name.label} {does} {short_names(schedule.new)}. To put it back:"]
+    says += [f"  {move_back_command(ctx.aws, schedule, target_id)}" for target_id in schedule.new]
+    ctx.begun.enter(schedule.name.label, lambda _: "\n".join(says), lambda _: move_back(ctx, schedule))
 
 
-def learn_moves(
-    ctx: Context, schedule: Schedule, before: Mapping[str, str], new: Mapping[str, str], result: str
-) -> None:
-    """Keep for the JSON document what became of a rule or schedule."""
-    others = [row for row in ctx.report.facts.get("schedules") or [] if row["name"] != schedule.label]
-    pairs = dict.fromkeys((short_name(before[each]), short_name(new[each])) for each in before)
-    rows = [{"name": schedule.label, "old": old, "new": arn, "result": result} for old, arn in pairs]
-    ctx.report.learn(schedules=[*others, *rows])
-
-
-def move_back(ctx: Context, moved: Schedule, before: Mapping[str, str], new: Mapping[str, str]) -> bool:
+def move_back(ctx: Context, moved: Schedule) -> bool:
     """Have the targets that run our revision run again what they ran; False if that was not seen to be done."""
     try:
-        schedule = look_at(ctx, moved.kind, moved.place, moved.name)
-        request, changed = schedule.pointed(
-            lambda t: before[str(t.get("Id"))] if runs(t) == new.get(str(t.get("Id"))) else ""
-        )
-        if changed:
-            send_schedule(ctx, schedule, request)
+        now = look_at(ctx, moved.name, moved.aims)
+        back = {i: moved.old[i] for i, target in now.targets.items() if runs(target) == moved.new.get(i)}
+        if back:
+            point(ctx, now, back)
     except AwsError as error:
-        ctx.report.warning(f"The {moved.label} could not be put back. {error.message}")
+        ctx.report.warning(f"The {moved.name.label} could not be put back. {error.message}")
         return False
-    old, ours = (", ".join(dict.fromkeys(map(short_name, arns.values()))) for arns in (before, new))
-    ctx.report.note(
-        f"The {moved.label} " + (f"was put back: it runs {old} again." if changed else f"does not run {ours}.")
-    )
-    learn_moves(ctx, moved, before, new, "put back" if changed else "not moved")
+    did = f"was put back: it runs {short_names(moved.old)} again" if back else f"does not run {short_names(moved.new)}"
+    ctx.report.note(f"The {moved.name.label} {did}.")
+    learn_moves(ctx, moved, "put back" if back else "not moved")
     return True
 
 
-def move_back_command(ctx: Context, schedule: Schedule, target_id: str, new: str, old: str) -> str:
+def point(ctx: Context, schedule: Schedule, arns: Mapping[str, str]) -> None:
+    """Have targets run these definitions, by their ids; all else of them goes back as it came, known here or not."""
+    at = ("EcsParameters", "TaskDefinitionArn")
+    targets = [with_member(schedule.targets[i], MemberEdit(at, arn)) for i, arn in arns.items()]
+    if schedule.name.kind == "rule":
+        ctx.aws.put_targets({**schedule.request, "Targets": targets})
+    else:
+        ctx.aws.call("UpdateSchedule", {**schedule.request, "Target": targets[0]})
+
+
+def learn_moves(ctx: Context, schedule: Schedule, result: str) -> None:
+    """Keep for the JSON document what became of a rule or schedule."""
+    others = [row for row in ctx.report.facts["schedules"] if row["name"] != schedule.name.label]
+    ctx.report.learn(schedules=[*others, *schedule.rows(result)])
+
+
+def move_back_command(aws: Aws, schedule: Schedule, target_id: str) -> str:
     """The shell command that has a target run what it ran; it reads all else from AWS, since that may be secret."""
-    swap = f"--output json {ctx.aws.place} | sed 's|{new}\"|{old}\"|'"
-    if schedule.kind == "rule":
-        of = f"--rule {schedule.name}" + (f" --event-bus-name {schedule.place}" if schedule.place else "")
+    name = schedule.name
+    swap = f"--output json {aws.place} | sed 's|{schedule.new[target_id]}\"|{schedule.old[target_id]}\"|'"
+    if name.kind == "rule":
+        of = f"--rule {name.name}" + (f" --event-bus-name {name.place}" if name.place else "")
         read = f"aws events list-targets-by-rule {of} --query \"Targets[?Id=='{target_id}']\" {swap}"
-        return f'aws events put-targets {of} {ctx.aws.place} --targets "$({read})"'
-    of = f"--name {schedule.name}" + (f" --group-name {schedule.place}" if schedule.place else "")
-    query = "--query '{" + ",".join(f"{name}:{name}" for name in schedule.request) + "}'"
+        return f'aws events put-targets {of} {aws.place} --targets "$({read})"'
+    of = f"--name {name.name}" + (f" --group-name {name.place}" if name.place else "")
+    query = "--query '{" + ",".join(f"{member}:{member}" for member in schedule.request) + "}'"
     read = f"aws scheduler get-schedule {of} {query} {swap}"
-    return f'aws scheduler update-schedule {ctx.aws.place} --cli-input-json "$({read})"'
+    return f'aws scheduler update-schedule {aws.place} --cli-input-json "$({read})"'
 
 
 def move_hint(schedule: Schedule, error: AwsError) -> str:
     """What to do so that it can be moved; a refusal to pass a role names the role."""
     if "iam:PassRole" not in error.message:
         return error.hint
-    roles = dict.fromkeys(str(target["RoleArn"]) for target in schedule.targets if target.get("RoleArn"))
-    service = "events" if schedule.kind == "rule" else "scheduler"
+    roles = dict.fromkeys(str(t["RoleArn"]) for t in schedule.targets.values() if t.get("RoleArn"))
+    service = "events" if schedule.name.kind == "rule" else "scheduler"
     return (
         f"Allow iam:PassRole on {' and '.join(roles)} for {service}.amazonaws.com in the policy of these credentials."
     )
-
-
-def stays_deployed(plan: Plan, aims: Mapping[str, str]) -> str:
-    """What stays although the rules and schedules do not run it."""
-    services = [f"The service {part.name} stays deployed." for part in plan.services]
-    return "\n".join([*services, *(f"{short_name(arn)} stays registered." for arn in aims.values())])
 
 
 # Tasks
@@ -6552,7 +6555,7 @@ _revision = _reads(
     lambda match: match[0],
 )
 _schedule_name = _reads(
-    r"\s*(?:(rule|schedule):)?(?:([\w.-]+(?:/[\w.-]+)*)/)?([\w.-]+)\s*",
+    r"\s*(?:(rule|schedule):)?(?:default/|([\w.-]+(?:/[\w.-]+)*)/)?([\w.-]+)\s*",
     "{!r} is not NAME, GROUP/NAME, BUS/NAME, rule:… or schedule:…",
     lambda match: ScheduleName(match[1] or "", match[2] or "", match[3]),
 )
