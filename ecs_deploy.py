@@ -1173,24 +1173,6 @@ class Verdict(Value):
     reason: str = ""
 
 
-class Target(Value):
-    """Which deployment to judge, and what was there before it.
-
-    `previous_definition` is empty where there is nothing to go back to (a forced redeploy). `after_s` is AWS's time of
-    the update, by which an older answer is told; 0 where it was not told. `left_id` is the deployment that a rollback
-    leaves. With `steady` the tasks count as well: a deployment that completed once may have lost them since; and where
-    only a count was asked for, it must be that one.
-    """
-
-    deployment_id: str
-    definition: str
-    previous_definition: str = ""
-    after_s: float = 0.0
-    left_id: str = ""
-    steady: bool = False
-    desired: int | None = None
-
-
 class Counts(Value):
     """Task counts of our deployment and of the others together."""
 
@@ -1204,6 +1186,118 @@ class Counts(Value):
     def only_end_missing(self) -> bool:
         """All tasks are as they should be; only ECS's word is missing."""
         return self.running >= self.desired and not self.old_running
+
+
+class Rollout(Record):
+    """One service's deployment, ours or with `returning` the one that leads back: which it is, and what was seen of it.
+
+    `previous_definition` is empty where there is nothing to go back to (a forced redeploy). `after_s` is AWS's time of
+    the update, by which an older answer is told; 0 where it was not told. `left_id` is the deployment that a rollback
+    leaves. With `steady` the tasks count as well: a deployment that completed once may have lost them since; and where
+    a count was asked for, it must be that one.
+    """
+
+    cluster: str
+    part: PlannedService
+    wait: WaitOptions
+    label: str
+    started_s: float
+    deployment_id: str = ""
+    definition: str = ""
+    previous_definition: str = ""
+    after_s: float = 0.0
+    left_id: str = ""
+    steady: bool = False
+    desired: int | None = None
+    left_alone: bool = False  # nothing changes in the service
+    returning: bool = False
+    back: Rollout | None = None
+    verdict: Verdict | None = None
+    took_s: float = 0.0  # until the verdict
+    last: JSON = field(default_factory=dict)  # the service, as AWS showed it last
+    last_s: float = 0.0
+    current: bool = False  # the last look was answered with something that counts
+    missing_s: float = INFINITE_S  # since when AWS shows no such service
+    unsure: bool = False  # a rollback was sent, and its answer not seen
+    tried: bool = False  # one was, at some time
+    running_s: float | None = None  # when the first wait was over
+    counts: Counts = Counts()
+    most_running: int = 0
+    known_events: set[str] = field(default_factory=set)
+    events: list[JSON] = field(default_factory=list)
+    stopped: dict[str, JSON] = field(default_factory=dict)  # by their ARNs the tasks that failed
+    causes: dict[CauseRow | None, list[JSON]] = field(
+        default_factory=dict
+    )  # that do not pass (None: may pass), those tasks
+    crowded: bool | None = None  # the cluster has several instances
+    logs: list[JSON] = field(default_factory=list)
+    log: tuple[str, list[str]] = ("", [])  # title and lines of the log to show at the end
+    native: str = ""  # the ARN of its service deployment (BLUE_GREEN, LINEAR and CANARY)
+    native_state: JSON = field(default_factory=dict)
+    old_targets: set[str] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)  # what is to be said once
+
+    @property
+    def service(self) -> str:
+        """The name of its service."""
+        return self.part.name
+
+    @property
+    def key(self) -> str:
+        """Its place in the ledger."""
+        return f"service {self.service}"
+
+    @property
+    def what(self) -> str:
+        """Its name in sentences."""
+        return f"deployment {self.deployment_id} of service {self.service}"
+
+    @property
+    def state(self) -> RolloutState:
+        """Where it stands."""
+        return self.verdict.state if self.verdict else RolloutState.WAITING
+
+    @property
+    def reason(self) -> str:
+        """Why it stands there."""
+        return self.verdict.reason if self.verdict else ""
+
+    @property
+    def succeeded(self) -> bool:
+        """True if what was asked for was seen."""
+        return self.state in (RolloutState.COMPLETED, RolloutState.RUNNING)
+
+    @property
+    def latest(self) -> Rollout:
+        """What was begun last: the way back, if that has begun."""
+        return self.back or self
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Why tasks stopped, counted."""
+        return Counter(map(stop_reason, self.stopped.values()))
+
+    @property
+    def stoppable(self) -> bool:
+        """True if ECS can roll its service deployment back (BLUE_GREEN, LINEAR and CANARY)."""
+        return bool(self.native) and strategy_verdict(self.native_state).state is RolloutState.WAITING
+
+    @property
+    def deadline_s(self) -> float:
+        """When the present wait is over; each of the two waits has the whole time-out."""
+        begun_s = self.started_s if self.wait.in_total or self.running_s is None else self.running_s
+        return begun_s + (self.wait.timeout_s or FOREVER_S)
+
+    @property
+    def leads_back(self) -> bool:
+        """True if there is something to go back to: another definition, or what else of the service was changed."""
+        return bool(self.previous_definition or (self.part.undo and not self.part.deploys))
+
+    @property
+    def way_back(self) -> JSON:
+        """UpdateService's request that takes the service back to what it was before."""
+        back = {"taskDefinition": self.previous_definition} if self.previous_definition else {}
+        return {"cluster": self.cluster, "service": self.service, **back, **self.part.undo}
 
 
 def find_deployment(service: JSON, deployment_id: str) -> JSON | None:
@@ -1276,70 +1370,76 @@ def counts_of(service: JSON, deployment_id: str) -> Counts:
     )
 
 
-def rollout_verdict(service: JSON | None, target: Target, *, since_update_s: float) -> Verdict:
+def named(deployment: JSON) -> str:
+    """A deployment's id and the definition that it runs."""
+    return f"{deployment.get('id')} ({short_name(str(deployment.get('taskDefinition')))})"
+
+
+def rollout_verdict(service: JSON | None, rollout: Rollout, now_s: float) -> Verdict:
     """What a DescribeServices answer means for our deployment: the first row that holds.
 
     Success is our id with `rolloutState` COMPLETED, or, where AWS gives no state, our id alone as PRIMARY with
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
-    service, young = service or {}, since_update_s < UNSEEN_GRACE_S
-    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    service, young = service or {}, now_s - rollout.started_s < UNSEEN_GRACE_S
+    ours, primary = find_deployment(service, rollout.deployment_id) or {}, primary_of(service)
     status, said = service.get("status"), theirs(primary.get("rolloutStateReason") or "")
     displaced = ours.get("status") != "PRIMARY"
-    back = _back_by_ecs(service, target) if displaced else ""
+    back = _back_by_ecs(service, rollout) if displaced else ""
     is_back = (primary.get("rolloutState") or "COMPLETED") == "COMPLETED"
-    runs = short_name(str(primary.get("taskDefinition")))
-    other = f"{primary.get('id')} ({runs})" if primary else "another deployment"
+    other = named(primary) if primary else "another deployment"
+    missing = not service and (young or now_s - rollout.missing_s < MISSING_S)
     rows: tuple[tuple[object, RolloutState, str], ...] = (
-        (not service and young, RolloutState.WAITING, "not visible"),
+        (missing, RolloutState.WAITING, "not visible"),
         (not service or status == "INACTIVE", RolloutState.GONE, "the service was deleted"),
         (status == "DRAINING", RolloutState.GONE, "the service is being deleted (DRAINING)"),
-        (is_outdated(service, target, young=young), RolloutState.WAITING, "not visible yet"),
+        (is_outdated(service, rollout, young=young), RolloutState.WAITING, "not visible yet"),
         (back, RolloutState.ROLLED_BACK if is_back else RolloutState.ROLLING_BACK, back),
         (ours.get("rolloutState") == "FAILED", RolloutState.FAILED, _failure(ours)),
         (displaced, RolloutState.SUPERSEDED, f"{other} is the service's PRIMARY deployment now"),
-        (_is_done(service, ours, target), RolloutState.COMPLETED, said),
+        (_is_done(service, ours, rollout), RolloutState.COMPLETED, said),
         (True, RolloutState.WAITING, said),
     )
     return next(Verdict(state, reason) for holds, state, reason in rows if holds)
 
 
-def is_outdated(service: JSON, target: Target, *, young: bool) -> bool:
+def is_outdated(service: JSON, rollout: Rollout, *, young: bool) -> bool:
     """True if the answer is from before our update, or may be; if that is `young`, what is not shown may still come."""
-    changed, primary = changed_s(service), primary_of(service)
-    shown = find_deployment(service, target.deployment_id) is not None
-    before = changed < target.after_s or (changed == target.after_s > 0 and not shown)
-    proof = _told_failed(service, target) or stamp_s(primary) > target.after_s > 0
-    left = bool(target.left_id) and primary.get("id") == target.left_id
+    changed, primary, after_s = changed_s(service), primary_of(service), rollout.after_s
+    shown = find_deployment(service, rollout.deployment_id) is not None
+    before = changed < after_s or (changed == after_s > 0 and not shown)
+    proof = _told_failed(service, rollout) or stamp_s(primary) > after_s > 0
+    left = bool(rollout.left_id) and primary.get("id") == rollout.left_id
     return before or left or (young and not shown and not proof)
 
 
-def _told_failed(service: JSON, target: Target) -> bool:
-    """True if an event says that the deployment failed: all that is left of one whose rollback was quick."""
-    told = f"(deployment {target.deployment_id}) deployment failed"
-    return any(told in str(event.get("message")) for event in service.get("events") or [])
+def _told_failed(service: JSON, rollout: Rollout) -> bool:
+    """True if our deployment is listed as FAILED, or an event says so: all that is left after a quick rollback."""
+    ours = find_deployment(service, rollout.deployment_id) or {}
+    told = f"(deployment {rollout.deployment_id}) deployment failed"
+    events = service.get("events") or []
+    return ours.get("rolloutState") == "FAILED" or any(told in str(event.get("message")) for event in events)
 
 
-def _back_by_ecs(service: JSON, target: Target) -> str:
+def is_told_to_go_back(service: JSON, rollout: Rollout) -> bool:
+    """True if ECS says that it goes back, and not only the same definition as before is there again."""
+    said = str(primary_of(service).get("rolloutStateReason") or "")
+    return _told_failed(service, rollout) or "rolling back" in said.lower()
+
+
+def _back_by_ecs(service: JSON, rollout: Rollout) -> str:
     """How it shows that ECS itself goes back to the previous definition (of a forced redeploy: the same); or ""."""
-    ours, primary = find_deployment(service, target.deployment_id) or {}, primary_of(service)
+    ours, primary = find_deployment(service, rollout.deployment_id) or {}, primary_of(service)
     definition, said = str(primary.get("taskDefinition") or ""), str(primary.get("rolloutStateReason") or "")
-    told = _told_failed(service, target)
+    told = _told_failed(service, rollout)
     if primary and ours.get("rolloutState") == "FAILED":
         return f"{undotted(_failure(ours))}; ECS is rolling back to {short_name(definition)}"
     if "rolling back" in said.lower():
         return f"{theirs(said.rstrip('.'))} ({short_name(definition)})"
-    if definition != (target.previous_definition or (target.definition if told else "")) or not definition:
+    if definition != (rollout.previous_definition or (rollout.definition if told else "")) or not definition:
         return ""
     made = f"{primary.get('id')} made the previous task definition PRIMARY again"
     return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
-
-
-def is_told_to_go_back(service: JSON, target: Target) -> bool:
-    """True if ECS says that it goes back, and not only the same definition as before is there again."""
-    failed = (find_deployment(service, target.deployment_id) or {}).get("rolloutState") == "FAILED"
-    said = str(primary_of(service).get("rolloutStateReason") or "")
-    return failed or _told_failed(service, target) or "rolling back" in said.lower()
 
 
 def _failure(ours: JSON) -> str:
@@ -1347,11 +1447,11 @@ def _failure(ours: JSON) -> str:
     return theirs(said) if said else "ECS marked the deployment as FAILED"
 
 
-def _is_done(service: JSON, ours: JSON, target: Target) -> bool:
+def _is_done(service: JSON, ours: JSON, rollout: Rollout) -> bool:
     state, desired = ours.get("rolloutState"), number(ours, "desiredCount")
-    if state is not None and not target.steady:
+    if state is not None and not rollout.steady:
         return bool(state == "COMPLETED")
-    settled = number(ours, "runningCount") == desired and target.desired in (None, desired)
+    settled = number(ours, "runningCount") == desired and rollout.desired in (None, desired)
     return state in (None, "COMPLETED") and settled and len(service.get("deployments") or []) == 1
 
 
@@ -1376,6 +1476,11 @@ def strategy_verdict(service_deployment: JSON, *, wanted_back: bool = False) -> 
     said = rollback.get("reason") or service_deployment.get("statusReason")
     state = _STRATEGY_STATES.get(status, (RolloutState.WAITING, RolloutState.WAITING))[wanted_back]
     return Verdict(state, theirs(said) if said else f"the service deployment is {status}")
+
+
+def strategy_of(service: JSON) -> str:
+    """How ECS replaces the service's tasks: ROLLING, BLUE_GREEN, LINEAR or CANARY."""
+    return str((service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING")
 
 
 def bake_time_s(configuration: JSON) -> float:
@@ -1461,9 +1566,11 @@ def counts_as_failure(task: JSON) -> bool:
     return not reason.startswith("Scaling activity initiated by") and task.get("stopCode") != "UserInitiated"
 
 
+CauseRow = tuple[tuple[str, ...], str, str, str]  # the sources that tell of it, a pattern, the cause, and what to do
+
 # Reasons that do not pass, however long one waits, as `_CAUSES` has the others. What one bad instance would explain (on
 # the next the task may run) has the source "host" as well.
-_LASTING: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
+_LASTING: tuple[CauseRow, ...] = (
     (("stop", "event", "host"), r"no matching manifest|descriptor matching platform|no match for platform",
      "the image cannot be pulled, it is for another platform", "Build it for the platform of runtimePlatform, or"
      " change that member of the task definition."),
@@ -1494,18 +1601,9 @@ _HEALING = (  # beside one of those reasons: the registry, the network or AWS ma
 )
 
 
-def lasting_cause(source: str, said: str) -> tuple[str, bool]:
-    """The cause in what a source says if it is one that does not pass, and whether one bad instance explains it."""
-    if not re.search(_HEALING, said, re.IGNORECASE):
-        for sources, pattern, cause, _ in _LASTING:
-            if source in sources and re.search(pattern, said, re.IGNORECASE | re.DOTALL):
-                return cause, "host" in sources
-    return "", False
-
-
 # What the sources of evidence can tell: the roll-out's own reason, events, stopped tasks, pause hooks, the stage of a
 # strategy, health, and logs. A cause is looked for only where it would be said: an application writes what it likes.
-_CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
+_CAUSES: tuple[CauseRow, ...] = (
     (("rollout", "event"), r"\balarms? (?:detected|breach|went)|deployment alarms",
      "a CloudWatch alarm of the service went off", "Look at the alarm and the metric behind it."),
     (("hook",), r"AWAITING_ACTION",
@@ -1537,12 +1635,25 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
 )  # fmt: skip
 
 
+def _cause_told(rows: Iterable[CauseRow], evidence: Mapping[str, Iterable[str]]) -> CauseRow | None:
+    """The first of these causes that a source tells of which can know it."""
+    for row in rows:
+        said = [text for source in row[0] for text in evidence.get(source, ())]
+        if any(re.search(row[1], text, re.IGNORECASE | re.DOTALL) for text in said):
+            return row
+    return None
+
+
+def lasting_cause(source: str, said: str) -> CauseRow | None:
+    """The cause in what a source says, if it is one that does not pass."""
+    return None if re.search(_HEALING, said, re.IGNORECASE) else _cause_told(_LASTING, {source: [said]})
+
+
 def likely_cause(evidence: Mapping[str, Iterable[str]]) -> tuple[str, str]:
     """The likeliest cause in what each source says, and what to do next."""
-    texts = {source: "\n".join(said) for source, said in evidence.items()}
-    for sources, pattern, cause, advice in (*_LASTING, *_CAUSES):
-        if any(re.search(pattern, texts.get(source, ""), re.IGNORECASE) for source in sources):
-            return cause, advice
+    row = _cause_told((*_LASTING, *_CAUSES), evidence)
+    if row:
+        return row[2:]
     return (
         "unknown, ECS gave no reason so far",
         "Look at the service's events, and give a longer time-out (-t; in an application file max_wait)"
@@ -2785,6 +2896,18 @@ class PlannedService(Planned):
         """True if the service is to be updated."""
         return self.points_elsewhere or len(self.update) > 2
 
+    @property
+    def deploys(self) -> bool:
+        """True if the update starts a deployment, and does not only change what of the service needs none."""
+        return self.points_elsewhere or bool(self.update.get("forceNewDeployment"))
+
+    @property
+    def undo(self) -> JSON:
+        """UpdateService's members that undo the update: as the service or its deployment has them."""
+        live = {**primary_of(self.service), **self.service}
+        given = self.update.keys() - {"cluster", "service", "forceNewDeployment"}
+        return {member: live[member] for member in sorted(given) if live.get(member) is not None}
+
 
 class Plan(Value):
     """All that is to be done, in this order, and how long to wait for tasks.
@@ -3053,13 +3176,6 @@ def service_changes(service: JSON, change: ServiceOptions) -> list[str]:
             path = path.removeprefix("deploymentConfiguration.")
             lines.append(f"~ service: {path}" + (f" {before} -> {edit.value}" if plain else ""))
     return lines
-
-
-def undo_of(service: JSON, update: JSON) -> JSON:
-    """UpdateService's members that bring back what the update changes, as the service or its deployment has them."""
-    live = {**primary_of(service), **service}
-    given = update.keys() - {"cluster", "service", "forceNewDeployment"}
-    return {member: live[member] for member in sorted(given) if live.get(member) is not None}
 
 
 def show_dry_run(ctx: Context, plan: Plan) -> int:
@@ -3456,26 +3572,24 @@ def services_of(ctx: Context, cluster: str, known: Iterable[str]) -> dict[str, J
 
 def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) -> None:
     """Update all services, follow them in one loop, and conclude; a refused update does not keep the others waiting."""
-    rollouts: dict[str, Rollout] = {}
-    refused: dict[str, AwsError] = {}
+    rollouts: list[Rollout] = []
+    refused: list[tuple[PlannedService, AwsError]] = []
     for part in parts:
         try:
-            rollouts[part.name] = begin_rollout(ctx, results, part)
+            rollouts.append(begin_rollout(ctx, results, part))
         except AwsError as error:
-            refused[part.name] = error
-    used = {rollout.target.definition for rollout in rollouts.values()}
-    for part in parts:
-        if part.name in refused:
-            give_up_update(ctx, results, part, refused[part.name], used)
+            refused.append((part, error))
+    used = {rollout.definition for rollout in rollouts}
+    for part, refusal in refused:
+        give_up_update(ctx, results, part, refusal, used)
     if rollouts and not parts[0].wait.no_wait:
-        watch_updates(ctx, list(rollouts.values()))
+        watch_updates(ctx, rollouts)
         conclude(ctx, results, rollouts)
         return
-    for part in parts:
-        if rollout := rollouts.get(part.name):
-            ctx.report.line(f"{rollout.label}Accepted: {rollout.target.definition}, {rollout.target.deployment_id}")
-            results.end(part, "accepted", Exit.OK, verdict="accepted")
-            ctx.begun.settle(rollout.key)
+    for rollout in rollouts:
+        ctx.report.line(f"{rollout.label}Accepted: {rollout.definition}, {rollout.deployment_id}")
+        results.end(rollout.part, "accepted", Exit.OK, verdict="accepted")
+        ctx.begun.settle(rollout.key)
 
 
 def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollout:
@@ -3485,15 +3599,15 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     if not part.touched:
         return rollout
     results.add(part, result="not finished")
-    if part.stops and (back := taken_back_by_ecs(ctx, results, part, rollout)):
+    if part.stops and (back := taken_back_by_ecs(ctx, results, part)):
         return back
     enter_rollout(ctx, rollout)
     with ctx.begun.sending(rollout.key):
         answer = send_update(ctx, {**part.update, **({"taskDefinition": arn} if arn else {})})
-    rollout = answered(rollout, answer, arn)
-    enter_rollout(ctx, rollout)
+    note_start(rollout, started_deployment(answer, arn), answer)
+    rollout.known_events |= event_ids(answer)
     ctx.begun.settle(arn)
-    results.add(part, new_task_definition=arn or None, deployment_id=rollout.target.deployment_id)
+    results.add(part, new_task_definition=arn or None, deployment_id=rollout.deployment_id)
     return rollout
 
 
@@ -3526,212 +3640,47 @@ def give_up_update(ctx: Context, results: Results, part: PlannedService, error: 
 # Following
 
 
-class Seen(Record):
-    """What was observed of one roll-out; `watch` alone changes it."""
-
-    last: JSON = field(default_factory=dict)
-    last_s: float = 0.0
-    unsure: bool = False  # a rollback was sent, and its answer not seen
-    tried: bool = False  # one was, at some time
-    current: bool = False  # the last look was answered with something that counts
-    shown: bool = False
-    missing_s: float | None = None
-    running: bool = False
-    phase_s: float = 0.0
-    counts: Counts = Counts()
-    most_running: int = 0
-    known_events: set[str] = field(default_factory=set)
-    events: list[str] = field(default_factory=list)
-    bad_events: list[str] = field(default_factory=list)
-    logs: list[JSON] = field(default_factory=list)
-    log: tuple[str, list[str]] = ("", [])  # title and lines of the log to show at the end
-    stopped: set[str] = field(default_factory=set)
-    reasons: Counter[str] = field(default_factory=Counter)
-    samples: dict[str, JSON] = field(default_factory=dict)
-    lasting: dict[str, list[str]] = field(default_factory=dict)  # cause -> of each task that it stopped, the instance
-    moments: int = 0  # how many of those tasks ran for a moment
-    ran: bool = False  # a task ran, and stopped for a reason that may pass
-    crowded: bool | None = None  # the cluster has several instances
-    since_s: float = 0.0  # AWS's time before which a task is none of this roll-out
-    took_s: float = 0.0  # until the verdict
-    native: str = ""
-    native_state: JSON = field(default_factory=dict)
-    untold: set[str] = field(default_factory=set)  # what AWS does not tell us, said once
-    hooks: set[str] = field(default_factory=set)
-    old_targets: set[str] = field(default_factory=set)
-    verdict: Verdict | None = None
-    running_after_s: float | None = None
-    back: Rollout | None = None
-
-
-class Rollout(Value):
-    """One service's deployment to follow, ours or with `returning` the one that leads back; and what was seen of it."""
-
-    cluster: str
-    service: str
-    target: Target
-    wait: WaitOptions
-    definition: JSON
-    started_s: float
-    desired: int = 0
-    strategy: str = "ROLLING"
-    label: str = ""
-    returning: bool = False
-    touched: bool = True
-    undo: JSON = field(default_factory=dict)
-    native_before: str = ""
-    target_group: str = ""  # with --wait-until draining-started
-    changes_definition: bool = False
-    redeploys: bool = False
-    discards: bool = False  # the definition is a revision that this run registered
-    seen: Seen = field(default_factory=Seen)
-
-    @property
-    def key(self) -> str:
-        """Its place in the ledger."""
-        return f"service {self.service}"
-
-    @property
-    def what(self) -> str:
-        """Its name in sentences."""
-        return f"deployment {self.target.deployment_id} of service {self.service}"
-
-    @property
-    def state(self) -> RolloutState:
-        """Where it stands."""
-        return self.seen.verdict.state if self.seen.verdict else RolloutState.WAITING
-
-    @property
-    def reason(self) -> str:
-        """Why it stands there."""
-        return self.seen.verdict.reason if self.seen.verdict else ""
-
-    @property
-    def succeeded(self) -> bool:
-        """True if what was asked for was seen."""
-        return self.state in (RolloutState.COMPLETED, RolloutState.RUNNING)
-
-    @property
-    def stoppable(self) -> bool:
-        """True if ECS can roll its service deployment back (BLUE_GREEN, LINEAR and CANARY)."""
-        return bool(self.seen.native) and strategy_verdict(self.seen.native_state).state is RolloutState.WAITING
-
-    @property
-    def deadline_s(self) -> float:
-        """When the present wait is over; each of the two waits has the whole time-out."""
-        begun_s = self.started_s if self.wait.in_total else max(self.started_s, self.seen.phase_s)
-        return begun_s + (self.wait.timeout_s or FOREVER_S)
-
-    @property
-    def leads_back(self) -> bool:
-        """True if there is something to go back to: another definition, or what else of the service was changed."""
-        return bool(
-            self.target.previous_definition or (self.undo and not self.changes_definition and not self.redeploys)
-        )
-
-    def say(self, report: Reporter, text: str) -> None:
-        """Print a line that scripts read, unless this is a rollback, whose success is not the user's."""
-        if not self.returning:
-            report.line(f"{self.label}{text}")
-
-    def undo_command(self, aws: Aws) -> str:
-        """The AWS CLI command that takes the service back to what it was before; empty where there is no way back."""
-        if self.stoppable and self.target.previous_definition:
-            stop = f"aws ecs stop-service-deployment --service-deployment-arn {self.seen.native} --stop-type ROLLBACK"
-            return f"{stop} {aws.place}"
-        if not self.leads_back:
-            return ""
-        back = {"taskDefinition": self.target.previous_definition} if self.target.previous_definition else {}
-        members = {**back, **self.undo}
-        given = [_cli_option(name, value) for name, value in members.items()]
-        where = f"--cluster {self.cluster} --service {self.service}"
-        return " ".join(["aws ecs update-service", where, *given, aws.place])
-
-
-def _cli_option(member: str, value: Any) -> str:
-    """A member of a request as the AWS CLI takes it."""
-    name = re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
-    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {shell_word(value)}"
-
-
 def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Rollout:
     """The roll-out that an update is about to begin; of a service that is left alone, what runs there now."""
     service, now_s = part.service, ctx.clock.now()
-    primary = primary_of(service)
-    target = Target("", arn or str(service.get("taskDefinition")), way_back(part) if arn else "")
-    if not part.touched:
-        target = replace(target, deployment_id=str(primary.get("id") or ""), steady=True)
     rollout = Rollout(
-        cluster=plan.cluster,
-        service=part.name,
-        target=target,
-        wait=part.wait,
-        definition=part.draft.new,
-        started_s=now_s,
-        desired=number(service, "desiredCount"),
-        strategy=str((service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"),
-        label=plan.label(part),
-        touched=part.touched,
-        undo=undo_of(service, part.update),
-        changes_definition=bool(arn),
-        redeploys=bool(part.update.get("forceNewDeployment")),
-        discards=bool(arn) and not part.draft.ready,
-        native_before=str(service.get("currentServiceDeployment") or ""),
-        target_group=target_group_of(service) if part.wait.until_draining else "",
+        plan.cluster,
+        part,
+        part.wait,
+        plan.label(part),
+        now_s,
+        deployment_id="" if part.touched else str(primary_of(service).get("id") or ""),
+        definition=arn or str(service.get("taskDefinition")),
+        previous_definition=what_worked(part) if arn else "",
+        steady=not part.deploys,
+        desired=part.update.get("desiredCount"),
+        left_alone=not part.touched,
+        last=service,
+        last_s=now_s,
+        known_events=event_ids(service),
     )
-    rollout.seen.known_events |= {str(event.get("id")) for event in service.get("events") or []}
-    rollout.seen.old_targets = set(target_states(ctx, rollout))
+    rollout.old_targets = set(target_states(ctx, rollout))
     return rollout
 
 
-def target_group_of(service: JSON) -> str:
-    """The ARN of the service's first target group; empty without one."""
-    groups = [balancer.get("targetGroupArn") for balancer in service.get("loadBalancers") or []]
-    return str(next(filter(None, groups), ""))
+def event_ids(service: JSON) -> set[str]:
+    """The ids of the events that an answer shows."""
+    return {str(event.get("id")) for event in service.get("events") or []}
 
 
-def target_states(ctx: Context, rollout: Rollout, *, retries: bool = True) -> dict[str, str]:
-    """The state of each target of the roll-out's target group, if its draining is waited for."""
-    if not rollout.target_group:
-        return {}
-    answer = ctx.aws.call("DescribeTargetHealth", {"TargetGroupArn": rollout.target_group}, retries=retries)
-    described = answer.get("TargetHealthDescriptions") or []
-    return {f"{t['Target']['Id']}:{t['Target'].get('Port')}": str(t["TargetHealth"].get("State")) for t in described}
-
-
-def draining_started(ctx: Context, rollout: Rollout) -> bool:
-    """True once the load balancer drains a target that was there before, or all of those are gone: the new serve."""
-    if not rollout.target_group or not rollout.seen.running:
-        return False
-    states = target_states(ctx, rollout, retries=False)
-    old = [states[target] for target in rollout.seen.old_targets if target in states]
-    return "draining" in old or not old
-
-
-def way_back(part: PlannedService) -> str:
+def what_worked(part: PlannedService) -> str:
     """The definition that a rollback leads to: what last worked, else what is in use; empty if that is INACTIVE."""
     current = str(part.service.get("taskDefinition"))
     target = last_completed(part.service) or current
     return "" if (target == current and part.draft.deregistered) or target == part.draft.ready else target
 
 
-def answered(rollout: Rollout, answer: JSON, arn: str) -> Rollout:
-    """The roll-out that UpdateService's answer says has begun."""
-    started = started_deployment(answer, arn)
-    scaled = not arn and not rollout.redeploys
-    target = replace(
-        rollout.target,
-        deployment_id=str(started.get("id") or ""),
-        definition=arn or str(answer.get("taskDefinition")),
-        after_s=max(stamp_s(started), stamp_s(started, "updatedAt")),
-        steady=scaled,
-        desired=number(answer, "desiredCount") if scaled else None,
-    )
-    seen = rollout.seen
-    seen.last, seen.last_s = answer, rollout.started_s
-    seen.known_events |= {str(event.get("id")) for event in answer.get("events") or []}
-    strategy = str((answer.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING")
-    return replace(rollout, target=target, desired=number(answer, "desiredCount"), strategy=strategy)
+def note_start(rollout: Rollout, started: JSON, answer: JSON) -> None:
+    """Keep which deployment UpdateService says has begun."""
+    rollout.deployment_id = str(started.get("id") or "")
+    rollout.definition = str(started.get("taskDefinition") or rollout.definition)
+    rollout.after_s = max(stamp_s(started), stamp_s(started, "updatedAt"), rollout.after_s)
+    rollout.last = answer
 
 
 def started_deployment(answer: JSON, arn: str) -> JSON:
@@ -3742,12 +3691,36 @@ def started_deployment(answer: JSON, arn: str) -> JSON:
     return next((d for d in answer.get("deployments") or [] if d.get("taskDefinition") == arn), {})
 
 
+def target_group_of(service: JSON) -> str:
+    """The ARN of the service's first target group; empty without one."""
+    groups = [balancer.get("targetGroupArn") for balancer in service.get("loadBalancers") or []]
+    return str(next(filter(None, groups), ""))
+
+
+def target_states(ctx: Context, rollout: Rollout, *, retries: bool = True) -> dict[str, str]:
+    """The state of each target of the service's target group, if its draining is waited for."""
+    if not rollout.wait.until_draining:
+        return {}
+    params = {"TargetGroupArn": target_group_of(rollout.part.service)}
+    described = ctx.aws.call("DescribeTargetHealth", params, retries=retries).get("TargetHealthDescriptions") or []
+    return {f"{t['Target']['Id']}:{t['Target'].get('Port')}": str(t["TargetHealth"].get("State")) for t in described}
+
+
+def draining_started(ctx: Context, rollout: Rollout) -> bool:
+    """True once the load balancer drains a target that was there before, or all of those are gone: the new serve."""
+    if not rollout.wait.until_draining or rollout.running_s is None:
+        return False
+    states = target_states(ctx, rollout, retries=False)
+    old = [states[target] for target in rollout.old_targets if target in states]
+    return "draining" in old or not old
+
+
 def watch_updates(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     """`watch`; where that is cut short by an error, the error says whose outcome is unknown."""
     try:
         watch(ctx, rollouts)
     except AwsError as error:
-        flying = ", ".join(rollout.what for rollout in rollouts if rollout.seen.verdict is None)
+        flying = ", ".join(rollout.what for rollout in rollouts if rollout.verdict is None)
         said = f"{error.message}. The outcome is unknown: {flying} was in progress"
         raise AwsError(said, code=error.code, hint=error.hint) from error
 
@@ -3758,7 +3731,7 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     A throttled or failed look is never a verdict; raises `AwsError` only where looking again cannot help.
     """
     patience = Patience(ctx.clock.now(), endless=any(not rollout.wait.timeout_s for rollout in rollouts))
-    while waiting := [rollout for rollout in rollouts if rollout.seen.verdict is None]:
+    while waiting := [rollout for rollout in rollouts if rollout.verdict is None]:
         try:
             look(ctx, waiting)
             patience.answered(ctx.clock.now())
@@ -3767,10 +3740,9 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
         now_s = ctx.clock.now()
         for rollout in waiting:
             expire(ctx, rollout, now_s)
-            rollout.seen.took_s = now_s - rollout.started_s
-        waiting = [rollout for rollout in waiting if rollout.seen.verdict is None]
-        if waiting:
-            ending = any(r.seen.shown and r.seen.counts.only_end_missing for r in waiting)
+            rollout.took_s = now_s - rollout.started_s
+        if waiting := [rollout for rollout in waiting if rollout.verdict is None]:
+            ending = any(rollout.counts.only_end_missing for rollout in waiting)
             left_s = min(rollout.deadline_s - now_s for rollout in waiting)
             ctx.sleep(min(patience.pause_s(now_s, only_end_missing=ending), left_s))
 
@@ -3778,104 +3750,102 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
 def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
     """One tick: ask once for all, and let each deployment draw its conclusion."""
     for rollout in waiting:
-        rollout.seen.current = False
+        rollout.current = False
     services = ctx.aws.describe_services(waiting[0].cluster, [r.service for r in waiting], retries=False)
     for rollout in waiting:  # at once: a signal may come before all of it is looked at
         keep_answer(ctx, rollout, services.get(rollout.service))
-    look_at_strategies(ctx, waiting, services)
+    look_at_strategies(ctx, waiting)
     for rollout in waiting:
         observe(ctx, rollout, services.get(rollout.service))
-    rows = {rollout.service: progress_of(rollout) for rollout in waiting if rollout.seen.verdict is None}
+    rows = {rollout.service: progress_of(rollout) for rollout in waiting if rollout.verdict is None}
     ctx.report.progress(rows, ctx.clock.now() - min(rollout.started_s for rollout in waiting))
-
-
-def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
-    """Report what is new of one service, and set the verdict once ECS has decided."""
-    seen, now_s = rollout.seen, ctx.clock.now()
-    if service is not None and is_older(service, seen.last):
-        return
-    if service is not None and keep_answer(ctx, rollout, service):
-        note_counts(ctx, rollout, service)
-    verdict = judged(rollout, service, now_s)
-    if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED):
-        first_wait(ctx, rollout, verdict, now_s)
-    if verdict.state is not RolloutState.WAITING and seen.verdict is None:
-        seen.verdict = verdict
-    if seen.verdict is None:
-        seen.verdict = ended_early(ctx, rollout)
-    if rollout.state is RolloutState.COMPLETED:
-        rollout.say(ctx.report, "Service deployment successful." if rollout.touched else "unchanged, and stable")
-
-
-def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
-    """The verdict where more was not asked for, or would not help, although ECS has not decided."""
-    if draining_started(ctx, rollout):
-        return Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
-    stopped = len(rollout.seen.stopped)
-    if rollout.wait.fail_fast and stopped >= rollout.wait.fail_fast:
-        return Verdict(RolloutState.FAILED, f"{stopped} of its tasks stopped (--fail-fast)")
-    why = hopeless(ctx, rollout)
-    return Verdict(RolloutState.FAILED, why) if why else None
 
 
 def keep_answer(ctx: Context, rollout: Rollout, service: JSON | None) -> bool:
     """Keep what AWS shows of the service, unless it is older than what was shown, or than our update."""
-    seen = rollout.seen
-    if not service or is_older(service, seen.last) or is_outdated(service, rollout.target, young=False):
+    now_s = ctx.clock.now()
+    if not service:
+        rollout.missing_s = min(rollout.missing_s, now_s)
         return False
-    seen.last, seen.last_s, seen.missing_s, seen.current = service, ctx.clock.now(), None, True
+    if is_older(service, rollout.last) or is_outdated(service, rollout, young=False):
+        return False
+    rollout.last, rollout.last_s, rollout.missing_s, rollout.current = service, now_s, INFINITE_S, True
     return True
 
 
-def note_counts(ctx: Context, rollout: Rollout, service: JSON) -> None:
+def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
+    """Report what is new of one service, and set the verdict once ECS has decided."""
+    if rollout.current:
+        note_counts(ctx, rollout)
+    elif service is not None and is_older(service, rollout.last):
+        return
+    now_s = ctx.clock.now()
+    verdict = judged(rollout, service, now_s)
+    if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED) and rollout.running_s is None:
+        first_wait(ctx, rollout, verdict, now_s)
+    if rollout.verdict is None:
+        rollout.verdict = verdict if verdict.state is not RolloutState.WAITING else ended_early(ctx, rollout)
+    if rollout.state is RolloutState.COMPLETED:
+        say(ctx, rollout, "unchanged, and stable" if rollout.left_alone else "Service deployment successful.")
+
+
+def say(ctx: Context, rollout: Rollout, text: str) -> None:
+    """Print a line that scripts read, unless this is a rollback, whose success is not the user's."""
+    if not rollout.returning:
+        ctx.report.line(f"{rollout.label}{text}")
+
+
+def note_counts(ctx: Context, rollout: Rollout) -> None:
     """Keep the counts, print new events, and look at stopped tasks if there may be some."""
-    seen = rollout.seen
-    counts = counts_of(service, rollout.target.deployment_id)
-    seen.shown = seen.shown or find_deployment(service, rollout.target.deployment_id) is not None
-    bad = report_events(ctx, rollout, service)
-    fell = counts.running + counts.pending < seen.counts.running + seen.counts.pending
-    if fell or bad or counts.failed > seen.counts.failed:
+    before, counts = rollout.counts, counts_of(rollout.last, rollout.deployment_id)
+    bad = report_events(ctx, rollout)
+    fell = counts.running + counts.pending < before.running + before.pending
+    if fell or bad or counts.failed > before.failed:
         diagnose(ctx, rollout)
-    seen.counts, seen.most_running = counts, max(seen.most_running, counts.running)
+    rollout.counts, rollout.most_running = counts, max(rollout.most_running, counts.running)
+
+
+def report_events(ctx: Context, rollout: Rollout) -> bool:
+    """Print the service's events that are newer than the update; True if one of them tells of trouble."""
+    listed = reversed(rollout.last.get("events") or [])
+    fresh = [event for event in listed if str(event.get("id")) not in rollout.known_events]
+    for event in fresh:
+        said = theirs(event_text(str(event.get("message", "")), rollout.label))
+        ctx.report.note(f"{rollout.label}event: {said}", DIM)
+    rollout.known_events |= event_ids(rollout.last)
+    rollout.events += fresh
+    return any(map(is_trouble, fresh))
 
 
 def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
-    """The verdict of one answer; a service must be missing twice, seconds apart, before it counts as deleted."""
-    seen = rollout.seen
-    verdict = rollout_verdict(service, rollout.target, since_update_s=now_s - rollout.started_s)
-    if service is None and verdict.state is RolloutState.GONE:
-        seen.missing_s = now_s if seen.missing_s is None else seen.missing_s
-        return verdict if now_s - seen.missing_s >= MISSING_S else Verdict(RolloutState.WAITING, "not visible")
-    if not seen.native_state or rollout.target.steady or verdict.state is RolloutState.GONE:
+    """The verdict of one answer; of a service deployment, its own word where it has one."""
+    verdict = rollout_verdict(service, rollout, now_s)
+    if not rollout.native_state or rollout.steady or verdict.state is RolloutState.GONE:
         return verdict  # a service deployment that succeeded says nothing of the tasks since then
-    native = strategy_verdict(seen.native_state, wanted_back=rollout.returning)
+    native = strategy_verdict(rollout.native_state, wanted_back=rollout.returning)
     overruled = verdict.state is not RolloutState.SUPERSEDED
     return native if overruled or native.state not in (RolloutState.WAITING, RolloutState.FAILED) else verdict
 
 
 def first_wait(ctx: Context, rollout: Rollout, verdict: Verdict, now_s: float) -> None:
     """End the first wait as soon as a task of our deployment runs (and is healthy, where ECS checks that)."""
-    seen = rollout.seen
-    if seen.running:
-        return
     complete = verdict.state is RolloutState.COMPLETED
-    if rollout.desired <= 0 or (complete and not seen.counts.desired):
-        rollout.say(ctx.report, "Skipping check for running task definition, as desired-count <= 0")
-    elif not complete and not (seen.counts.running and is_healthy(ctx, rollout)):
+    if number(rollout.last, "desiredCount") <= 0 or (complete and not rollout.counts.desired):
+        say(ctx, rollout, "Skipping check for running task definition, as desired-count <= 0")
+    elif not complete and not (rollout.counts.running and is_healthy(ctx, rollout)):
         return
-    elif rollout.changes_definition:
-        rollout.say(ctx.report, "Service updated successfully, new task definition running.")
-    seen.running, seen.phase_s = True, now_s
-    seen.running_after_s = round(now_s - rollout.started_s, 1)
+    elif rollout.part.points_elsewhere:
+        say(ctx, rollout, "Service updated successfully, new task definition running.")
+    rollout.running_s = now_s
     if rollout.wait.skip_deployments_check:
-        seen.verdict = Verdict(RolloutState.RUNNING, "the deployment itself was not waited for")
-    elif rollout.touched:
-        rollout.say(ctx.report, "Waiting for service deployment to complete...")
+        rollout.verdict = Verdict(RolloutState.RUNNING, "the deployment itself was not waited for")
+    elif not rollout.left_alone:
+        say(ctx, rollout, "Waiting for service deployment to complete...")
 
 
 def is_healthy(ctx: Context, rollout: Rollout) -> bool:
     """True if a task of our deployment passes its health check, has none, or that may not be read."""
-    if not has_health_check(rollout.definition):
+    if not has_health_check(rollout.part.draft.new):
         return True
     try:
         arns = ctx.aws.call("ListTasks", started_by(rollout, "RUNNING"), retries=False).get("taskArns") or []
@@ -3883,154 +3853,140 @@ def is_healthy(ctx: Context, rollout: Rollout) -> bool:
     except AwsError as error:
         if error.code not in _DENIED or rollout.wait.skip_deployments_check:
             raise
-        tell_once(ctx, rollout, "The tasks' health cannot be read, so only the deployment counts.", error)
+        say_once(ctx, rollout, "The tasks' health cannot be read, so only the deployment counts.", error.message)
         return True
     return any(task.get("healthStatus") == "HEALTHY" for task in tasks)
 
 
-def tell_once(ctx: Context, rollout: Rollout, what: str, error: AwsError) -> None:
-    """Say what AWS does not tell us about a roll-out."""
-    if what not in rollout.seen.untold:
-        rollout.seen.untold.add(what)
-        ctx.report.note(f"{rollout.label}{what} {error.message}")
+def say_once(ctx: Context, rollout: Rollout, what: str, *more: str) -> None:
+    """Say something about a roll-out that one look after the other may find."""
+    if what not in rollout.said:
+        rollout.said.add(what)
+        ctx.report.note(rollout.label + " ".join([what, *more]))
 
 
 def started_by(rollout: Rollout, status: str) -> JSON:
     """ListTasks' parameters for the tasks of our deployment whose desired status is RUNNING or STOPPED."""
-    deployment_id = rollout.target.deployment_id
-    return {"cluster": rollout.cluster, "startedBy": deployment_id, "desiredStatus": status, "maxResults": 100}
+    params = {"cluster": rollout.cluster, "startedBy": rollout.deployment_id}
+    return {**params, "desiredStatus": status, "maxResults": 100}
+
+
+def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
+    """The verdict where more was not asked for, or would not help, although ECS has not decided."""
+    if draining_started(ctx, rollout):
+        return Verdict(RolloutState.RUNNING, "the load balancer drains the old targets")
+    stopped = len(rollout.stopped)
+    if rollout.wait.fail_fast and stopped >= rollout.wait.fail_fast:
+        return Verdict(RolloutState.FAILED, f"{stopped} of its tasks stopped (--fail-fast)")
+    why = hopeless(ctx, rollout)
+    return Verdict(RolloutState.FAILED, why) if why else None
 
 
 def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
     """Set the verdict of a wait that has run out: what was seen, and how long ago."""
-    seen = rollout.seen
-    if seen.verdict is not None or now_s < rollout.deadline_s:
+    if rollout.verdict is not None or now_s < rollout.deadline_s:
         return
-    timeout_s = f"{rollout.wait.timeout_s:g}"
-    if rollout.target.steady:
-        counts = seen.counts
+    timeout_s, counts = f"{rollout.wait.timeout_s:g}", rollout.counts
+    if rollout.steady:
         reason = f"not steady within {timeout_s} seconds: {counts.running} of {counts.desired} running"
-    elif seen.running:
+    elif rollout.running_s is not None:
         reason = f"the deployment was not complete within {timeout_s} seconds"
     else:
-        rollout.say(ctx.report, f"ERROR: New task definition not running within {timeout_s} seconds")
-        state = "healthy" if seen.most_running else "running"
+        say(ctx, rollout, f"ERROR: New task definition not running within {timeout_s} seconds")
+        state = "healthy" if rollout.most_running else "running"
         reason = f"no task of the new deployment was seen {state} within {timeout_s} seconds"
-        ran = f"{seen.most_running} ran, " if seen.most_running else ""
-        reason += f" ({ran}{len(seen.stopped)} stopped)" if ran or seen.stopped else ""
-    if not seen.current:
-        reason += f"; AWS has shown nothing new of it for {now_s - max(seen.last_s, rollout.started_s):.0f} seconds"
-    seen.verdict = Verdict(RolloutState.TIMED_OUT, reason)
+        ran = f"{rollout.most_running} ran, " if rollout.most_running else ""
+        reason += f" ({ran}{len(rollout.stopped)} stopped)" if ran or rollout.stopped else ""
+    if not rollout.current:
+        reason += f"; AWS has shown nothing new of it for {now_s - rollout.last_s:.0f} seconds"
+    rollout.verdict = Verdict(RolloutState.TIMED_OUT, reason)
 
 
 def progress_of(rollout: Rollout) -> str:
     """Counts of the new and the old, and the stage where a strategy has stages."""
-    seen, counts = rollout.seen, rollout.seen.counts
+    counts, stage = rollout.counts, rollout.native_state.get("lifecycleStage")
     new, old = ("back", "others") if rollout.returning else ("new", "old")
     text = f"{rollout.label}{new}: {counts.running} running, {counts.pending} pending of {counts.desired}"
     text += f"; {old}: {counts.old_running} running" if counts.old_running else f"; {old}: none left"
-    text += f"; {sum(seen.reasons.values())} stopped" if seen.reasons else ""
+    text += f"; {len(rollout.stopped)} stopped" if rollout.stopped else ""
     text += "; none healthy yet" if is_unhealthy(rollout) else ""
-    stage = seen.native_state.get("lifecycleStage")
-    weight = (seen.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
+    weight = (rollout.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
     text += f"; stage {stage}" if stage else ""
     return text + (f", {weight:g} % of the traffic on the new" if weight is not None else "")
 
 
 def is_unhealthy(rollout: Rollout) -> bool:
     """True if tasks run, and none was seen to pass its health check so far."""
-    return bool(rollout.seen.most_running) and not rollout.seen.running and has_health_check(rollout.definition)
-
-
-def report_events(ctx: Context, rollout: Rollout, service: JSON) -> bool:
-    """Print the service's events that are newer than the update; True if one of them tells of trouble."""
-    seen, bad = rollout.seen, False
-    fresh = [e for e in service.get("events") or [] if str(e.get("id")) not in seen.known_events]
-    for event in reversed(fresh):
-        message = str(event.get("message", ""))
-        seen.known_events.add(str(event.get("id")))
-        seen.events.append(theirs(message))
-        ctx.report.note(f"{rollout.label}event: {theirs(event_text(message, rollout.label))}", DIM)
-        if is_trouble(event):
-            seen.bad_events.append(without_names(message))
-            bad = True
-    return bad
+    return bool(rollout.most_running) and rollout.running_s is None and has_health_check(rollout.part.draft.new)
 
 
 # BLUE_GREEN, LINEAR and CANARY
 
+_UNFOLLOWED = "The service deployment cannot be followed."
 
-def look_at_strategies(ctx: Context, waiting: Sequence[Rollout], services: Mapping[str, JSON]) -> None:
+
+def look_at_strategies(ctx: Context, waiting: Sequence[Rollout]) -> None:
     """Ask how the service deployments stand, for the services that have one; a refusal leaves the roll-out state."""
-    native = [r for r in waiting if r.strategy != "ROLLING" and _UNFOLLOWED not in r.seen.untold]
+    changing = [rollout for rollout in waiting if not rollout.left_alone and _UNFOLLOWED not in rollout.said]
+    native = [rollout for rollout in changing if strategy_of(rollout.last) != "ROLLING"]
     try:
         for rollout in native:
-            find_service_deployment(ctx, rollout, services.get(rollout.service) or {})
-        known = {rollout.seen.native: rollout for rollout in native if rollout.seen.native}
+            find_service_deployment(ctx, rollout)
+        known = {rollout.native: rollout for rollout in native if rollout.native}
         for state in ctx.aws.described("DescribeServiceDeployments", list(known), {}, retries=False):
             rollout = known[state["serviceDeploymentArn"]]
-            rollout.seen.native_state = state
+            rollout.native_state = state
             report_hooks(ctx, rollout)
     except AwsError as error:
         if error.transient:
             raise
         for rollout in native:
-            tell_once(ctx, rollout, _UNFOLLOWED, error)
+            say_once(ctx, rollout, _UNFOLLOWED, error.message)
 
 
-_UNFOLLOWED = "The service deployment cannot be followed."
-
-
-def find_service_deployment(ctx: Context, rollout: Rollout, service: JSON) -> None:
+def find_service_deployment(ctx: Context, rollout: Rollout) -> None:
     """Set `native` to the ARN of the service deployment that our update started, once AWS shows it."""
-    ours = find_deployment(service, rollout.target.deployment_id)
-    if rollout.seen.native or rollout.returning or ours is None or ours.get("status") != "PRIMARY":
+    ours = find_deployment(rollout.last, rollout.deployment_id)
+    if rollout.native or rollout.returning or ours is None or ours.get("status") != "PRIMARY":
         return  # the service deployment of this answer would be somebody else's
-    current = str(service.get("currentServiceDeployment") or "")
+    current = str(rollout.last.get("currentServiceDeployment") or "")
     if not current:
         listed = ctx.aws.pages("ListServiceDeployments", {"cluster": rollout.cluster, "service": rollout.service})
         young = [brief for brief in listed if stamp_s(brief) >= stamp_s(ours) - 1]
         newest: JSON = max(young, key=stamp_s, default={})
         current = str(newest.get("serviceDeploymentArn") or "")
-    if current != rollout.native_before:
-        rollout.seen.native = current
+    if not (rollout.part.touched and current == rollout.part.service.get("currentServiceDeployment")):
+        rollout.native = current
 
 
 def report_hooks(ctx: Context, rollout: Rollout) -> None:
     """Name each pause hook that waits for somebody, with the command that continues it."""
-    for hook in rollout.seen.native_state.get("lifecycleHookDetails") or []:
-        hook_id = str(hook.get("hookId"))
-        if hook.get("status") == "AWAITING_ACTION" and hook_id not in rollout.seen.hooks:
-            rollout.seen.hooks.add(hook_id)
-            ctx.report.note(
-                f"{rollout.label}The hook {hook_id} waits (AWAITING_ACTION). Continue with:\n"
-                f"  aws ecs continue-service-deployment --service-deployment-arn {rollout.seen.native}"
-                f" --hook-id {hook_id} --action CONTINUE {ctx.aws.place}"
-            )
+    for hook in rollout.native_state.get("lifecycleHookDetails") or []:
+        if hook.get("status") == "AWAITING_ACTION":
+            proceed = f"--service-deployment-arn {rollout.native} --hook-id {hook.get('hookId')} --action CONTINUE"
+            said = f"The hook {hook.get('hookId')} waits (AWAITING_ACTION). Continue with:\n"
+            say_once(ctx, rollout, f"{said}  aws ecs continue-service-deployment {proceed} {ctx.aws.place}")
 
 
 # Saying why
 
 
 def diagnose(ctx: Context, rollout: Rollout) -> None:
-    """Count the stopped tasks of our deployment, and print each reason when it is new; never fails."""
-    seen = rollout.seen
+    """Keep the stopped tasks of our deployment, and print each reason when it is new; never fails."""
     try:
         arns = ctx.aws.pages("ListTasks", started_by(rollout, "STOPPED"))
-        tasks = ctx.aws.describe_tasks(rollout.cluster, [arn for arn in arns if arn not in seen.stopped])
+        tasks = ctx.aws.describe_tasks(rollout.cluster, [arn for arn in arns if arn not in rollout.stopped])
     except AwsError as error:
-        tell_once(ctx, rollout, "The stopped tasks cannot be read.", error)
+        say_once(ctx, rollout, "The stopped tasks cannot be read.", error.message)
         return
     for task in tasks:
-        if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
-            continue
-        seen.stopped.add(str(task["taskArn"]))
-        note_lasting(ctx, rollout, task)
-        reason = stop_reason(task)
-        seen.reasons[reason] += 1
-        if reason not in seen.samples:
-            seen.samples[reason] = task
-            ctx.report.note(f"{rollout.label}Task {short_name(task['taskArn'])[:8]} stopped: {reason}")
+        if task.get("lastStatus") == "STOPPED" and counts_as_failure(task):
+            arn, reason = str(task["taskArn"]), stop_reason(task)
+            is_new = reason not in rollout.reasons
+            rollout.stopped[arn] = task
+            note_cause(ctx, rollout, task)
+            if is_new:
+                ctx.report.note(f"{rollout.label}Task {short_name(arn)[:8]} stopped: {reason}")
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
@@ -4038,53 +3994,57 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
 
     The log of what happened most often is kept for the end, the others are printed.
     """
-    seen = rollout.seen
     diagnose(ctx, rollout)
-    logged: list[str] = []
-    for reason, _ in seen.reasons.most_common(5):
-        title, lines = last_log(ctx, rollout, seen.samples[reason])
+    samples = {stop_reason(task): task for task in reversed(rollout.stopped.values())}
+    for reason, _ in rollout.reasons.most_common(5):
+        title, lines = last_log(ctx, rollout, samples[reason])
         if lines:
-            if logged:
-                ctx.report.block(title, [f"| {line}" for line in lines])
-            seen.log = seen.log if logged else (title, [f"| {line}" for line in lines])
-            seen.logs.append({"title": reason, "lines": lines})
-            logged += lines
-    hooks = [hook for hook in seen.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
+            shown = title, [f"| {line}" for line in lines]
+            if rollout.logs:
+                ctx.report.block(*shown)
+            rollout.log = rollout.log if rollout.logs else shown
+            rollout.logs.append({"title": reason, "lines": lines})
+    hooks = [hook for hook in rollout.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
     return {
         "rollout": [without_names(rollout.reason)],
-        "event": seen.bad_events,
-        "stop": [stop_words(task) for task in seen.samples.values()],
+        "event": troubles_told(rollout),
+        "stop": [stop_words(task) for task in samples.values()],
         "hook": [str(hook.get("status")) for hook in hooks],
-        "stage": [str(seen.native_state.get("lifecycleStage"))],
-        "health": ["none healthy"] if is_unhealthy(rollout) and not seen.reasons else [],
-        "log": logged,
+        "stage": [str(rollout.native_state.get("lifecycleStage"))],
+        "health": ["none healthy"] if is_unhealthy(rollout) and not rollout.stopped else [],
+        "log": [line for log in rollout.logs for line in log["lines"]],
     }
+
+
+def troubles_told(rollout: Rollout) -> list[str]:
+    """What the events since the update tell of trouble."""
+    return [without_names(str(event.get("message"))) for event in rollout.events if is_trouble(event)]
 
 
 def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]]:
     """The last lines that a stopped task's first bad container wrote to CloudWatch Logs, and a title for them."""
-    ended = sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode"))
-    for container in ended:
-        where = log_place(rollout.definition, str(container.get("name")), task)
-        if where is None or container.get("exitCode") is None:
+    for container in sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode")):
+        place = log_place(rollout.part.draft.new, str(container.get("name")), task)
+        if place is None or container.get("exitCode") is None:
             continue
-        group, stream, region = where
+        group, stream, region = place
         try:
-            events = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES).get("events") or []
+            page = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES)
         except AwsError as error:
             said = f"The log {group} {stream} cannot be read ({error.code})."
-            if said not in rollout.seen.untold:
-                rollout.seen.untold.add(said)
+            if said not in rollout.said:
+                rollout.said.add(said)
                 ctx.report.note(said)
             break
         title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
-        return title, [theirs(line) for event in events for line in log_lines(event)]
+        return title, log_lines(page)
     return "", []
 
 
-def log_lines(event: JSON) -> list[str]:
-    """The lines of a log event; each is printed behind a prefix, so that none begins with what a CI runner obeys."""
-    return str(event.get("message") or "").splitlines() or [""]
+def log_lines(page: JSON) -> list[str]:
+    """The lines of a log; each is printed behind a prefix, so that none begins with what a CI runner obeys."""
+    messages = [str(event.get("message") or "") for event in page.get("events") or []]
+    return [theirs(line) for message in messages for line in message.splitlines() or [""]]
 
 
 def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, str] | None:
@@ -4104,22 +4064,17 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
 # As soon as it is hopeless
 
 
-def note_lasting(ctx: Context, rollout: Rollout, task: JSON) -> None:
-    """Keep the cause of a stopped task if it is one that does not pass, with the instance where that explains it.
+def note_cause(ctx: Context, rollout: Rollout, task: JSON) -> None:
+    """Keep a stopped task under the cause, if that is one that does not pass.
 
     What cannot be executed is said only in the log: of the first two tasks its last line is looked at.
     """
-    seen = rollout.seen
-    if 0 < stamp_s(task) < max(rollout.target.after_s, seen.since_s):
+    if 0 < stamp_s(task) < rollout.after_s:
         return
-    cause, by_host = lasting_cause("stop", stop_words(task))
-    if not cause and len(seen.stopped) <= 2:
-        cause, by_host = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
-    if cause:
-        seen.lasting.setdefault(cause, []).append(str(task.get("containerInstanceArn") or "") if by_host else "")
-        seen.moments += bool(task.get("startedAt"))
-    elif task.get("startedAt"):
-        seen.ran = True
+    cause = lasting_cause("stop", stop_words(task))
+    if not cause and len(rollout.stopped) <= 2:
+        cause = lasting_cause("log", "".join(last_log(ctx, rollout, task)[1][-1:]))
+    rollout.causes.setdefault(cause, []).append(task)
 
 
 def hopeless(ctx: Context, rollout: Rollout) -> str:
@@ -4128,90 +4083,97 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     That takes two tasks with the same reason, or two events of it where ECS starts none, and none that ever ran. Of
     what is not a deployment of its own (nothing changed, ECS's own rollback) the reasons may be from before.
     """
-    seen, wanted = rollout.seen, rollout.wait.fail_fast and not rollout.target.steady
-    ran = seen.ran or seen.counts.running or seen.most_running > seen.moments
-    if not wanted or ran or (rollout.returning and seen.native):
+    if not rollout.wait.fail_fast or rollout.steady or (rollout.returning and rollout.native) or has_run(rollout):
         return ""
-    for cause, hosts in seen.lasting.items():
-        if len(hosts) >= 2 and not one_bad_host(ctx, rollout, hosts):
-            return f"{cause}; {len(hosts)} tasks stopped for that, and waiting does not help"
-    started = seen.most_running or seen.counts.pending or seen.stopped
-    return "" if started else hopeless_event(seen.bad_events)
+    for cause, tasks in rollout.causes.items():
+        if cause and len(tasks) >= 2 and not ("host" in cause[0] and one_bad_host(ctx, rollout, tasks)):
+            return f"{cause[2]}; {len(tasks)} tasks stopped for that, and waiting does not help"
+    if rollout.most_running or rollout.counts.pending or rollout.stopped:
+        return ""
+    told = Counter(cause[2] for text in troubles_told(rollout) if (cause := lasting_cause("event", text)))
+    reason, count = next(iter(told.most_common(1)), ("", 0))
+    return f"{reason}; ECS said so {count} times, and waiting does not help" if count >= 2 else ""
 
 
-def hopeless_event(events: Iterable[str]) -> str:
-    """Why ECS starts no task, if two events say so."""
-    told = Counter(lasting_cause("event", event)[0] for event in events)
-    cause, count = max(((c, n) for c, n in told.items() if c), key=lambda pair: pair[1], default=("", 0))
-    return f"{cause}; ECS said so {count} times, and waiting does not help" if count >= 2 else ""
+def has_run(rollout: Rollout) -> bool:
+    """True if a task ran, but for those that ran for a moment and stopped for a reason that does not pass."""
+    started = {cause: [t for t in tasks if t.get("startedAt")] for cause, tasks in rollout.causes.items()}
+    passing = started.pop(None, [])
+    moments = sum(map(len, started.values()))
+    return bool(passing or rollout.counts.running or rollout.most_running > moments)
 
 
-def one_bad_host(ctx: Context, rollout: Rollout, hosts: Sequence[str]) -> bool:
+def one_bad_host(ctx: Context, rollout: Rollout, tasks: Sequence[JSON]) -> bool:
     """True if all the tasks were on one instance, and the cluster has others (or does not tell)."""
-    if len(set(hosts)) > 1 or "" in hosts:
+    hosts = {task.get("containerInstanceArn") for task in tasks}
+    if len(hosts) > 1 or None in hosts:
         return False
-    if rollout.seen.crowded is None:
-        rollout.seen.crowded = True
+    if rollout.crowded is None:
+        rollout.crowded = True
         with contextlib.suppress(AwsError):
-            rollout.seen.crowded = len(ctx.aws.pages("ListContainerInstances", {"cluster": rollout.cluster})) > 1
-    return rollout.seen.crowded
+            rollout.crowded = len(ctx.aws.pages("ListContainerInstances", {"cluster": rollout.cluster})) > 1
+    return rollout.crowded
 
 
 # Concluding
 
 
-def conclude(ctx: Context, results: Results, rollouts: Mapping[str, Rollout]) -> None:
+def conclude(ctx: Context, results: Results, rollouts: Sequence[Rollout]) -> None:
     """Of each failure the reasons, the way back if that was asked for, and one paragraph; what became of each service.
 
     Only then are the roll-outs settled: whatever cuts this short leaves them to the ledger.
     """
-    failed = [rollout for rollout in rollouts.values() if not rollout.succeeded]
+    failed = [rollout for rollout in rollouts if not rollout.succeeded]
     evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
-    all_back = bool(failed or results.codes)
-    backs = roll_back(ctx, [r for r in (rollouts.values() if all_back else failed) if may_go_back(ctx, r)])
-    for part in results.plan.services:
-        if rollout := rollouts.get(part.name):
-            code, ending = ending_of(rollout, backs.get(part.name))
-            if (code and code != Exit.ROLLED_BACK) or not rollout.succeeded:
-                say_ending(ctx, rollout, code, ending, evidence.get(part.name, {}))
-            results.end(part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
-            ctx.begun.settle(rollout.key)
-            if not code and rollout.touched:
-                ctx.report.note(what_runs(rollout), GREEN)
+    concerned = rollouts if failed or results.codes else ()
+    backs = roll_back(ctx, [rollout for rollout in concerned if may_go_back(ctx, rollout)])
+    for rollout in rollouts:
+        code, ending = ending_of(rollout, backs.get(rollout.service))
+        if (code and code != Exit.ROLLED_BACK) or not rollout.succeeded:
+            say_ending(ctx, rollout, code, ending, evidence.get(rollout.service, {}))
+        results.end(rollout.part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
+        ctx.begun.settle(rollout.key)
+        if not code and not rollout.left_alone:
+            ctx.report.note(what_runs(rollout), GREEN)
 
 
 def what_runs(rollout: Rollout) -> str:
     """One line: what the service was last seen to run, on how many tasks, and how long that took."""
-    images = [short_name(str(container.get("image"))) for container in containers_of(rollout.definition)]
-    runs, counts = ", ".join(images) or short_name(rollout.target.definition), rollout.seen.counts
+    images = [short_name(str(container.get("image"))) for container in containers_of(rollout.part.draft.new)]
+    runs, counts = ", ".join(images) or short_name(rollout.definition), rollout.counts
     tasks = f"{counts.running} of {counts.desired} task{'' if counts.desired == 1 else 's'}"
-    return f"{rollout.service} runs {runs} on {tasks} after {rollout.seen.took_s:.0f} s."
+    return f"{rollout.service} runs {runs} on {tasks} after {rollout.took_s:.0f} s."
 
 
 def result_of(rollout: Rollout, code: int) -> str:
     """The word of the report for a service: what became of it, by what was seen."""
     if rollout.succeeded:
-        ended = {int(Exit.OK): "successful" if rollout.touched else "skipped", int(Exit.ROLLED_BACK): "rolled back"}
+        ended = {int(Exit.OK): "skipped" if rollout.left_alone else "successful", int(Exit.ROLLED_BACK): "rolled back"}
         return ended.get(code, "not rolled back, though that was to be")
     return rollout.reason
 
 
 def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
     """What the JSON document says of a deployment."""
-    seen = rollout.seen
+    running_s = rollout.running_s
     return {
-        "new_task_definition": rollout.target.definition if rollout.changes_definition else None,
-        "deployment_id": rollout.target.deployment_id,
+        "new_task_definition": rollout.definition if rollout.part.points_elsewhere else None,
+        "deployment_id": rollout.deployment_id,
         "verdict": rollout.state.value,
         "reason": rollout.reason,
-        "failed_tasks": [{"count": count, "reason": reason} for reason, count in seen.reasons.most_common()],
-        "events": seen.events,
-        "logs": seen.logs,
+        "failed_tasks": failed_tasks(rollout),
+        "events": [theirs(event.get("message", "")) for event in rollout.events],
+        "logs": rollout.logs,
         "durations": {
-            "until_running_s": seen.running_after_s,
+            "until_running_s": None if running_s is None else round(running_s - rollout.started_s, 1),
             "total_s": round(ctx.clock.now() - rollout.started_s, 1),
         },
     }
+
+
+def failed_tasks(rollout: Rollout) -> list[JSON]:
+    """Why tasks stopped, as the JSON document says it."""
+    return [{"count": count, "reason": reason} for reason, count in rollout.reasons.most_common()]
 
 
 def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
@@ -4237,74 +4199,86 @@ def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
 
 def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence: Mapping[str, list[str]]) -> None:
     """One paragraph: what failed, why, the log, what the service does now, what to do next, and one command."""
-    seen, state, command = rollout.seen, "", ""
+    stands, command = "", ""
     cause, next_step = likely_cause(evidence) if evidence else ("", "")
     why = [f"Likeliest cause: {cause}.", time_taken(rollout)] if evidence else []
-    if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
+    if rollout.state is RolloutState.SUPERSEDED:
+        why, next_step = [], "Somebody else deployed in the meantime; their deployment was left alone."
+    elif rollout.state is RolloutState.GONE:
         why, next_step = [], "Create the service again, or deploy to another one."
-        if rollout.state is RolloutState.SUPERSEDED:
-            next_step = "Somebody else deployed in the meantime; their deployment was left alone."
-    elif code == Exit.ROLLED_BACK and seen.back:
-        state = f"The service is back on {short_name(seen.back.target.definition)}."
+    elif code == Exit.ROLLED_BACK and rollout.back:
+        stands = f"The service is back on {short_name(rollout.back.definition)}."
     elif rollout.state not in (RolloutState.ROLLED_BACK, RolloutState.ROLLING_BACK):
-        state, command = standing_after(ctx, rollout)
-    why += [f"{count} × {reason}" for reason, count in seen.reasons.most_common()] if evidence else []
+        stands, command = standing_after(ctx, rollout)
+    why += [f"{count} × {reason}" for reason, count in rollout.reasons.most_common()] if evidence else []
     left = "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout).strip()
     what = f"{rollout.label}The {rollout.what} {ending}"
     what += "" if rollout.succeeded else f": {undotted(rollout.reason)}"
-    hint = "\n".join(part for part in (state, next_step, command, left) if part)
-    ctx.report.error(f"{what}.", hint, "\n".join(why), seen.log)
+    hint = "\n".join(part for part in (stands, next_step, command, left) if part)
+    ctx.report.error(f"{what}.", hint, "\n".join(why), rollout.log)
 
 
 def time_taken(rollout: Rollout) -> str:
     """What the failure cost, as far as it was followed."""
     failed = rollout.state is RolloutState.FAILED or rollout.state in BY_ECS
-    stopped = len(rollout.seen.stopped)
+    stopped = len(rollout.stopped)
     tasks = f"{stopped} task{'' if stopped == 1 else 's'} stopped" if stopped else "no task stopped"
-    return f"{'Failed' if failed else 'Ended'} after {rollout.seen.took_s:.0f} s; {tasks}."
+    return f"{'Failed' if failed else 'Ended'} after {rollout.took_s:.0f} s; {tasks}."
 
 
 def standing_after(ctx: Context, rollout: Rollout) -> tuple[str, str]:
     """What the service was last seen to do after a failure, and the command that goes back if it is still ours."""
     with contextlib.suppress(AwsError):
         refresh(ctx, rollout)
-    if rollout.seen.unsure:
+    if rollout.unsure:
         look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
         return "A rollback may have been carried out, its answer was lost.", f"Look:\n  {look}"
-    seen = (rollout.seen.back or rollout).seen
-    primary, now = primary_of(seen.last), is_fresh(ctx, rollout)
-    ago = f"When last seen, {ctx.clock.now() - seen.last_s:.0f} s ago, the service pointed at"
-    if primary.get("id") == rollout.target.deployment_id:
-        command = rollout.undo_command(ctx.aws)
-        points = "The service still points at" if now else ago
-        return f"{points} {rollout.target.definition}.", f"To go back:\n  {command}" if command else ""
-    points = "The service now points at" if now else ago
+    primary, fresh = primary_of(rollout.latest.last), is_fresh(ctx, rollout)
+    ago = f"When last seen, {ctx.clock.now() - rollout.latest.last_s:.0f} s ago, the service pointed at"
+    if primary.get("id") == rollout.deployment_id:
+        command = undo_command(ctx, rollout)
+        points = "The service still points at" if fresh else ago
+        return f"{points} {rollout.definition}.", f"To go back:\n  {command}" if command else ""
+    points = "The service now points at" if fresh else ago
     return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else "", ""
+
+
+def undo_command(ctx: Context, rollout: Rollout) -> str:
+    """The AWS CLI command that takes the service back to what it was before; empty where there is no way back."""
+    if rollout.stoppable and rollout.previous_definition:
+        stop = f"--service-deployment-arn {rollout.native} --stop-type ROLLBACK"
+        return f"aws ecs stop-service-deployment {stop} {ctx.aws.place}"
+    given = [_cli_option(name, value) for name, value in rollout.way_back.items()]
+    return " ".join(["aws ecs update-service", *given, ctx.aws.place]) if rollout.leads_back else ""
+
+
+def _cli_option(member: str, value: Any) -> str:
+    """A member of a request as the AWS CLI takes it."""
+    name = re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", member)
+    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {shell_word(value)}"
 
 
 def is_fresh(ctx: Context, rollout: Rollout) -> bool:
     """True if AWS has shown the service a moment ago, and after all that was sent."""
-    last_s = (rollout.seen.back or rollout).seen.last_s
-    return not rollout.seen.unsure and ctx.clock.now() - last_s <= PROOF_S
+    return not rollout.unsure and ctx.clock.now() - rollout.latest.last_s <= PROOF_S
 
 
 def left_revision(ctx: Context, rollout: Rollout) -> str:
     """Our revision, if the service was last seen to point elsewhere, and the command that deregisters it."""
-    primary = primary_of((rollout.seen.back or rollout).seen.last)
-    sure = is_fresh(ctx, rollout) and rollout.state is not RolloutState.GONE
-    if not rollout.discards or (sure and primary.get("taskDefinition") == rollout.target.definition):
+    ours = primary_of(rollout.latest.last).get("taskDefinition") == rollout.definition
+    used = ours and is_fresh(ctx, rollout) and rollout.state is not RolloutState.GONE
+    if used or not rollout.part.registers:
         return ""
-    command = deregister_command(ctx, rollout.target.definition)
-    return f"\n{short_name(rollout.target.definition)} stays registered; once nothing uses it:\n  {command}"
+    command = deregister_command(ctx, rollout.definition)
+    return f"\n{short_name(rollout.definition)} stays registered; once nothing uses it:\n  {command}"
 
 
 def refresh(ctx: Context, rollout: Rollout, *, retries: bool = False) -> JSON:
     """The service as AWS shows it now, or as it was seen last if that answer is older; {} if it is not there."""
-    current = rollout.seen.back or rollout
-    service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service) or {}
-    if keep_answer(ctx, current, service):
-        rollout.seen.unsure = False
-    return current.seen.last if service else {}
+    service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service)
+    if keep_answer(ctx, rollout.latest, service):
+        rollout.unsure = False
+    return rollout.latest.last if service else {}
 
 
 # The way back
@@ -4314,7 +4288,7 @@ def enter_rollout(ctx: Context, rollout: Rollout) -> None:
     """Enter the roll-out into the ledger: named, and taken back if that was asked for."""
     wanted = rollout.wait.rollback and rollout.leads_back
     take_back = (lambda cause: taken_back(ctx, rollout, cause)) if wanted else None
-    ctx.begun.enter(rollout.key, lambda cause: standing(ctx, rollout, cause), take_back)
+    ctx.begun.enter(rollout.key, lambda cause: after(cause, as_last_seen(ctx, rollout)), take_back)
 
 
 def after(cause: BaseException, text: str) -> str:
@@ -4322,57 +4296,45 @@ def after(cause: BaseException, text: str) -> str:
     return f"{cause.name}: {text}" if isinstance(cause, Interrupted) else text[:1].upper() + text[1:]
 
 
-def standing(ctx: Context, rollout: Rollout, cause: BaseException) -> str:
+def as_last_seen(ctx: Context, rollout: Rollout) -> str:
     """How an unfinished roll-out stands as last seen, and the command that undoes it; makes no call."""
-    back, seen_s = rollout if rollout.returning else rollout.seen.back, ctx.clock.now() - rollout.seen.last_s
+    back, seen_s = rollout if rollout.returning else rollout.back, ctx.clock.now() - rollout.last_s
+    command, left, to = undo_command(ctx, rollout), left_revision(ctx, rollout), f"to {rollout.definition}"
+    undo = f"\nTo undo it:\n  {command}" if command else ""
     if back is not None:
         said = f"the rollback was sent, and is not waited for. It takes service {rollout.service} to"
-        return after(cause, f"{said} {back.target.definition}.{left_revision(ctx, rollout)}")
-    command = rollout.undo_command(ctx.aws)
-    undo = f"\nTo undo it:\n  {command}" if command else ""
-    if not rollout.seen.last:
-        sent = f"the update of service {rollout.service} to {rollout.target.definition} was sent"
-        return after(cause, f"{sent}, and its answer was not seen.{undo}{left_revision(ctx, rollout)}")
-    primary = primary_of(rollout.seen.last)
-    if primary.get("id") != rollout.target.deployment_id:
-        by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))})"
-        said = f"{rollout.what} is over: {by} was PRIMARY {seen_s:.0f} s ago.{left_revision(ctx, rollout)}"
-        return after(cause, said)
+        return f"{said} {back.definition}.{left}"
+    if not rollout.deployment_id:
+        return f"the update of service {rollout.service} {to} was sent, and its answer was not seen.{undo}{left}"
+    primary = primary_of(rollout.last)
+    if primary.get("id") != rollout.deployment_id:
+        return f"{rollout.what} is over: {named(primary)} was PRIMARY {seen_s:.0f} s ago.{left}"
     states = {RolloutState.COMPLETED: "is complete, on", RolloutState.FAILED: "has failed; the service points at"}
-    last = rollout_verdict(rollout.seen.last, rollout.target, since_update_s=INFINITE_S)
-    state = states.get(last.state, "goes on, to")
-    return after(
-        cause, f"{rollout.what} {state} {rollout.target.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
-    )
+    state = states.get(rollout_verdict(rollout.last, rollout, ctx.clock.now()).state, "goes on, to")
+    return f"{rollout.what} {state} {rollout.definition}. That is as last seen, {seen_s:.0f} s ago.{undo}"
 
 
 def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
     """Send the rollback of a roll-out that was cut short, without waiting for it; True if it is on its way."""
-    if rollout.seen.back is not None:
-        return False
-    if rollout.state in (*BY_ECS, RolloutState.SUPERSEDED, RolloutState.GONE):
+    if rollout.back or rollout.state in (*BY_ECS, RolloutState.SUPERSEDED, RolloutState.GONE):
         return False
     try:
-        back = send_rollback(ctx, rollout, for_s=2 * UNSEEN_GRACE_S)
+        sent = persistently(ctx, lambda: rollback_once(ctx, rollout), for_s=2 * UNSEEN_GRACE_S)
     except AwsError as error:
         ctx.report.note(after(cause, f"the rollback could not be sent. {error.message}"))
         return False
-    if back is not None:
-        ctx.report.note(
-            after(
-                cause, f"the rollback of {rollout.what} was sent, and is not waited for.{left_revision(ctx, rollout)}"
-            )
-        )
-    return back is not None
+    if sent:
+        left = left_revision(ctx, rollout)
+        ctx.report.note(after(cause, f"the rollback of {rollout.what} was sent, and is not waited for.{left}"))
+    return bool(sent)
 
 
 def may_go_back(ctx: Context, rollout: Rollout) -> bool:
     """True if a rollback was asked for, and there is something to go back to; says why there is not."""
-    if not rollout.wait.rollback or not rollout.touched:
+    left = rollout.left_alone or rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE)
+    if left or not rollout.wait.rollback:
         return False
-    if rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE):
-        return False
-    if rollout.leads_back or rollout.changes_definition or rollout.state in BY_ECS:
+    if rollout.leads_back or rollout.part.points_elsewhere or rollout.state in BY_ECS:
         return True
     ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
     return False
@@ -4380,13 +4342,12 @@ def may_go_back(ctx: Context, rollout: Rollout) -> bool:
 
 def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
     """Bring services back to what they ran before, and wait for that too; 20, 21 or 23 by service."""
-    ended = {rollout.service: begin_rollback(ctx, rollout) for rollout in rollouts}
-    begun = [rollout for rollout in rollouts if ended[rollout.service] is None]
+    codes = {rollout.service: code for rollout in rollouts if (code := begin_rollback(ctx, rollout))}
+    begun = [rollout for rollout in rollouts if rollout.service not in codes]
     try:
-        watch(ctx, [rollout.seen.back for rollout in begun if rollout.seen.back])
+        watch(ctx, [rollout.latest for rollout in begun])
     except AwsError as error:
         ctx.report.note(f"The outcome of the rollback is unknown. {error.message}")
-    codes = {name: code for name, code in ended.items() if code is not None}
     codes |= {rollout.service: end_rollback(ctx, rollout) for rollout in begun}
     discard_failed(ctx, [rollout for rollout in begun if codes[rollout.service] == Exit.ROLLED_BACK])
     return codes
@@ -4402,7 +4363,9 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
     try:
         if rollout.state in BY_ECS:
             join_rollback(ctx, rollout)
-        elif send_rollback(ctx, rollout, for_s=min(PACED_S, rollout.wait.timeout_s or PACED_S)) is None:
+        elif not persistently(
+            ctx, lambda: rollback_once(ctx, rollout), for_s=min(PACED_S, rollout.wait.timeout_s or PACED_S)
+        ):
             return Exit.SUPERSEDED
     except AwsError as error:
         ctx.report.note(f"{rollout.label}The rollback failed. {error.message}")
@@ -4412,18 +4375,18 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
-    back = rollout.seen.back or rollout
-    if back.succeeded and (back.seen.native or ctx.clock.now() - back.seen.last_s > LOOK_S):
+    back = rollout.latest
+    if back.succeeded and (back.native or ctx.clock.now() - back.last_s > LOOK_S):
         look_again(ctx, rollout, back)
     if back.state is RolloutState.SUPERSEDED:
         ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
         return Exit.SUPERSEDED
     if not back.succeeded:
         reason = undotted(back.reason) or "its end was not seen"
-        did = "did not complete" if back.seen.current else "was not seen to complete"
-        ctx.report.note(f"{rollout.label}The rollback to {back.target.definition} {did}: {reason}.")
+        did = "did not complete" if back.current else "was not seen to complete"
+        ctx.report.note(f"{rollout.label}The rollback to {back.definition} {did}: {reason}.")
         return Exit.ROLLBACK_FAILED
-    ctx.report.note(f"{rollout.label}The service is back on {back.target.definition}, and stable.")
+    ctx.report.note(f"{rollout.label}The service is back on {back.definition}, and stable.")
     return Exit.ROLLED_BACK
 
 
@@ -4431,74 +4394,59 @@ def look_again(ctx: Context, rollout: Rollout, back: Rollout) -> None:
     """What was seen of a rollback is some calls old: another definition that is PRIMARY by now is somebody else's."""
     with contextlib.suppress(AwsError):
         primary = primary_of(refresh(ctx, rollout))
-        if primary.get("taskDefinition", back.target.definition) != back.target.definition:
-            by = f"{primary.get('id')} ({short_name(str(primary.get('taskDefinition')))}) is PRIMARY now"
-            back.seen.verdict = Verdict(RolloutState.SUPERSEDED, by)
+        if primary.get("taskDefinition", back.definition) != back.definition:
+            back.verdict = Verdict(RolloutState.SUPERSEDED, f"{named(primary)} is PRIMARY now")
 
 
 def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     """Deregister each revision that was rolled back, once, and only if no service of the cluster is seen to use it."""
-    discardable = [rollout for rollout in rollouts if rollout.discards and not rollout.wait.keep_failed_revision]
-    for definition in dict.fromkeys(rollout.target.definition for rollout in discardable):
-        owners = [rollout for rollout in discardable if rollout.target.definition == definition]
+    discardable = [rollout for rollout in rollouts if rollout.part.registers and not rollout.wait.keep_failed_revision]
+    for definition in dict.fromkeys(rollout.definition for rollout in discardable):
+        owners = [rollout for rollout in discardable if rollout.definition == definition]
         worked = any(rollout.succeeded or completed_late(rollout) for rollout in owners)
         what = "that was rolled back" if worked else "that failed"
-        known = {rollout.service: rollout.seen.back.target.after_s for rollout in owners if rollout.seen.back}
+        known = {rollout.service: rollout.latest.after_s for rollout in owners}
         if not discard(ctx, owners[0].cluster, definition, what, known):
             ctx.report.note(_registered(ctx, definition))
 
 
 def completed_late(rollout: Rollout) -> bool:
     """True if an event tells that a deployment that was given up completed after all."""
-    told = f"(deployment {rollout.target.deployment_id}) deployment completed"
-    return any(told in event for event in (rollout.seen.back or rollout).seen.events)
+    told = f"(deployment {rollout.deployment_id}) deployment completed"
+    return any(told in str(event.get("message")) for event in rollout.latest.events)
 
 
 def join_rollback(ctx: Context, rollout: Rollout) -> None:
     """Watch the way back that began without us, and bring back what ECS leaves as we changed it."""
     ctx.report.note(f"{rollout.label}The service is going back already; waiting for that.")
-    primary = primary_of(rollout.seen.last)
-    told = bool(rollout.seen.native_state) or is_told_to_go_back(rollout.seen.last, rollout.target)
-    answer = (undo_the_rest(ctx, rollout) if told else {}) or rollout.seen.last
-    if rollout.seen.native_state:
-        primary = {"id": rollout.target.deployment_id, "taskDefinition": rollout.target.previous_definition}
-    begin_back(ctx, rollout, primary, answer, native=bool(rollout.seen.native_state))
-
-
-def send_rollback(ctx: Context, rollout: Rollout, *, for_s: float) -> Rollout | None:
-    """Start the rollback, unless another deployment has taken over (None); the roll-out that leads back.
-
-    Who is PRIMARY is looked up anew before each attempt: waiting out a throttle takes minutes, and others deploy.
-    """
-    sent = persistently(ctx, lambda: rollback_once(ctx, rollout), for_s=for_s)
-    return rollout.seen.back if sent else None
+    primary = primary_of(rollout.last)
+    told = rollout.native_state or is_told_to_go_back(rollout.last, rollout)
+    answer = (undo_the_rest(ctx, rollout) if told else {}) or rollout.last
+    begin_back(ctx, rollout, answer, None if rollout.native_state else primary)
 
 
 def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
-    """Look, and send the rollback once; UpdateService's answer, or {} where that would go over somebody else's."""
+    """Look, and send the rollback once; the service then, or {} where that would go over somebody else's deployment.
+
+    Who is PRIMARY is looked up anew before each attempt: waiting out a throttle takes minutes, and others deploy.
+    """
     service = require_ours(ctx, rollout)
     if not service:
         return {}
-    target = rollout.target
-    if _ANNOUNCED not in rollout.seen.untold:
-        rollout.seen.untold.add(_ANNOUNCED)
-        ctx.report.line(f"{_ANNOUNCED} {target.previous_definition or 'what was there before'}")
+    if _ANNOUNCED not in rollout.said:
+        rollout.said.add(_ANNOUNCED)
+        ctx.report.line(f"{_ANNOUNCED} {rollout.previous_definition or 'what was there before'}")
     if rollout.stoppable and stopped_natively(ctx, rollout):
-        primary = {"id": target.deployment_id, "taskDefinition": target.previous_definition}
-        begin_back(ctx, rollout, primary, service, native=True)
+        begin_back(ctx, rollout, service, None)
         undo_the_rest(ctx, rollout)
         return service
-    update = {"cluster": rollout.cluster, "service": rollout.service, **rollout.undo}
-    update |= {"taskDefinition": target.previous_definition} if target.previous_definition else {}
-    rollout.seen.unsure = True
     try:
-        answer: JSON = ctx.aws.call("UpdateService", update, retries=False)["service"]
+        answer: JSON = ctx.aws.call("UpdateService", rollout.way_back, retries=False)["service"]
     except AwsError as error:
-        rollout.seen.unsure = error.maybe_done
-        rollout.seen.tried = rollout.seen.tried or error.maybe_done
+        if error.maybe_done:
+            rollout.unsure = rollout.tried = True
         raise
-    rollout.seen.unsure = False
-    begin_back(ctx, rollout, started_deployment(answer, target.previous_definition), answer)
+    begin_back(ctx, rollout, answer, started_deployment(answer, rollout.previous_definition))
     return answer
 
 
@@ -4507,18 +4455,16 @@ _ANNOUNCED = "Rolling back to"
 
 def require_ours(ctx: Context, rollout: Rollout) -> JSON:
     """The service as it is now, if our deployment (or what was there before it) is PRIMARY; {} and a note otherwise."""
-    target = rollout.target
     service = refresh(ctx, rollout, retries=True)
     if service.get("status") != "ACTIVE":
         raise AwsError(f"The service {rollout.service} was deleted", code="ServiceNotActiveException")
-    primary = primary_of(service)
-    ours = primary.get("id") == target.deployment_id
-    ours = ours or (not target.deployment_id and primary.get("taskDefinition") == target.definition)
-    leads_back = primary.get("taskDefinition") == target.previous_definition != ""
-    untold = not target.after_s and not find_deployment(service, target.deployment_id)
-    if ours or (leads_back and (rollout.seen.tried or untold)):  # by our own lost call, or from before our update
+    primary, ours = primary_of(service), rollout.deployment_id
+    listed = find_deployment(service, ours) is not None
+    is_ours = primary.get("id") == ours or (not ours and primary.get("taskDefinition") == rollout.definition)
+    leads_back = primary.get("taskDefinition") == rollout.previous_definition != ""
+    untold = not rollout.after_s and not listed
+    if is_ours or (leads_back and (rollout.tried or untold)):  # by our own lost call, or from before our update
         return service
-    listed = find_deployment(service, target.deployment_id) is not None
     now = f"{primary.get('id')} is the service's PRIMARY deployment now"
     now = now if listed else "our deployment is not the service's PRIMARY any more"
     ctx.report.note(f"Not rolled back: {now}.")
@@ -4527,19 +4473,20 @@ def require_ours(ctx: Context, rollout: Rollout) -> JSON:
 
 def undo_the_rest(ctx: Context, rollout: Rollout) -> JSON:
     """Desired count and percentages as they were; ECS's own rollback brings only the definition back."""
-    if not rollout.undo:
+    undo = rollout.part.undo
+    if not undo:
         return {}
-    ours = (rollout.target.deployment_id, primary_of(rollout.seen.last).get("id"))
+    ours = (rollout.deployment_id, primary_of(rollout.last).get("id"))
     service = refresh(ctx, rollout, retries=True)
     if primary_of(service).get("id") not in ours:
-        ctx.report.note(f"{rollout.label}{', '.join(rollout.undo)} left as it is: somebody else has deployed.")
+        ctx.report.note(f"{rollout.label}{', '.join(undo)} left as it is: somebody else has deployed.")
         return {}
-    return ctx.aws.update_service({"cluster": rollout.cluster, "service": rollout.service, **rollout.undo})
+    return ctx.aws.update_service({"cluster": rollout.cluster, "service": rollout.service, **undo})
 
 
 def stopped_natively(ctx: Context, rollout: Rollout) -> bool:
     """Have ECS roll a BLUE_GREEN, LINEAR or CANARY deployment back; False where that call is not allowed."""
-    params = {"serviceDeploymentArn": rollout.seen.native, "stopType": "ROLLBACK"}
+    params = {"serviceDeploymentArn": rollout.native, "stopType": "ROLLBACK"}
     try:
         ctx.aws.call("StopServiceDeployment", params)
     except AwsError as error:
@@ -4548,26 +4495,31 @@ def stopped_natively(ctx: Context, rollout: Rollout) -> bool:
     return True
 
 
-def begin_back(ctx: Context, rollout: Rollout, primary: JSON, answer: JSON, *, native: bool = False) -> None:
-    """Set the roll-out that leads back: watched like any other, but silent about the lines that mean success."""
+def begin_back(ctx: Context, rollout: Rollout, answer: JSON, started: JSON | None) -> None:
+    """Set the roll-out that leads back, by the deployment that was started; by None, ECS takes its own one back.
+
+    It is watched like any other, but silent about the lines that mean success.
+    """
     now_s = ctx.clock.now()
-    definition = str(primary.get("taskDefinition") or rollout.target.previous_definition)
-    after_s = max(stamp_s(primary), stamp_s(primary, "updatedAt"))
-    left_id = "" if native else rollout.target.deployment_id
-    same = primary.get("id") == rollout.target.deployment_id
-    target = Target(str(primary.get("id") or ""), definition, after_s=after_s, left_id="" if same else left_id)
-    seen = Seen(last=answer, last_s=now_s, known_events=rollout.seen.known_events, since_s=rollout.target.after_s)
-    seen.native = rollout.seen.native if native else ""
-    rollout.seen.back = replace(
-        rollout,
-        target=target,
-        wait=replace(rollout.wait, skip_deployments_check=False, fail_fast=rollout.wait.fail_fast and INFINITE_S),
-        label=f"{rollout.label}rollback: ",
+    rollout.unsure = False
+    rollout.back = back = Rollout(
+        rollout.cluster,
+        rollout.part,
+        replace(rollout.wait, skip_deployments_check=False, fail_fast=rollout.wait.fail_fast and INFINITE_S),
+        f"{rollout.label}rollback: ",
+        now_s,
+        deployment_id=rollout.deployment_id,
+        definition=rollout.previous_definition,
         returning=True,
-        desired=number(answer, "desiredCount"),
-        started_s=now_s,
-        seen=seen,
+        last=answer,
+        last_s=now_s,
+        known_events=rollout.known_events,
+        native="" if started else rollout.native,
     )
+    if started is not None:
+        back.after_s = rollout.after_s
+        note_start(back, started, answer)
+        back.left_id = "" if back.deployment_id == rollout.deployment_id else rollout.deployment_id
 
 
 # Pruning
@@ -5047,7 +4999,7 @@ def show_page(ctx: Context, task: StartedTask, log: TaskLog) -> bool:
             task.logs.remove(log)
             ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
         return False
-    lines = [f"{log.prefix}| {theirs(line)}" for event in page.get("events") or [] for line in log_lines(event)]
+    lines = [f"{log.prefix}| {line}" for line in log_lines(page)]
     task.lines = [*task.lines, *lines][-LOG_LINES:]
     for line in lines:
         ctx.report.note(line)
@@ -5312,20 +5264,25 @@ def present_rollout(ctx: Context, options: StatusOptions, subject: Subject, defi
     """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
     service, primary, arn = subject.service, primary_of(subject.service), subject.arn
     part = PlannedService(subject.name, Draft(arn, definition, definition, arn), service, {}, options.wait)
-    rollout = rollout_of(ctx, Plan(options.cluster, several=bool(subject.label)), part, "")
     failed = setback_of(service)[1] if subject.standing is Standing.GOING_BACK else ""
     worked = last_completed(service)
-    target = replace(
-        rollout.target,
-        deployment_id=failed or str(primary.get("id") or ""),
+    now_s, deployment_id = ctx.clock.now(), failed or str(primary.get("id") or "")
+    return Rollout(
+        options.cluster,
+        part,
+        options.wait,
+        subject.label,
+        now_s,
+        deployment_id=deployment_id,
+        definition=arn,
         previous_definition=arn if failed else worked if worked != arn else "",
         after_s=0.0 if failed else stamp_s(primary),
         steady=is_completed(primary),
+        last=service,
+        last_s=now_s,
+        counts=counts_of(service, deployment_id),
+        known_events=event_ids(service),
     )
-    rollout = replace(rollout, target=target, touched=True, native_before="")
-    rollout.seen.last, rollout.seen.last_s = service, ctx.clock.now()
-    rollout.seen.counts = counts_of(service, target.deployment_id)
-    return rollout
 
 
 def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any, what: str = "") -> Any:
@@ -5373,7 +5330,7 @@ def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
 def note_reasons(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     """Add the commonest reason why tasks stopped; where they stop, a service does not just scale."""
     diagnose(ctx, rollout)
-    for reason, count in rollout.seen.reasons.most_common(1):
+    for reason, count in rollout.reasons.most_common(1):
         subject.facts["reason"] += f"; {count} × {reason}"
         if subject.standing is Standing.SCALING:
             subject.facts["state"] = Standing.SHORT.value
@@ -5406,13 +5363,13 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
     definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
     digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
     rollout = present_rollout(ctx, options, subject, definition)
-    as_told(ctx, lambda: look_at_strategies(ctx, [rollout], {name: service}), None)
+    as_told(ctx, lambda: look_at_strategies(ctx, [rollout]), None)
     well = subject.standing is Standing.STEADY or bool(subject.code)
     if not well:
         note_reasons(ctx, subject, rollout)
     images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(definition)]
     facts["images"] = [{"container": n, "image": i, "digests": sorted(digests.get(n, ()))} for n, i in images]
-    facts["stage"] = None if well else rollout.seen.native_state.get("lifecycleStage")
+    facts["stage"] = None if well else rollout.native_state.get("lifecycleStage")
     leads = as_told(ctx, lambda: look_back(ctx, options, subject), "unknown")
     ctx.report.line(f"{name}: {facts['state']}, {counts_text(service)}")
     for title, text in [*standing_rows(subject, rollout), ("a rollback leads to", leads)]:
@@ -5458,15 +5415,15 @@ def standing_rows(subject: Subject, rollout: Rollout) -> Iterator[tuple[str, str
 
 def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
     """Why tasks stopped, their last log lines, and one paragraph: why it is not steady, the likeliest cause."""
-    seen, facts, troubles = rollout.seen, subject.facts, troubles_of(subject.service)
-    seen.bad_events += map(without_names, troubles)
-    cause, next_step = likely_cause({**explain(ctx, rollout), "stage": []})  # here is no time-out for a bake time
+    facts, troubles = subject.facts, troubles_of(subject.service)
+    evidence = {**explain(ctx, rollout), "event": [*map(without_names, troubles)]}
+    cause, next_step = likely_cause({**evidence, "stage": []})  # here is no time-out for a bake time
     known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
     because = f": {undotted(facts['reason'])}" if facts["reason"] else ""
     said = f"The service {subject.name} is not steady, but {facts['state']}{because}."
-    reasons = [{"count": count, "reason": reason} for reason, count in seen.reasons.most_common()]
-    ctx.report.error(said, known, "\n".join(f"{each['count']} × {each['reason']}" for each in reasons), seen.log)
-    facts |= {"failed_tasks": reasons, "events": troubles, "logs": seen.logs, "cause": known or None}
+    reasons = failed_tasks(rollout)
+    ctx.report.error(said, known, "\n".join(f"{each['count']} × {each['reason']}" for each in reasons), rollout.log)
+    facts |= {"failed_tasks": reasons, "events": troubles, "logs": rollout.logs, "cause": known or None}
 
 
 def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> None:
@@ -5609,8 +5566,7 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
 
 def open_release(service: JSON, history: Sequence[Past]) -> str:
     """The ARN of the service deployment in progress under a strategy that ECS can take back by itself; or empty."""
-    strategy = (service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
-    if strategy == "ROLLING" or primary_of(service).get("rolloutState") != "IN_PROGRESS":
+    if strategy_of(service) == "ROLLING" or primary_of(service).get("rolloutState") != "IN_PROGRESS":
         return ""
     opened = [past.release for past in history if past.ended in ("PENDING", *_TAKEN_BACK, "IN_PROGRESS")]
     return str(service.get("currentServiceDeployment") or next(iter(opened), ""))
@@ -5675,13 +5631,23 @@ def candidate(past: Past, definition: JSON, *, chosen: bool) -> JSON:
     }
 
 
-def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, rollout: Rollout) -> Rollout | None:
+def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService) -> Rollout | None:
     """Have ECS take its own deployment back, the roll-out to watch then; None where it can't, so that we deploy."""
-    primary = primary_of(part.service)
-    target = Target(str(primary.get("id") or ""), part.draft.ready)
-    known = rollout.seen.known_events
-    seen = Seen(last=part.service, last_s=ctx.clock.now(), known_events=known, native=part.stops)
-    rollout = replace(rollout, target=target, returning=True, seen=seen)
+    now_s = ctx.clock.now()
+    rollout = Rollout(
+        results.plan.cluster,
+        part,
+        part.wait,
+        results.plan.label(part),
+        now_s,
+        deployment_id=str(primary_of(part.service).get("id") or ""),
+        definition=part.draft.ready,
+        returning=True,
+        last=part.service,
+        last_s=now_s,
+        known_events=event_ids(part.service),
+        native=part.stops,
+    )
     what = "What ECS takes back by itself cannot be followed, using UpdateService instead."
     now = as_told(ctx, lambda: ctx.aws.described("DescribeServiceDeployments", [part.stops], {}), None, what)
     if now is None:
@@ -5691,7 +5657,7 @@ def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService, roll
         if not stopped_natively(ctx, rollout):
             ctx.begun.settle(rollout.key)
             return None
-    results.add(part, new_task_definition=part.draft.ready, deployment_id=target.deployment_id)
+    results.add(part, new_task_definition=part.draft.ready, deployment_id=rollout.deployment_id)
     return rollout
 
 
