@@ -47,7 +47,6 @@ if sys.version_info < (3, 10):  # noqa: UP036 - the bare file may be run by any 
     sys.stderr.write("ERROR: ecs-deploy needs Python 3.10 or newer; this is {}.{}\n".format(*sys.version_info))
     sys.exit(4)
 
-import argparse
 import contextlib
 import gc
 import io
@@ -222,6 +221,10 @@ class UsageError(DeployError):
         super().__init__(message, exit_code, hint)
 
 
+class BadValue(Exception):
+    """What was given for an option is not what it expects."""
+
+
 class AwsError(DeployError):
     """AWS refused or was not reached.
 
@@ -257,7 +260,7 @@ class Interrupted(BaseException):
         self.name = signal.Signals(signum).name
 
 
-# --- Options ----------------------------------------------------------- may not see an argparse Namespace
+# --- Options ---------------------------------------------------------------- may not see the arguments they are from
 
 
 class AwsOptions(Value):
@@ -544,7 +547,7 @@ def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
     """The edit that gives the member at `path` what `text` says, in the type that it has; None takes it away.
 
     path ::= member{.member | .key | [name]}, as AWS spells it; `shape` is botocore's, of the whole document. Raises
-    `ArgumentTypeError` that says what there is at that place.
+    `BadValue` that says what there is at that place.
     """
     steps: list[PathStep] = []
     rest = f".{path}"
@@ -555,7 +558,7 @@ def member_edit(shape: Any, path: str, text: str | None) -> MemberEdit:
     if steps[0] in _DECIDED:
         option = _DECIDED[str(steps[0])]
         instead = f"; use {option}" if option else ""
-        raise argparse.ArgumentTypeError(f"{path} is what this command decides{instead}")
+        raise BadValue(f"{path} is what this command decides{instead}")
     return MemberEdit(tuple(steps), None if text is None else typed(shape, text, path))
 
 
@@ -583,7 +586,7 @@ def _first_step(shape: Any, rest: str, done: str) -> tuple[PathStep, str, Any]:
         return (naming, match[1]), rest[match.end() :], shape.member
     further = {"list": f", {done}[{naming.upper()}]" if naming else ", to be given as a whole", "map": f", {done}.KEY"}
     said = f"{done} is {_TYPES[shape.type_name]}{further.get(shape.type_name, ' and has no members')}"
-    raise argparse.ArgumentTypeError(said)
+    raise BadValue(said)
 
 
 def _naming(shape: Any) -> str:
@@ -592,19 +595,19 @@ def _naming(shape: Any) -> str:
     return next((name for name in _NAMING if name in members), "")
 
 
-def _no_member(shape: Any, name: str, done: str) -> argparse.ArgumentTypeError:
+def _no_member(shape: Any, name: str, done: str) -> BadValue:
     import difflib
 
     near = difflib.get_close_matches(name, list(shape.members), 1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     said = f"{done} has no member {name}" if done else f"there is no member {name}"
-    return argparse.ArgumentTypeError(f"{said}{meant}; the members are {', '.join(shape.members)}")
+    return BadValue(f"{said}{meant}; the members are {', '.join(shape.members)}")
 
 
 def typed(shape: Any, text: str, path: str, *, strict: bool = True) -> Any:
     """What the text says, in the type of the shape: JSON, the AWS CLI's shorthand, or plain text.
 
-    Raises `ArgumentTypeError`, with `strict` also for a member that the shape does not know; else that stays as it is.
+    Raises `BadValue`, with `strict` also for a member that the shape does not know; else that stays as it is.
     """
     value: Any = text
     if shape.type_name in ("list", "map", "structure"):
@@ -634,7 +637,7 @@ def _converted(shape: Any, value: Any, path: str, strict: bool) -> Any:
         return {**value, **{name: _converted(shapes[name], value[name], f"{path}.{name}", strict) for name in known}}
     scalar = _scalar(kind, value)
     if scalar is None:
-        raise argparse.ArgumentTypeError(f"{path} must be {_TYPES[kind]}")
+        raise BadValue(f"{path} must be {_TYPES[kind]}")
     return scalar
 
 
@@ -690,7 +693,7 @@ def _parsed_json(text: str, what: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         at = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nesting"
-        raise argparse.ArgumentTypeError(f"{what} is not JSON ({at})") from error
+        raise BadValue(f"{what} is not JSON ({at})") from error
 
 
 _QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
@@ -700,7 +703,7 @@ _SIGNS = tuple("{}[],=\"'")
 def shorthand(text: str) -> JSON:
     """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
 
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `BadValue`.
     """
     tokens = re.findall(rf"""{_QUOTED}|[^\s{{}}\[\],="']+|\S""", text)
     spelled = [_in_json(token) for token in tokens]
@@ -713,7 +716,7 @@ def shorthand(text: str) -> JSON:
     except (ValueError, RecursionError):
         pairs = {}
     if not pairs:
-        raise argparse.ArgumentTypeError("expected key=value,key={…},key=[…] or JSON")
+        raise BadValue("expected key=value,key={…},key=[…] or JSON")
     return pairs
 
 
@@ -6473,7 +6476,7 @@ def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
 
 # --- Command line ---------------------------------------------------------------------------- may not act
 
-# Values: each makes of a text what an option means, or raises `ArgumentTypeError`
+# Values: each makes of a text what an option means, or raises `BadValue`
 
 
 def _reads(pattern: str, otherwise: str, make: Callable[[re.Match[str]], Any]) -> Callable[[str], Any]:
@@ -6482,7 +6485,7 @@ def _reads(pattern: str, otherwise: str, make: Callable[[re.Match[str]], Any]) -
     def read(text: str) -> Any:
         match = re.fullmatch(pattern, text, re.ASCII)
         if match is None:
-            raise argparse.ArgumentTypeError(otherwise.format(text))
+            raise BadValue(otherwise.format(text))
         return make(match)
 
     return read
@@ -6546,7 +6549,7 @@ def _read_file(path: str) -> str:
             return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise argparse.ArgumentTypeError(f"{path} cannot be read: {reason}") from error
+        raise BadValue(f"{path} cannot be read: {reason}") from error
 
 
 def _lines(text: str) -> list[str]:
@@ -6561,7 +6564,7 @@ def _definition_file(path: str) -> JSON:
     containers = definition.get("containerDefinitions") if isinstance(definition, dict) else None
     named = isinstance(containers, list) and all(isinstance(c, dict) and c.get("name") for c in containers)
     if not (isinstance(definition, dict) and isinstance(definition.get("family"), str) and containers and named):
-        raise argparse.ArgumentTypeError(f"{path} is not a task definition (family, containerDefinitions with names)")
+        raise BadValue(f"{path} is not a task definition (family, containerDefinitions with names)")
     _require_kinds(path, document, lists=("tags",))
     for container in containers:
         _require_kinds(path, container, lists=("environment", "secrets"), tables=("healthCheck", "logConfiguration"))
@@ -6571,14 +6574,14 @@ def _definition_file(path: str) -> JSON:
 
 
 def _require_kinds(where: str, place: JSON, *, lists: Iterable[str] = (), tables: Iterable[str] = ()) -> None:
-    """Raises `ArgumentTypeError` if one of these members is not a list of objects, or not an object."""
+    """Raises `BadValue` if one of these members is not a list of objects, or not an object."""
     for name in lists:
         items = [] if place.get(name) is None else place[name]
         if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
-            raise argparse.ArgumentTypeError(f"{where}: {name} is not a list of objects")
+            raise BadValue(f"{where}: {name} is not a list of objects")
     for name in tables:
         if not isinstance({} if place.get(name) is None else place[name], dict):
-            raise argparse.ArgumentTypeError(f"{where}: {name} is not an object")
+            raise BadValue(f"{where}: {name} is not an object")
 
 
 def _sets(read: Callable[[str], Any], *steps: str) -> Callable[[str], MemberEdit | None]:
@@ -6606,9 +6609,9 @@ def _for_task(
         try:
             value = typed(input_shape("RunTask").members[member], text, what, strict=False)
             if not fits(value):
-                raise argparse.ArgumentTypeError(unfit)
-        except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(f"{error}; expected {expected}") from error
+                raise BadValue(unfit)
+        except BadValue as error:
+            raise BadValue(f"{error}; expected {expected}") from error
         return value or None
 
     return _sets(read, member)
@@ -6644,7 +6647,7 @@ def _named(text: str, separators: str = "=") -> tuple[str, str]:
     """A container's name and the rest as it stands; it may be secret, so the error does not show it."""
     match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
     if match is None:
-        raise argparse.ArgumentTypeError
+        raise BadValue
     return match[1], match[2]
 
 
@@ -6673,7 +6676,7 @@ def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, MemberE
     name, equals, value = rest.partition("=")
     name = name.strip()
     if not equals or not name:
-        raise argparse.ArgumentTypeError
+        raise BadValue
     yield f"Variable {name} of container {container}", variable_edit(container, name, value, secret=secret)
 
 
@@ -6683,7 +6686,7 @@ def _member(operation: str) -> Callable[[str], Iterator[tuple[str, MemberEdit]]]
     def read(text: str) -> Iterator[tuple[str, MemberEdit]]:
         match = re.fullmatch(r"((?:[^=\[]|\[[^\]]*\])+)=(.*)", text, re.DOTALL)
         if match is None:
-            raise argparse.ArgumentTypeError
+            raise BadValue
         yield match[1], member_edit(input_shape(operation), match[1], match[2])
 
     return read
@@ -6701,7 +6704,7 @@ def _log_option(text: str, *, secret: bool = False) -> Iterator[tuple[str, Membe
     container, rest = _named(text)
     driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
     if not driver:
-        raise argparse.ArgumentTypeError
+        raise BadValue
     logs = ("containerDefinitions", ("name", container), "logConfiguration")
     about, steps = f"Log driver {driver} of container {container}", tuple[PathStep, ...]()
     if name:
@@ -6719,7 +6722,7 @@ def _env_file(text: str) -> Iterator[tuple[str, MemberEdit]]:
             continue
         match = re.fullmatch(r"\s*([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", line)
         if match is None:
-            raise argparse.ArgumentTypeError(f"{path} line {number} is not KEY=VALUE")
+            raise BadValue(f"{path} line {number} is not KEY=VALUE")
         yield f"{path} line {number} for {container}", variable_edit(container, match[1], match[2])
 
 
@@ -7385,7 +7388,7 @@ def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
         value = option.read(text)
         alone = (text.strip() if option.adds else option.label, value)
         return list(value) if isinstance(value, Iterator) else [alone]
-    except argparse.ArgumentTypeError as error:
+    except BadValue as error:
         expects = f"{option.name} expects {option.metavar}"
         raise UsageError(f"argument {option.label}: {error}" if str(error) else expects) from error
 
@@ -7442,7 +7445,7 @@ def _application(path: str, cluster: str) -> Application:
         raise UsageError(none, hint="Give --config FILE.")
     try:
         text = _read_file(path)
-    except argparse.ArgumentTypeError as error:
+    except BadValue as error:
         raise UsageError(str(error)) from error
     return parse_application(text, os.path.splitext(path)[1].lower(), cluster)
 

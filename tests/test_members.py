@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import MemberEdit, input_shape, member_edit, parse, secret_values, with_member
+from ecs_deploy import BadValue, MemberEdit, input_shape, member_edit, parse, secret_values, with_member
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -174,7 +173,7 @@ def test_a_thing_that_is_set_as_a_whole_keeps_its_name_and_loses_the_rest() -> N
     ],
 )  # fmt: skip
 def test_what_is_not_there_or_of_another_type_is_refused(path: str, text: str, said: str) -> None:
-    with pytest.raises(ArgumentTypeError) as error:
+    with pytest.raises(BadValue) as error:
         member_edit(DEFINITION, path, text)
 
     assert said in str(error.value)
@@ -191,7 +190,7 @@ def test_what_is_not_there_or_of_another_type_is_refused(path: str, text: str, s
     ],
 )
 def test_what_the_command_decides_is_refused(shape: Any, path: str, said: str) -> None:
-    with pytest.raises(ArgumentTypeError) as error:
+    with pytest.raises(BadValue) as error:
         member_edit(shape, path, "1")
 
     assert str(error.value) == said
@@ -202,7 +201,7 @@ def test_any_path_and_any_value_is_an_edit_or_refused(path: str, text: str) -> N
     for start in ("", "tags[", "containerDefinitions[api].", "volumes", "ephemeralStorage"):
         try:
             edit = member_edit(DEFINITION, start + path, text)
-        except ArgumentTypeError:
+        except BadValue:
             continue
         assert isinstance(edit, MemberEdit)
         assert with_member(with_member({}, edit), edit) == with_member({}, edit)

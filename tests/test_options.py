@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import Exit, given_options, parse, shorthand
+from ecs_deploy import BadValue, Exit, given_options, parse, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -612,6 +611,6 @@ def test_shorthand_says_what_the_same_value_says_in_json(value: dict[str, Any]) 
 def test_any_text_is_shorthand_or_a_usage_error(text: str) -> None:
     try:
         found = shorthand(text)
-    except ArgumentTypeError:
+    except BadValue:
         found = None
     assert found is None or (isinstance(found, dict) and found)
