@@ -243,6 +243,32 @@ def test_a_region_that_cannot_be_one_is_an_error(cli: Cli, region: str) -> None:
             id="wrong secret",
         ),
         pytest.param(
+            AwsError("RequestTimeTooSkewed", "The difference is too large.", 403),
+            [
+                "ERROR: AWS refused DescribeServices: this machine's clock is wrong (The difference is too large.)",
+                "Set the clock.",
+            ],
+            id="a wrong clock",
+        ),
+        pytest.param(
+            AwsError("InvalidSignatureException", "Signature expired: 20261121T1 is now earlier than 20261121T2", 403),
+            [
+                "ERROR: AWS refused DescribeServices: this machine's clock is wrong"
+                " (Signature expired: 20261121T1 is now earlier than 20261121T2)",
+                "Set the clock.",
+            ],
+            id="a clock that is late",
+        ),
+        pytest.param(
+            AwsError("InvalidSignatureException", "Signature not yet current: 20261121T2 is still later", 403),
+            [
+                "ERROR: AWS refused DescribeServices: this machine's clock is wrong"
+                " (Signature not yet current: 20261121T2 is still later)",
+                "Set the clock.",
+            ],
+            id="a clock that is early",
+        ),
+        pytest.param(
             AwsError("AccessDeniedException", "explicit deny in a service control policy"),
             [
                 "ERROR: AWS denied DescribeServices: explicit deny in a service control policy",

@@ -369,3 +369,14 @@ def test_a_first_answer_that_cannot_be_read_ends_the_run(
 
     assert result.code == 24
     assert result.changes == []
+
+
+def test_a_count_that_aws_does_not_tell_is_none_and_ends_no_run(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.services["prod", "web"].members["desiredCount"] = None
+    sim.world.future_members.add("desiredCount")
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert sim.running("prod", "web") == {"app:2": 1}

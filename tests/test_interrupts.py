@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from types import FrameType
+from typing import Any
 
 import pytest
 
+import ecs_deploy
 from tests.conftest import Cli, Result
 from tests.simulator import Simulator
 from tests.vocabulary import DEPLOY, PREFIX, WEB
@@ -96,6 +100,34 @@ def test_a_signal_during_a_call_that_changes_something_waits_for_its_answer(
     registered = operation == "RegisterTaskDefinition"
     assert sim.active_revisions("web") == ([1] if registered else [1, 2])
     assert ("goes on" in result.err) != registered
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_a_signal_at_any_line_before_a_sleep_ends_the_run_before_it(sim: Simulator, cli: Cli, at: int) -> None:
+    """Between the last check and the sleep as well: the sleep would have to end before anybody looked again."""
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(600)
+    passed: list[int] = []
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename != ecs_deploy.__file__ or frame.f_code.co_name not in ("sleep", "allowed", "check"):
+            return None
+        if event == "line" and sim.services["prod", "web"].primary.definition.revision == 2:
+            passed.append(frame.f_lineno)
+            if len(passed) == at + 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        result = cli(*DEPLOY, "-t", "300")
+    finally:
+        sys.settrace(before)
+
+    assert result.code == 143
+    assert sim.world.now_s <= 1
+    assert len(passed) > at
 
 
 def test_a_signal_before_anything_changed_leaves_everything_as_it_was(sim: Simulator, cli: Cli) -> None:

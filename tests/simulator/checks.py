@@ -41,7 +41,7 @@ def knows_everything() -> bool:
 
 
 def request_faults(service: str, operation: str, params: Json, future_members: set[str]) -> list[str]:
-    """What is wrong with a request; members named in `future_members` are known to AWS alone."""
+    """What is wrong with a request; members named in `future_members` are known to AWS alone, or may be null."""
     shape = _shape_of(service, operation, "input")
     return [] if shape is None else list(_faults(params, shape, "", frozenset(future_members), True))
 
@@ -72,6 +72,8 @@ def _faults(value: Any, shape: Shape, path: str, future: frozenset[str], strict:
             if name not in value:
                 yield f'Missing required parameter in {path or "input"}: "{name}"'
         for name, inner in value.items():
+            if name in future and inner is None:
+                continue
             if name in members:
                 yield from _faults(inner, members[name], f"{path}.{name}" if path else name, future, strict)
             elif strict and name not in future:
