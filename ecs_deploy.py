@@ -2941,11 +2941,10 @@ class Plan(Value):
 
 def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
-    run, change = options.run, options.change
     ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
-    members = [*options.edits.members, *change.members, *(run.members if run else ())]
-    for edit in members:
-        ctx.report.mask.hide(secret_values(with_member({}, edit)))
+    members = [*options.edits.members, *options.change.members, *(options.run.members if options.run else ())]
+    for document in (options.source.file or {}, *(with_member({}, edit) for edit in members)):
+        ctx.report.mask.hide(secret_values(document))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
         preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
@@ -2961,12 +2960,9 @@ def plan_services(ctx: Context, options: DeployOptions) -> Plan:
     if options.wait.skip_deployments_check and not followed:
         ctx.report.line("Force a new deployment of the service")
         return Plan(options.cluster, services=tuple(blind_redeploy(options, name) for name in options.services))
-    with explained(ctx, options.cluster, options.services[0]):
-        found = ctx.aws.describe_services(options.cluster, options.services)
-    for name in options.services:
-        usable_service(ctx, options.cluster, name, found.get(name))
+    found = require_services(ctx, options.cluster, options.services)
     show_images(ctx, options.edits)
-    parts = tuple(plan_service(ctx, options, found[name], f"{name}: " if several else "") for name in options.services)
+    parts = tuple(plan_service(ctx, options, each, f"{name}: " if several else "") for name, each in found.items())
     return Plan(options.cluster, services=parts, several=several, keep=options.max_definitions)
 
 
@@ -3008,16 +3004,17 @@ def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     if run is None:
         return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
-        run = borrowed_network(run, require_service(ctx, options.cluster, run.network_from_service))
+        lender = run.network_from_service
+        run = borrowed_network(run, require_services(ctx, options.cluster, [lender])[lender])
     task = PlannedTask(name, draft, run, run_request(options.cluster, draft.new, run))
     return Plan(options.cluster, before=(task,), task_timeout_s=options.wait.timeout_s, keep=options.max_definitions)
 
 
-def require_service(ctx: Context, cluster: str, name: str) -> JSON:
-    """The service, ACTIVE and deployed by ECS itself; raises `DeployError` with the names that exist otherwise."""
-    with explained(ctx, cluster, name):
-        service = ctx.aws.describe_services(cluster, [name]).get(name)
-    return usable_service(ctx, cluster, name, service)
+def require_services(ctx: Context, cluster: str, names: Sequence[str]) -> dict[str, JSON]:
+    """The services by name, ACTIVE and deployed by ECS itself; raises `DeployError` otherwise."""
+    with explained(ctx, cluster, names[0]):
+        found = ctx.aws.describe_services(cluster, names)
+    return {name: usable_service(ctx, cluster, name, found.get(name)) for name in names}
 
 
 def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) -> JSON:
@@ -3071,34 +3068,26 @@ def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
 
 
 def drafted(ctx: Context, options: DeployOptions, current: str) -> Draft:
-    """The definition to start from, copied and edited, beside the one in use. Registers nothing.
-
-    Without an edit the revision itself is used.
-    """
-    source, edits = options.source, options.edits
-    file, name = source.file or {}, family_of(current) if source.latest else source.taskdef or current
-    if file:
-        base: JSON = {**file.get("taskDefinition", file), "tags": file.get("tags")}
-        ctx.report.mask.hide(secret_values(base))
-    else:
-        base = describe_definition(ctx, name, options.tags_required)
+    """The definition to start from, copied and edited, beside the one in use; without an edit that revision itself."""
+    source, file = options.source, options.source.file or {}
+    name = family_of(current) if source.latest else source.taskdef or current
+    base: JSON = {**file.get("taskDefinition", file), "tags": file.get("tags")}
+    base = base if file else describe_definition(ctx, name, options.tags_required)
     arn = str(base.get("taskDefinitionArn") or "")
     same = not file and (current in (name, arn) or (source.latest and not options.services))
-    live = base if same else {**live_definition(ctx, options, current), "tags": base["tags"]}
-    output_only = ctx.aws.output_only_members()
-    start = registrable(base, output_only)
+    live = base if same else live_definition(ctx, options, current)
     if source.taskdef and options.task_definition:
-        start["family"] = family_of(options.task_definition)
-    in_use = str(live.get("taskDefinitionArn", "none"))
-    return Draft(
-        current=in_use,
-        old=registrable(live, output_only),
-        new=edited(start, edits),
-        ready="" if file or edits else arn,
-        start=arn if source.latest else in_use,
-        tags_required=options.tags_required,
-        deregistered=live.get("status") == "INACTIVE",
-    )
+        base = {**base, "family": family_of(options.task_definition)}
+    draft = draft_of(ctx, live, base, options.edits, "" if file or options.edits else arn)
+    return replace(draft, start=arn if source.latest else draft.current, tags_required=options.tags_required)
+
+
+def draft_of(ctx: Context, live: JSON, base: JSON, edits: Edits, ready: str) -> Draft:
+    """The draft that begins with the definition `base`, beside the `live` one. Registers nothing."""
+    output_only, in_use = ctx.aws.output_only_members(), str(live.get("taskDefinitionArn", "none"))
+    old = registrable({**live, "tags": base.get("tags")}, output_only)
+    new = edited(registrable(base, output_only), edits)
+    return Draft(in_use, old, new, ready, start=in_use, deregistered=live.get("status") == "INACTIVE")
 
 
 def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
@@ -3200,17 +3189,16 @@ def show_part(ctx: Context, part: Planned) -> None:
 
 def show_requests(ctx: Context, part: Planned) -> None:
     """What would be sent for the only part, with the values masked."""
+    new = {"taskDefinition": part.goal}
     operation, request = "RunTask", {}
     if isinstance(part, PlannedTask):
-        request = {**part.request, "count": part.run.count}
+        request = {**part.request, "count": part.run.count, **new}
     elif isinstance(part, PlannedService) and part.stops:
         operation, request = "StopServiceDeployment", {"serviceDeploymentArn": part.stops, "stopType": "ROLLBACK"}
     elif isinstance(part, PlannedService) and part.touched:
-        operation, request = "UpdateService", part.update
+        operation, request = "UpdateService", {**part.update, **(new if part.points_elsewhere else {})}
     if part.registers:
         ctx.report.request("Would register", part.draft.new)
-    if isinstance(part, PlannedTask) or (operation == "UpdateService" and getattr(part, "points_elsewhere", True)):
-        request = {**request, "taskDefinition": part.goal}
     if request:
         ctx.report.request(f"Would send {operation}", request)
     registered = masked(part.draft.new) if part.registers else None
@@ -3453,73 +3441,35 @@ def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> No
 
 
 def register(ctx: Context, cluster: str, part: Planned) -> str:
-    """Register the part's definition and print the new ARN, which is in the ledger from now on."""
-    draft = part.draft
-    try:
-        arn = register_once(ctx, draft.new, draft.current)
-    except AwsError as error:
-        if error.code not in _DENIED or "TagResource" not in error.message or draft.tags_required:
-            raise
-        ctx.report.warning(f"The tags are not copied. {error.message}")
-        untagged = {name: value for name, value in draft.new.items() if name != "tags"}
-        arn = register_once(ctx, untagged, draft.current)
-    enter_revision(ctx, cluster, part, arn)
-    ctx.begun.settle(f"family {draft.new['family']}")
+    """Register the part's definition and print the new ARN.
+
+    It is in the ledger from now on: until something uses it, a new revision is discarded if the run ends; one to run
+    tasks of is only named. A lost answer is an error, since a second call would make a second revision.
+    """
+    family = str(part.draft.new["family"])
+    key, look = f"family {family}", f"aws ecs list-task-definitions --family-prefix {family} --sort DESC"
+    doubt = f"A revision of {family} may have been registered, the answer was not seen. Look:\n  {look} {ctx.aws.place}"
+    ctx.begun.enter(key, lambda _: doubt)
+    with ctx.begun.sending(key):
+        arn = send_definition(ctx, part.draft)
+    discards = isinstance(part, PlannedService)
+    undo = (lambda _: discard(ctx, cluster, arn, "that no service uses")) if discards else None
+    ctx.begun.enter(arn, lambda _: _registered(ctx, arn), undo)
+    ctx.begun.settle(key)
     ctx.report.line(f"New task definition: {arn}")
     return arn
 
 
-def register_once(ctx: Context, definition: JSON, current: str) -> str:
-    """The ARN of the new revision. If an answer is lost, look for the revision before registering it again.
-
-    The `current` one is never taken for it: where nothing changed it says the same, and it is in use.
-    """
-    family = str(definition["family"])
-    look = f"aws ecs list-task-definitions --family-prefix {family} --sort DESC {ctx.aws.place}"
-    doubt = f"A revision of {family} may have been registered, the answer was not seen. Look:\n  {look}"
-    ctx.begun.enter(f"family {family}", lambda _: doubt)
-    for attempt in (1, 2, 3):
-        try:
-            return str(ctx.aws.call("RegisterTaskDefinition", definition)["taskDefinition"]["taskDefinitionArn"])
-        except AwsError as error:
-            if not error.maybe_done:
-                ctx.begun.settle(f"family {family}")
-            if not error.maybe_done or attempt == 3:
-                raise
-        ctx.report.note("The answer of RegisterTaskDefinition was lost; looking whether it was carried out.")
-        found = newest_equal(ctx, definition)
-        if found and found != current:
-            return found
-    raise AssertionError("the last attempt returns or raises")
-
-
-def newest_equal(ctx: Context, definition: JSON) -> str:
-    """The ARN of the family's newest revision if it says all that `definition` says, else an empty string."""
+def send_definition(ctx: Context, draft: Draft) -> str:
+    """The ARN of the new revision; without its tags, and a warning, where it may not be tagged."""
     try:
-        newest = ctx.aws.describe_task_definition(str(definition["family"]))
+        answer = ctx.aws.call("RegisterTaskDefinition", draft.new)
     except AwsError as error:
-        if error.transient:
+        if error.code not in _DENIED or "TagResource" not in error.message or draft.tags_required:
             raise
-        return ""
-    sent = {name: value for name, value in definition.items() if name != "tags"}
-    return str(newest["taskDefinitionArn"]) if says_all_of(newest, sent) else ""
-
-
-def says_all_of(answer: Any, sent: Any) -> bool:
-    """True if everything in `sent` stands in `answer`, which may say more."""
-    if isinstance(sent, dict) and isinstance(answer, dict):
-        return all(name in answer and says_all_of(answer[name], value) for name, value in sent.items())
-    if isinstance(sent, list) and isinstance(answer, list):
-        return len(sent) == len(answer) and all(map(says_all_of, answer, sent))
-    return bool(answer == sent)
-
-
-def enter_revision(ctx: Context, cluster: str, part: Planned, arn: str) -> None:
-    """Until something uses it, a new revision is discarded if the run ends; one to run tasks of is only named."""
-    discards = (
-        (lambda _: discard(ctx, cluster, arn, "that no service uses")) if isinstance(part, PlannedService) else None
-    )
-    ctx.begun.enter(arn, lambda _: _registered(ctx, arn), discards)
+        ctx.report.warning(f"The tags are not copied. {error.message}")
+        answer = ctx.aws.call("RegisterTaskDefinition", {n: m for n, m in draft.new.items() if n != "tags"})
+    return str(answer["taskDefinition"]["taskDefinitionArn"])
 
 
 def _registered(ctx: Context, arn: str) -> str:
@@ -3536,23 +3486,22 @@ def discard(ctx: Context, cluster: str, arn: str, what: str, changed: Mapping[st
 
     `changed` has this run's services and AWS's time of our last update of each: an older answer proves nothing.
     """
-    known = changed or {}
+    known, left = changed or {}, ""
     try:
         services = services_of(ctx, cluster, known)
         if any(changed_s(services.get(name) or {}) < after_s for name, after_s in known.items()):
-            ctx.report.note(f"{arn} is left ACTIVE: AWS does not show yet that nothing uses it.")
+            left = "AWS does not show yet that nothing uses it"
         elif arn in definitions_in_use(services.values()):
-            ctx.report.note(f"{arn} is left ACTIVE: a deployment of the service still uses it.")
+            left = "a deployment of the service still uses it"
         else:
             ctx.aws.call("DeregisterTaskDefinition", {"taskDefinition": arn})
-            ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
-            return True
     except AwsError as error:
-        if error.maybe_done and is_inactive(ctx, arn):
-            ctx.report.note(f"Deregistered {short_name(arn)}, a revision {what}.")
-            return True
-        ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
-    return False
+        if not (error.maybe_done and is_inactive(ctx, arn)):
+            ctx.report.warning(f"{arn}, a revision {what}, could not be deregistered. {error.message}")
+            return False
+    done = f"Deregistered {short_name(arn)}, a revision {what}."
+    ctx.report.note(f"{arn} is left ACTIVE: {left}." if left else done)
+    return not left
 
 
 def is_inactive(ctx: Context, arn: str) -> bool:
@@ -5140,14 +5089,11 @@ def tagged_draft(ctx: Context, read: dict[str, JSON], owner: str, definition: st
     if definition not in read:
         read[definition] = describe_definition(ctx, definition, tags_required=False)
     raw = read[definition]
-    old = registrable(raw, ctx.aws.output_only_members())
     try:
-        new = edited(old, edits)
+        draft = draft_of(ctx, raw, raw, edits, "")
     except DeployError as error:
         raise DeployError(f"{owner}: {error.message}", error.exit_code, error.hint) from error
-    current = str(raw["taskDefinitionArn"])
-    ready = current if old == new else ""
-    return Draft(current, old, new, ready, deregistered=raw.get("status") == "INACTIVE")
+    return replace(draft, ready=draft.current) if draft.old == draft.new else draft
 
 
 def report_app(ctx: Context, results: Results) -> int:
@@ -5555,9 +5501,7 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    live, wanted, output_only = definition_of(ctx, current), definition_of(ctx, arn), ctx.aws.output_only_members()
-    old, new = registrable(live, output_only), registrable(wanted, output_only)
-    draft = Draft(current, old, new, arn, start=current, deregistered=live.get("status") == "INACTIVE")
+    draft = replace(draft_of(ctx, definition_of(ctx, current), definition_of(ctx, arn), Edits(), arn), current=current)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if arn != current:
         show_draft(ctx, draft, [], label)
