@@ -391,11 +391,12 @@ class DeployOptions(CommandOptions):
 
 
 class AppOptions(CommandOptions):
-    """The command `app`; `tasks` holds "pre" and "post" as far as they are not skipped."""
+    """The command `app`: the entries of the application file, without the tasks that are skipped."""
 
-    application: Application
     tag: str
-    tasks: tuple[str, ...]
+    before: Sequence[JSON] = ()
+    services: Sequence[JSON] = ()
+    after: Sequence[JSON] = ()
     wait: WaitOptions = WaitOptions()
     no_preflight: bool = False
 
@@ -893,33 +894,6 @@ def short_name(arn: str) -> str:
 # --- Application file ------------------------------------------------------------ no I/O after the one read
 
 
-class AppTask(Value):
-    """An entry of `tasks.pre` or `tasks.post`; `request` holds its share of RunTask's parameters."""
-
-    family: str
-    count: int
-    containers: tuple[str, ...]
-    request: JSON
-
-
-class AppService(Value):
-    """An entry of `services`."""
-
-    name: str
-    containers: tuple[str, ...]
-    force: bool
-    max_wait_s: float
-
-
-class Application(Value):
-    """A whole application file, checked."""
-
-    cluster: str
-    pre: tuple[AppTask, ...]
-    services: tuple[AppService, ...]
-    post: tuple[AppTask, ...]
-
-
 class Rule(Value):
     """What a value of the file must be; `low` and `high` bound a number or the length of a list.
 
@@ -997,8 +971,8 @@ _APPLICATION = Rule(
 _KINDS = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table of keys"}
 
 
-def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
-    """The application of a YAML, JSON or TOML text (by suffix); `cluster` wins over the file's.
+def parse_application(text: str, suffix: str, cluster: str = "") -> JSON:
+    """The application that a YAML, JSON or TOML text (by suffix) describes, checked; `cluster` wins over the file's.
 
     Raises `UsageError` that lists all that is wrong, each with its path (and in YAML its line).
     """
@@ -1009,65 +983,48 @@ def parse_application(text: str, suffix: str, cluster: str = "") -> Application:
     if problems:
         placed = sorted((_placed(problem, lines) for problem in problems), key=lambda at: at[0])
         raise UsageError("\n".join(["The application file is wrong:", *(said for _, said in placed)]))
-    tasks = value.get("tasks") or {}
-    return Application(
-        cluster=cluster or value["cluster"],
-        pre=tuple(_app_task(task) for task in tasks.get("pre") or []),
-        services=tuple(_app_service(service) for service in value.get("services") or []),
-        post=tuple(_app_task(task) for task in tasks.get("post") or []),
-    )
+    return {**value, "cluster": cluster or value["cluster"]}
 
 
-def _app_task(task: JSON) -> AppTask:
+def task_request(task: JSON) -> JSON:
+    """What an entry of `tasks.pre` or `tasks.post` says of RunTask's parameters."""
     vpc = (task.get("network_configuration") or {}).get("vpc_configuration") or {}
     network = {
         "subnets": vpc.get("subnets"),
         "securityGroups": vpc.get("security_groups"),
         "assignPublicIp": "ENABLED" if vpc.get("assign_public_ip") else "DISABLED",
     }
-    strategies = [
-        {
-            ("capacityProvider" if key == "capacity_provider" else key): item[key]
-            for key in item
-            if item[key] is not None
-        }
-        for item in task.get("capacity_provider_strategies") or []
+    providers = [
+        {"capacityProvider": each["capacity_provider"], "base": each.get("base"), "weight": each.get("weight")}
+        for each in task.get("capacity_provider_strategies") or []
     ]
     request = {
         "launchType": (task.get("launch_type") or "").upper(),
-        "capacityProviderStrategy": strategies,
+        "capacityProviderStrategy": _without_nulls(providers),
         "networkConfiguration": vpc and {"awsvpcConfiguration": network},
     }
-    given = {name: value for name, value in request.items() if value}
-    return AppTask(task["family"], task["count"], tuple(task["containers"]), given)
-
-
-def _app_service(service: JSON) -> AppService:
-    minutes = service.get("max_wait") or 15
-    return AppService(service["name"], tuple(service["containers"]), bool(service.get("force")), minutes * 60.0)
+    return {name: value for name, value in request.items() if value}
 
 
 def _problems(value: Any, rule: Rule, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """What is wrong with a value, and with all below it."""
-    is_kind = type(value) is rule.kind
-    size: int = (value if rule.kind is int else len(value)) if is_kind and rule.kind is not bool else rule.low
-    if not is_kind:
-        yield path, f"expected {_KINDS[rule.kind]}, got {_KINDS.get(type(value), type(value).__name__)}"
-    elif rule.choices and value.lower() not in rule.choices:
+    kind: Any = rule.kind
+    if type(value) is not kind:
+        yield path, f"expected {_KINDS[kind]}, got {_KINDS.get(type(value), type(value).__name__)}"
+        return
+    size: int = rule.low if kind is bool else value if kind is int else len(value)
+    if rule.choices and value.lower() not in rule.choices:
         yield path, f"{value} is not {' or '.join(rule.choices)}"
     elif not rule.low <= size <= rule.high:
-        units: dict[type, str] = {list: " entries", str: " characters"}
-        yield path, f"{size}{units.get(rule.kind, '')} where there should be {_bounds(rule)}"
+        bounds = f"{rule.low} or more" if rule.high == sys.maxsize else f"between {rule.low} and {rule.high}"
+        unit = " entries" if kind is list else " characters" if kind is str else ""
+        yield path, f"{size}{unit} where there should be {bounds}"
     elif rule.items is not None:
         for index, item in enumerate(value):
             yield from _problems(item, rule.items, (*path, index))
-    elif rule.kind is dict:
+    elif kind is dict:
         yield from _member_problems(value, rule.members, path)
         yield from (((*path, *place), message) for place, message in rule.also(value))
-
-
-def _bounds(rule: Rule) -> str:
-    return f"{rule.low} or more" if rule.high == sys.maxsize else f"between {rule.low} and {rule.high}"
 
 
 def _member_problems(value: JSON, members: Mapping[str, Rule], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -1095,7 +1052,10 @@ def _read_application(text: str, suffix: str) -> tuple[Any, Mapping[KeyPath, int
     try:
         if kind == "YAML":
             return _read_yaml(text)
-        return (json.loads(text) if kind == "JSON" else _read_toml(text)), {}
+        if kind == "JSON":
+            return json.loads(text), {}
+        hint = "Write the file as .ecs-deploy.json, or as YAML."
+        return _module("tomllib", "To read TOML, Python 3.11 is needed", hint).loads(text), {}
     except RecursionError as error:
         raise UsageError("The application file is nested too deeply") from error
     except (ValueError, TypeError) as error:
@@ -1117,11 +1077,6 @@ def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
         raise ValueError(f"{where}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise ValueError(getattr(error, "reason", type(error).__name__)) from error
-
-
-def _read_toml(text: str) -> Any:
-    hint = "Write the file as .ecs-deploy.json, or as YAML."
-    return _module("tomllib", "To read TOML, Python 3.11 is needed", hint).loads(text)
 
 
 def _module(name: str, needed: str, hint: str) -> Any:
@@ -5012,36 +4967,34 @@ def deploy_app(ctx: Context, options: AppOptions) -> int:
 
 def plan_app(ctx: Context, options: AppOptions) -> Plan:
     """Find everything that is named; raises `DeployError` that lists all that is missing, and changes nothing."""
-    application, problems = options.application, Problems()
-    with explained(ctx, application.cluster):
-        found = ctx.aws.describe_services(application.cluster, [service.name for service in application.services])
+    cluster, problems = options.cluster, Problems()
+    with explained(ctx, cluster):
+        found = ctx.aws.describe_services(cluster, [entry["name"] for entry in options.services])
     read: dict[str, JSON] = {}
 
-    def planned_task(name: str, task: AppTask) -> PlannedTask:
-        draft = tagged_draft(ctx, read, name, task.family, Edits(options.tag, task.containers))
-        run = RunOptions(count=task.count, wait_for_success=True)
+    def drafted_part(owner: str, definition: str, entry: JSON) -> Draft:
+        return tagged_draft(ctx, read, owner, definition, Edits(options.tag, tuple(entry["containers"])))
+
+    def planned_task(named: tuple[str, JSON]) -> PlannedTask:
+        name, entry = named
+        run = RunOptions(count=entry["count"], wait_for_success=True)
         tagged = {"enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}  # as ecs-toolkit sends
-        return PlannedTask(name, draft, run, {"cluster": application.cluster, **tagged, **task.request})
+        request = {"cluster": cluster, **tagged, **task_request(entry)}
+        return PlannedTask(name, drafted_part(name, entry["family"], entry), run, request)
 
-    def planned_service(entry: AppService) -> PlannedService:
-        service = usable_service(ctx, application.cluster, entry.name, found.get(entry.name))
-        edits = Edits(options.tag, entry.containers)
-        draft = tagged_draft(ctx, read, entry.name, str(service["taskDefinition"]), edits)
-        update = service_update(
-            application.cluster, entry.name, ServiceOptions(force_new_deployment=entry.force), service
-        )
-        wait = replace(options.wait, timeout_s=entry.max_wait_s, in_total=True)
-        return PlannedService(entry.name, draft, service, update, wait)
-
-    def tasks(when: str, entries: Sequence[AppTask]) -> tuple[PlannedTask, ...]:
-        chosen = enumerate(entries) if when in options.tasks else ()
-        return problems.collect(lambda each: planned_task(task_name(when, entries, each[0]), each[1]), chosen)
+    def planned_service(entry: JSON) -> PlannedService:
+        name = entry["name"]
+        service = usable_service(ctx, cluster, name, found.get(name))
+        change = ServiceOptions(force_new_deployment=bool(entry.get("force")))
+        wait = replace(options.wait, timeout_s=(entry.get("max_wait") or 15) * 60.0, in_total=True)
+        draft = drafted_part(name, str(service["taskDefinition"]), entry)
+        return PlannedService(name, draft, service, service_update(cluster, name, change, service), wait)
 
     plan = Plan(
-        application.cluster,
-        before=tasks("pre", application.pre),
-        services=problems.collect(planned_service, application.services),
-        after=tasks("post", application.post),
+        cluster,
+        before=problems.collect(planned_task, named_tasks("pre", options.before)),
+        services=problems.collect(planned_service, options.services),
+        after=problems.collect(planned_task, named_tasks("post", options.after)),
         several=True,
     )
     if not options.no_preflight:
@@ -5050,11 +5003,13 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     return plan
 
 
-def task_name(when: str, entries: Sequence[AppTask], index: int) -> str:
-    """What an entry is called: when and its family, and a number from the second one of that family on."""
-    family = entries[index].family
-    earlier = sum(entry.family == family for entry in entries[:index])
-    return f"{when} {family}" + (f" ({earlier + 1})" if earlier else "")
+def named_tasks(when: str, entries: Sequence[JSON]) -> Iterator[tuple[str, JSON]]:
+    """The entries by what they are called: when and their family, with a number from the second of a family on."""
+    seen: Counter[str] = Counter()
+    for entry in entries:
+        family = str(entry["family"])
+        seen[family] += 1
+        yield f"{when} {family}" + (f" ({seen[family]})" if seen[family] > 1 else ""), entry
 
 
 class Problems(Record):
@@ -7300,9 +7255,7 @@ def parse(word: str, argv: Sequence[str], env: Mapping[str, str]) -> Any:
     if not word:
         fields |= _classic_fields(fields, given, env)
     elif word == "app":
-        skipped = {when: given.keys() & {"--skip-tasks", f"--skip-{when}-tasks"} for when in ("pre", "post")}
-        fields["tasks"] = tuple(when for when, options in skipped.items() if not options)
-        fields["application"] = _application(_last(given, "--config"), fields["cluster"])
+        fields |= _app_fields(given, fields["cluster"])
     return COMMANDS[word].options(**fields)
 
 
@@ -7382,7 +7335,17 @@ def _evaluated(image: str, env: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def _application(path: str, cluster: str) -> Application:
+def _app_fields(given: Given, cluster: str) -> dict[str, Any]:
+    """The cluster and the entries of the application file, without the tasks that are skipped."""
+    application = _application(_last(given, "--config"), cluster)
+    tasks = application.get("tasks") or {}
+    kept = {when for when in tasks if not given.keys() & {"--skip-tasks", f"--skip-{when}-tasks"}}
+    before, after = (tasks[when] or [] if when in kept else [] for when in ("pre", "post"))
+    services = application.get("services") or []
+    return {"cluster": application["cluster"], "before": before, "services": services, "after": after}
+
+
+def _application(path: str, cluster: str) -> JSON:
     path = path or next((name for name in _APP_FILES if os.path.exists(name)), "")
     if not path:
         none = f"There is no application file here: none of {', '.join(_APP_FILES)}"
