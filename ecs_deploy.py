@@ -1910,7 +1910,7 @@ class Schedule(Value):
         return {"": self.request.get("Target") or {}}
 
     @property
-    def concerned(self) -> dict[str, str]:
+    def now(self) -> dict[str, str]:
         """What those targets run that run one of the families there, by their ids."""
         there = {i: runs(target) for i, target in self.targets.items() if in_cluster(target, self.aims.cluster)}
         return {i: arn for i, arn in there.items() if family_of(arn) in self.aims.arns}
@@ -1918,18 +1918,12 @@ class Schedule(Value):
     @property
     def new(self) -> dict[str, str]:
         """What those targets are to run that name another revision, by their ids."""
-        named = {i: arn for i, arn in self.concerned.items() if not follows(arn)}
-        aims = {i: self.aims.arns[family_of(arn)] for i, arn in named.items()}
-        return {i: arn for i, arn in aims.items() if arn != named[i]}
-
-    @property
-    def old(self) -> dict[str, str]:
-        """What these run now."""
-        return {i: runs(self.targets[i]) for i in self.new}
+        aims = {i: self.aims.arns[family_of(arn)] for i, arn in self.now.items() if not follows(arn)}
+        return {i: arn for i, arn in aims.items() if arn != self.now[i]}
 
     def rows(self, result: str) -> list[JSON]:
         """Each change and what became of it, for the JSON document."""
-        pairs = dict.fromkeys(zip(map(short_name, self.old.values()), map(short_name, self.new.values()), strict=True))
+        pairs = dict.fromkeys((short_name(self.now[i]), short_name(arn)) for i, arn in self.new.items())
         return [{"name": self.name.label, "old": old, "new": new, "result": result} for old, new in pairs]
 
 
@@ -1938,9 +1932,9 @@ def move_line(row: JSON) -> str:
     return f"~ {row['name']}: {row['old']} -> {row['new'].rpartition(':')[2]}"
 
 
-def short_names(arns: Mapping[str, str]) -> str:
+def short_names(arns: Iterable[str]) -> str:
     """The definitions in words, each once."""
-    return ", ".join(dict.fromkeys(map(short_name, arns.values())))
+    return ", ".join(dict.fromkeys(map(short_name, arns)))
 
 
 def runs(target: JSON) -> str:
@@ -4495,7 +4489,7 @@ def aims_of(plan: Plan, arn_of: Callable[[Planned], str]) -> Aims:
 
 def require_concerned(schedule: Schedule) -> Schedule:
     """The schedule that was named; raises `DeployError` if it has nothing to do with what is deployed."""
-    if schedule.concerned:
+    if schedule.now:
         return schedule
     targets = [target for target in schedule.targets.values() if runs(target)]
     ran = [f"{short_name(runs(target))} in {short_name(str(target.get('Arn')))}" for target in targets]
@@ -4576,7 +4570,7 @@ def show_schedules(ctx: Context, schedules: Sequence[Schedule], aims: Aims) -> N
                 ctx.report.note(f"{what} in {short_name(str(target.get('Arn')))}; that is left alone.")
             elif follows(runs(target)):
                 ctx.report.note(f"{what} without a revision, so it follows by itself; it is left alone.")
-    if not any(schedule.concerned for schedule in schedules):
+    if not any(schedule.now for schedule in schedules):
         ctx.report.warning(f"No rule or schedule runs {' or '.join(aims.arns)} in the cluster {aims.cluster}.")
     rows = [row for schedule in schedules for row in schedule.rows("not moved")]
     ctx.report.block("Changes:", [move_line(row) for row in rows] or ["nothing changes in rules and schedules"])
@@ -4614,13 +4608,13 @@ def move(ctx: Context, schedule: Schedule) -> None:
     with ctx.begun.sending(schedule.name.label):
         point(ctx, schedule, schedule.new)
     enter_move(ctx, schedule, "runs")
-    ctx.report.note(f"The {schedule.name.label} runs {short_names(schedule.new)}.")
+    ctx.report.note(f"The {schedule.name.label} runs {short_names(schedule.new.values())}.")
     learn_moves(ctx, schedule, "moved")
 
 
 def enter_move(ctx: Context, schedule: Schedule, does: str) -> None:
     """Enter a move into the ledger: it is put back, or named with the commands that do that."""
-    says = [f"The {schedule.name.label} {does} {short_names(schedule.new)}. To put it back:"]
+    says = [f"The {schedule.name.label} {does} {short_names(schedule.new.values())}. To put it back:"]
     says += [f"  {move_back_command(ctx.aws, schedule, target_id)}" for target_id in schedule.new]
     ctx.begun.enter(schedule.name.label, lambda _: "\n".join(says), lambda _: move_back(ctx, schedule))
 
@@ -4628,15 +4622,17 @@ def enter_move(ctx: Context, schedule: Schedule, does: str) -> None:
 def move_back(ctx: Context, moved: Schedule) -> bool:
     """Have the targets that run our revision run again what they ran; False if that was not seen to be done."""
     try:
-        now = look_at(ctx, moved.name, moved.aims)
-        back = {i: moved.old[i] for i, target in now.targets.items() if runs(target) == moved.new.get(i)}
+        schedule = look_at(ctx, moved.name, moved.aims)
+        back = {i: moved.now[i] for i, target in schedule.targets.items() if runs(target) == moved.new.get(i)}
         if back:
-            point(ctx, now, back)
+            point(ctx, schedule, back)
     except AwsError as error:
         ctx.report.warning(f"The {moved.name.label} could not be put back. {error.message}")
         return False
-    did = f"was put back: it runs {short_names(moved.old)} again" if back else f"does not run {short_names(moved.new)}"
-    ctx.report.note(f"The {moved.name.label} {did}.")
+    old, new = short_names(moved.now[i] for i in moved.new), short_names(moved.new.values())
+    ctx.report.note(
+        f"The {moved.name.label} " + (f"was put back: it runs {old} again." if back else f"does not run {new}.")
+    )
     learn_moves(ctx, moved, "put back" if back else "not moved")
     return True
 
@@ -4660,7 +4656,7 @@ def learn_moves(ctx: Context, schedule: Schedule, result: str) -> None:
 def move_back_command(aws: Aws, schedule: Schedule, target_id: str) -> str:
     """The shell command that has a target run what it ran; it reads all else from AWS, since that may be secret."""
     name = schedule.name
-    swap = f"--output json {aws.place} | sed 's|{schedule.new[target_id]}\"|{schedule.old[target_id]}\"|'"
+    swap = f"--output json {aws.place} | sed 's|{schedule.new[target_id]}\"|{schedule.now[target_id]}\"|'"
     if name.kind == "rule":
         of = f"--rule {name.name}" + (f" --event-bus-name {name.place}" if name.place else "")
         read = f"aws events list-targets-by-rule {of} --query \"Targets[?Id=='{target_id}']\" {swap}"
@@ -4766,12 +4762,12 @@ def start_part(ctx: Context, results: Results, part: PlannedTask) -> list[Starte
             start_tasks(ctx, part, arn, tasks)
     except DeployError as error:
         ctx.begun.abandon(error, ctx.report, [f"RunTask of {part.name}", key, arn])
-        results.add(part, tasks=[task.arn for task in tasks])
         ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
         results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
         return []
+    finally:
+        results.add(part, tasks=[task.arn for task in tasks])
     ctx.begun.settle(arn)
-    results.add(part, tasks=[task.arn for task in tasks])
     return tasks
 
 
@@ -4799,10 +4795,8 @@ def start_tasks(ctx: Context, part: PlannedTask, definition: str, tasks: list[St
 
 def failures_text(answer: JSON) -> str:
     """The reasons in a RunTask answer, counted."""
-    reasons = Counter(
-        ": ".join(str(failure[name]) for name in ("reason", "detail") if failure.get(name)) or "no reason"
-        for failure in answer.get("failures") or []
-    )
+    told = [(failure.get("reason"), failure.get("detail")) for failure in answer.get("failures") or []]
+    reasons = Counter(": ".join(filter(None, each)) or "no reason" for each in told)
     return "; ".join(f"{count} × {theirs(reason)}" for reason, count in reasons.items()) or "AWS gave no reason"
 
 
