@@ -1643,6 +1643,12 @@ class Standing(Enum):
     STEADY = "steady"
 
 
+def running_definitions(service: JSON) -> list[str]:
+    """The ARNs of the definitions of which the service runs tasks, that of the PRIMARY deployment first."""
+    deployments = [primary_of(service), *others_of(service)]
+    return list(dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount")))
+
+
 def with_deployments(service: JSON) -> JSON:
     """The service; where another controller deploys it, with its task sets as its deployments."""
     states = {"STEADY_STATE": "COMPLETED", "STABILIZING": "IN_PROGRESS"}
@@ -1707,21 +1713,17 @@ def troubles_of(service: JSON) -> list[str]:
 
 
 def setback_of(service: JSON) -> tuple[str, str]:
-    """Why ECS went back to the PRIMARY deployment by itself, in its words, and the id of what it left; "" if not.
-
-    Where the PRIMARY one came back under its own id, what failed is listed as younger.
-    """
+    """Why ECS went back to the PRIMARY deployment by itself, in its words, and the id of what it left; "" if not."""
     primary, told = primary_of(service), [str(event.get("message")) for event in service.get("events") or []]
     said = str(primary.get("rolloutStateReason") or "")
     back = [text for text in told if f"rolling back to deployment {primary.get('id')}" in text]
-    ends = {match[1]: text for text in told if (match := re.search(r"\(deployment (\S+)\) deployment failed", text))}
-    failures = {failed: text for failed, text in ends.items() if failed != primary.get("id")}
-    listed = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED" and d is not primary]
-    late = [str(d.get("rolloutStateReason") or said) for d in listed if stamp_s(d) > stamp_s(primary)]
-    if "rolling back" not in said.lower() and not back and not late:
+    if not back and "rolling back" not in said.lower():
         return "", ""
-    failed = [str(deployment["id"]) for deployment in sorted(listed, key=stamp_s, reverse=True)]
-    return theirs([*failures.values(), *back, *late, said][0]), next(iter([*failed, *failures]), "")
+    ends = [re.search(r"\(deployment (\S+)\) deployment failed", text) for text in told]
+    if failed := next((match for match in ends if match and match[1] != primary.get("id")), None):
+        return theirs(failed.string), failed[1]
+    listed = [d for d in service.get("deployments") or [] if d.get("rolloutState") == "FAILED"]
+    return theirs([*back, said][0]), next((str(deployment["id"]) for deployment in listed), "")
 
 
 class Past(Value):
@@ -5066,13 +5068,12 @@ def report_app(ctx: Context, results: Results) -> int:
 
 
 class Subject(Record):
-    """A service that is asked about, and what the JSON document says of it; `code` is how following it ended."""
+    """A service that is asked about, and what the JSON document says of it."""
 
     name: str
     label: str
     service: JSON
     facts: JSON
-    code: int | None = None
 
     @property
     def standing(self) -> Standing:
@@ -5084,15 +5085,6 @@ class Subject(Record):
         """The definition in use; empty if nothing was deployed."""
         return self.facts["task_definition"] or ""
 
-    @property
-    def exit_code(self) -> int:
-        """0 if it is steady, or was followed to a good end, and runs what is expected."""
-        if self.standing is Standing.MISSING:
-            return Exit.AWS
-        own = Exit.OK if self.standing is Standing.STEADY else Exit.FAILED
-        code = own if self.code is None else self.code
-        return code or (Exit.FAILED if self.facts.get("expected") is False else Exit.OK)
-
 
 def status(ctx: Context, options: StatusOptions) -> int:
     """What services run, how they do, and why not better; the exit code. Changes nothing."""
@@ -5100,17 +5092,20 @@ def status(ctx: Context, options: StatusOptions) -> int:
     codes = follow_all(ctx, options, subjects) if options.follow else {}
     subjects = look_at_services(ctx, options) if codes else subjects
     for subject in subjects:
-        subject.code = codes.get(subject.name)
-        (look_closer if options.every else show)(ctx, options, subject)
+        code = codes.get(subject.name)
+        if code is not None and subject.standing is not Standing.MISSING:
+            subject.facts["exit_code"] = code
+        if options.every:
+            look_closer(ctx, options, subject)
+        else:
+            show(ctx, options, subject, well=bool(code) or subject.standing is Standing.STEADY)
     if options.every:
         show_table(ctx, options.cluster, subjects)
     if options.expected:
         expect(ctx, options, subjects)
-    for subject in subjects:
-        subject.facts["exit_code"] = subject.exit_code
-    code = max((subject.exit_code for subject in subjects), default=Exit.FAILED if options.expected else Exit.OK)
-    verdict = "not steady" if code else "steady"
-    ctx.report.learn(cluster=options.cluster, verdict=verdict, parts=[subject.facts for subject in subjects])
+    facts = [subject.facts for subject in subjects]
+    code = max((each["exit_code"] for each in facts), default=Exit.FAILED if options.expected else Exit.OK)
+    ctx.report.learn(cluster=options.cluster, verdict="not steady" if code else "steady", parts=facts)
     return code
 
 
@@ -5139,6 +5134,7 @@ def facts_of(name: str, service: JSON) -> JSON:
         "since": date_text(stamp_s(primary)) if primary else None,
         **{f"{kind}_count": number(service, f"{kind}Count") for kind in ("desired", "running", "pending")},
         "went_back": setback_of(service)[0] or None,
+        "exit_code": {Standing.STEADY: Exit.OK, Standing.MISSING: Exit.AWS}.get(standing, Exit.FAILED),
     }
 
 
@@ -5204,15 +5200,15 @@ def definition_of(ctx: Context, arn: str) -> JSON:
     return found
 
 
-def running_digests(ctx: Context, cluster: str, subject: Subject) -> dict[str, set[str]]:
-    """The digests that each container of the definition in use runs, by a page of tasks; {} where they are not told."""
+def running_digests(ctx: Context, cluster: str, subject: Subject, arn: str) -> dict[str, set[str]]:
+    """The digests that each container of that definition runs, by a page of tasks; {} where they are not told."""
     what = f"{subject.label}The digests that run cannot be read."
     params = {"cluster": cluster, "serviceName": subject.name, "desiredStatus": "RUNNING", "maxResults": 100}
     listed = as_told(ctx, lambda: ctx.aws.call("ListTasks", params), {}, what)
     tasks = as_told(ctx, lambda: ctx.aws.describe_tasks(cluster, listed.get("taskArns") or []), [], what)
     found: dict[str, set[str]] = {}
     for task in tasks:
-        for container in task.get("containers") or [] if task.get("taskDefinitionArn") == subject.arn else []:
+        for container in task.get("containers") or [] if task.get("taskDefinitionArn") == arn else []:
             if digest := container.get("imageDigest"):
                 found.setdefault(str(container.get("name")), set()).add(str(digest))
     return found
@@ -5251,7 +5247,7 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
     ctx.report.line(f"{steady} of {len(subjects)} services of {cluster} steady")
 
 
-def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
+def show(ctx: Context, options: StatusOptions, subject: Subject, *, well: bool) -> None:
     """A screenful about one service: what runs, since when, how it does and why, and what it may go back to."""
     name, service, facts = subject.name, subject.service, subject.facts
     if subject.standing is Standing.MISSING:
@@ -5259,10 +5255,9 @@ def show(ctx: Context, options: StatusOptions, subject: Subject) -> None:
         ctx.report.error(f"The service {name} was not found in cluster {options.cluster}", hint)
         return
     definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
-    digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject), {})
+    digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject, subject.arn), {})
     rollout = present_rollout(ctx, options, subject, definition)
     as_told(ctx, lambda: look_at_strategies(ctx, [rollout]), None)
-    well = subject.standing is Standing.STEADY or bool(subject.code)
     if not well:
         note_reasons(ctx, subject, rollout)
     images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(definition)]
@@ -5328,17 +5323,10 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
     """Set for each service whether it runs what is expected and nothing else, and say of each that it does not."""
     met: set[str] = set()
     for subject in subjects:
-        deployments = [primary_of(subject.service), *others_of(subject.service)]
-        arns = dict.fromkeys(str(d["taskDefinition"]) for d in deployments if number(d, "runningCount"))
-        running = {arn: definition_of(ctx, arn) for arn in arns}
-        by_digest = running and any("@" in text for text in options.expected)
-        digests = {subject.arn: running_digests(ctx, options.cluster, subject) if by_digest else {}}
-        fits = []
-        for arn, definition in running.items():
-            held = {text: is_expected(text, definition, digests.get(arn, {})) for text in options.expected}
-            met |= {text for text in held if held[text]}
-            fits.append(True in held.values() and False not in held.values())
-        subject.facts["expected"] = bool(fits) and all(fits)
+        running = {arn: definition_of(ctx, arn) for arn in running_definitions(subject.service)}
+        found = [expectations_met(ctx, options, subject, arn, running[arn]) for arn in running]
+        met = met.union(*found)
+        subject.facts["expected"] = bool(found) and all(found)
         if not subject.facts["expected"]:
             runs = ", ".join(f"{short_name(arn)} ({images_text(running[arn])})" for arn in running) or "nothing"
             ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
@@ -5347,6 +5335,17 @@ def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) ->
         ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
         for subject in subjects[:1]:
             subject.facts["expected"] = False
+    for subject in subjects:
+        if not subject.facts["expected"]:
+            subject.facts["exit_code"] = subject.facts["exit_code"] or Exit.FAILED
+
+
+def expectations_met(ctx: Context, options: StatusOptions, subject: Subject, arn: str, definition: JSON) -> set[str]:
+    """What of the expected a definition is, or its containers run; nothing if it goes against any of it."""
+    by_digest = any("@" in text for text in options.expected)
+    digests = running_digests(ctx, options.cluster, subject, arn) if by_digest else {}
+    held = {text: is_expected(text, definition, digests) for text in options.expected}
+    return set() if False in held.values() else {text for text in held if held[text]}
 
 
 def images_text(definition: JSON) -> str:
@@ -5389,11 +5388,15 @@ def ways_back(ctx: Context, service: JSON, history: Sequence[Past]) -> Iterator[
     worked = [past for past in known if past.ended in ("SUCCESSFUL", "COMPLETED")]
     newest = {past.definition: past for past in worked}
     yield from (newest[each] for each in worked_before([past.definition for past in worked], current))
+    left = {past.definition for past in known}
+    yield from (Past(arn) for arn in older_revisions(ctx, current) if arn not in left)
+
+
+def older_revisions(ctx: Context, current: str) -> list[str]:
+    """The ARNs of the ACTIVE revisions before the current one, newest first; none, and a note, if they are not told."""
     what, family = f"The revisions of {family_of(current)} cannot be listed.", family_of(current)
     active = as_told(ctx, lambda: ctx.aws.active_revisions(family), [], what) if family else []
-    left = {past.definition for past in known}
-    older = [arn for arn in active if is_newer(current, arn) and arn not in left]
-    yield from (Past(arn) for arn in sorted(older, key=revision_of, reverse=True))
+    return sorted((arn for arn in active if is_newer(current, arn)), key=revision_of, reverse=True)
 
 
 def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> Past | None:
