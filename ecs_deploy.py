@@ -7356,7 +7356,6 @@ def _application(path: str, cluster: str) -> JSON:
 
 # --- GitHub Actions -------------------------------------------------- speaks with the runner; may not decide anything
 
-_CREDENTIAL_INPUTS = ("aws_access_key", "aws_secret_key")
 _LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
 
 
@@ -7367,6 +7366,14 @@ def _input_of(option: Option) -> str:
 _INPUTS = {_input_of(o): o for group in OPTIONS for o in group.options if o.name not in _SHOWN}
 
 
+def _variable_of(name: str) -> str:
+    return f"INPUT_{name.upper()}"
+
+
+def _input(env: Mapping[str, str], name: str) -> str:
+    return env.get(_variable_of(name), "")
+
+
 def is_action(env: Mapping[str, str]) -> bool:
     """True if the runner started this program as an action: it then sets a variable for every input."""
     return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in _INPUTS)
@@ -7375,51 +7382,53 @@ def is_action(env: Mapping[str, str]) -> bool:
 def action_arguments(env: Mapping[str, str]) -> list[str]:
     """The command line that the inputs spell; an empty input was not given. Raises `UsageError`.
 
-    A repeatable option takes one value a line, or a JSON list of texts; a flag is true or false. The input `command`
-    is the first word, or the lines of --command. The shell script's action wanted the option's name in a `_cmd` twin
-    of each input: the twin of a flag still switches it on, the others say nothing new.
+    The input `command` is the first word, or the lines of --command. The shell script's action wanted the option's
+    name in a `_cmd` twin of each input: the twin of a flag still switches it on, the others say nothing new.
     """
-    command = env.get(_variable_of("command"), "").strip()
+    command = _input(env, "command").strip()
     word = command if command in COMMANDS else ""
     if command and not word and "=" not in command:
         raise UsageError(f"The input command is {', '.join(filter(None, COMMANDS))} or NAME=COMMAND, not {command!r}")
     words = [word] if word else []
     for name, option in _INPUTS.items():
-        value = env.get(_variable_of(name), "")
-        if value.strip() and name != "command" and option.name not in _spellings(word):
+        value, twin = _input(env, name), _input(env, f"{name}_cmd").strip()
+        if twin not in option.flags and any(twin in _spellings(each) for each in COMMANDS if twin):
+            raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
+        if word and name == "command":
+            continue
+        if value.strip() and option.name not in _spellings(word):
             raise UsageError(f"The input {name} does not belong to {_program(word)}")
-        if name != "command" or not word:
-            words += _input_words(name, option, value, env.get(_variable_of(f"{name}_cmd"), "").strip())
+        words += _input_words(name, option, value if value.strip() or option.metavar else twin)
     if not words:
         hint = "Give at least cluster, service_name and image, or task_definition and image."
         raise UsageError("No input of the action is set", Exit.NO_TARGET, hint)
     return words
 
 
-def _input_words(name: str, option: Option, value: str, twin: str) -> list[str]:
-    if twin not in option.flags and any(twin in _spellings(word) for word in COMMANDS):
-        raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
+def _input_words(name: str, option: Option, value: str) -> list[str]:
+    """A flag is true or false; a repeatable option takes one value a line, or a JSON list of texts."""
+    text = value.strip()
     if not option.metavar:
-        return [option.name] if _switched_on(name, option, value.strip() or twin) else []
-    texts = [value.strip()]
+        if text.lower() not in ("", "true", "false") and text not in option.flags:
+            raise UsageError(f"The input {name} is true or false, not {text!r}")
+        return [] if text.lower() in ("", "false") else [option.name]
+    texts = [text]
     if option.adds:
-        texts = _listed_texts(name, value) if value.lstrip().startswith("[") else _lines(value)
-    return [f"{option.name}={text}" for text in texts if text.strip()]
+        texts = _listed_texts(name, text) if text.startswith("[") else _lines(value)
+    return [f"{option.name}={each}" for each in texts if each.strip()]
 
 
 def _listed_texts(name: str, value: str) -> list[str]:
-    try:
+    with contextlib.suppress(ValueError):
         texts = json.loads(value)
-    except ValueError:
-        texts = None
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"The input {name} begins like a JSON list, and is no JSON list of texts")
-    return texts
+        if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+            return texts
+    raise UsageError(f"The input {name} begins like a JSON list, and is no JSON list of texts")
 
 
 def in_inputs(error: UsageError, word: str) -> UsageError:
     """The same error in the words of a workflow: an option's flags are its input."""
-    inputs = {flag: _input_of(option) for option in options_of(word) for flag in option.flags}
+    inputs = {flag: _input_of(option) for flag, option in _spellings(word).items()}
 
     def renamed(found: re.Match[str]) -> str:
         named = [inputs[flag] for flag in found[2].split("/") if flag in inputs]
@@ -7430,21 +7439,11 @@ def in_inputs(error: UsageError, word: str) -> UsageError:
     return UsageError(message, error.exit_code, hint)
 
 
-def _variable_of(name: str) -> str:
-    return f"INPUT_{name.upper()}"
-
-
-def _switched_on(name: str, option: Option, value: str) -> bool:
-    if value.lower() not in ("", "true", "false") and value not in option.flags:
-        raise UsageError(f"The input {name} is true or false, not {value!r}")
-    return value.lower() not in ("", "false")
-
-
 def reporter_for(env: Mapping[str, str], out: TextIO, err: TextIO, wants_json: bool, clock: Clock) -> Reporter:
     """The face for where this runs: the runner's, if that started this program, or the plain one."""
     if not is_action(env):
         return Reporter(out, err, OutputOptions(json=wants_json))
-    wants_json = wants_json or env.get(_variable_of("output"), "").strip() == "json"
+    wants_json = wants_json or _input(env, "output").strip() == "json"
     return GitHubReporter(out, err, OutputOptions(json=wants_json), env, clock)
 
 
@@ -7458,10 +7457,9 @@ class GitHubReporter(Reporter):
         super().__init__(out, err if output.json else out, output)
         self._env, self._clock, self._started_s = env, clock, clock.now()
         self._errors: list[str] = []
-        for name in _CREDENTIAL_INPUTS:
-            for secret in env.get(_variable_of(name), "").split():
-                self._tell("add-mask", secret)
-                self.mask.hide([secret], always=True)
+        for secret in [*_input(env, "aws_access_key").split(), *_input(env, "aws_secret_key").split()]:
+            self._tell("add-mask", secret)
+            self.mask.hide([secret], always=True)
 
     def warning(self, text: str) -> None:
         """An annotation."""
@@ -7545,7 +7543,6 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
 
 
 _KINDS_OF_FAILURE = (Exit.ROLLED_BACK, Exit.ROLLBACK_FAILED, Exit.TIMED_OUT, Exit.SUPERSEDED)
-_STATUSES = {kind: kind.name.lower().replace("_", "-") for kind in _KINDS_OF_FAILURE}
 
 
 def status_of(facts: JSON) -> str:
@@ -7554,7 +7551,8 @@ def status_of(facts: JSON) -> str:
         return "success"
     if facts.get("error") == "interrupted":
         return "cancelled"
-    return "failure" if "tasks" in facts else _STATUSES.get(facts["exit_code"], "failure")
+    kind = next((kind for kind in _KINDS_OF_FAILURE if kind == facts["exit_code"]), None)
+    return kind.name.lower().replace("_", "-") if kind and "tasks" not in facts else "failure"
 
 
 def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
@@ -7564,59 +7562,47 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
     ending = status.replace("-", " ") if code else str(facts.get("verdict") or "completed")
     lines = [f"### {mark} ecs-deploy: {ending}" + (f" ({code})" if code else ""), ""]
     parts = facts.get("parts") or [facts]
-    head = ["Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result"]
     if "state" in parts[0]:
-        head = ["Service", "Cluster", "Task definition", "Tasks", "Since", "State", "Why"]
-        rows = [_standing_row(item, facts) for item in parts]
+        lines += _table(_STANDING, [_standing(part, facts) for part in parts])
     else:
-        rows = [_summary_row(item, facts, ending, duration_s) for item in parts]
-    if any(row[0] for row in rows):
-        lines += _table(head, rows)
-    lines += _moved(facts.get("schedules") or [])
+        lines += _table(_DEPLOYED, [_deployed(part, facts, ending, duration_s) for part in parts])
+    moved = [[row[member] for member in ("name", "old", "new", "result")] for row in facts.get("schedules") or []]
+    lines += _table(_MOVED, moved)
     if code:
-        lines += [_folded("What failed", errors, opened=True)]
-        lines += [part for item in [*facts.get("parts", []), facts] for part in _details(item)]
+        details = [detail for item in [*facts.get("parts", []), facts] for detail in _details(item)]
+        lines += [_folded(title, told) for title, told in [("What failed", errors), *details] if told]
     return "\n".join(lines) + "\n"
 
 
-def _moved(schedules: Sequence[JSON]) -> list[str]:
-    """The table of rules and schedules, if there are any."""
-    rows = [[_cell(row[member]) for member in ("name", "old", "new", "result")] for row in schedules]
-    return _table(["Rule or schedule", "Old revision", "New revision", "Result"], rows) if rows else []
+_DEPLOYED = ("Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result")
+_STANDING = ("Service", "Cluster", "Task definition", "Tasks", "Since", "State", "Why")
+_MOVED = ("Rule or schedule", "Old revision", "New revision", "Result")
 
 
-def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
+def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table; none if its rows are about nothing."""
+    cells = [titles, ["---"] * len(titles), *(list(map(_cell, row)) for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells] + [""] if any(row[0] for row in rows) else []
 
 
-def _summary_row(item: JSON, facts: JSON, ending: str, duration_s: float) -> list[str]:
-    definitions = [item.get("previous_task_definition"), item.get("new_task_definition")]
-    short = list(dict.fromkeys(short_name(str(arn)) for arn in definitions if arn))
+def _deployed(item: JSON, facts: JSON, ending: str, duration_s: float) -> tuple[object, ...]:
+    arns = [item.get("previous_task_definition"), item.get("new_task_definition")]
+    short = tuple(dict.fromkeys(short_name(str(arn)) for arn in arns if arn))
+    name = item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")
     images: list[JSON] = item.get("images") or []
-    labels = [f"{image['container']}: " if len(images) > 1 else "" for image in images]
     old, new = (
-        [_cell(f"{label}{i[side]}") for label, i in zip(labels, images, strict=True)] for side in ("old", "new")
+        [f"{image['container']}: {image[side]}" if len(images) > 1 else image[side] for image in images]
+        for side in ("old", "new")
     )
     total_s = duration_s if item is facts else (item.get("durations") or {}).get("total_s")
-    return [
-        _cell(item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")),
-        _cell(facts.get("cluster")),
-        " → ".join(map(_cell, short)),
-        "<br>".join(old),
-        "<br>".join(new),
-        "" if total_s is None else duration_text(total_s),
-        _cell(item.get("result") or ending),
-    ]
+    return name, facts.get("cluster"), short, old, new, total_s, item.get("result") or ending
 
 
-def _standing_row(item: JSON, facts: JSON) -> list[str]:
+def _standing(item: JSON, facts: JSON) -> tuple[object, ...]:
     """How a service does, of the command `status`."""
-    counts = f"{item['running_count']} of {item['desired_count']}"
+    counts, why = f"{item['running_count']} of {item['desired_count']}", item["reason"] or item["went_back"]
     definition = short_name(item["task_definition"] or "")
-    why = item["reason"] or item["went_back"]
-    return [
-        _cell(each) for each in (item["name"], facts["cluster"], definition, counts, item["since"], item["state"], why)
-    ]
+    return item["name"], facts["cluster"], definition, counts, item["since"], item["state"], why
 
 
 def duration_text(seconds: float) -> str:
@@ -7626,31 +7612,32 @@ def duration_text(seconds: float) -> str:
 
 
 def _cell(value: object) -> str:
-    """Code in a table's cell; nothing in it is taken for Markdown or HTML."""
+    """Code, in which nothing is taken for Markdown or HTML; a list line by line, a tuple as steps, seconds as words."""
+    if isinstance(value, (list, tuple)):
+        return ("<br>" if isinstance(value, list) else " → ").join(map(_cell, value))
+    if isinstance(value, float):
+        return duration_text(value)
     text = re.sub(r"[&<>|*`\[\]\\~\r\n]", lambda found: f"&#{ord(found[0])};", str(value or ""))
     return text and f"<code>{text}</code>"
 
 
-def _details(item: JSON) -> Iterator[str]:
-    reasons = item.get("failed_tasks") or []
+def _details(item: JSON) -> Iterator[tuple[str, list[str]]]:
+    """What explains a failure: titles and lines."""
     of = f" of {item['name']}" if "name" in item else ""
-    yield _folded(
-        f"Why tasks stopped{of}", [r if isinstance(r, str) else f"{r['count']} × {r['reason']}" for r in reasons]
-    )
-    yield _folded(f"Events{of}", item.get("events") or [])
+    reasons = item.get("failed_tasks") or []
+    yield f"Why tasks stopped{of}", [f"{each['count']} × {each['reason']}" for each in reasons]
+    yield f"Events{of}", item.get("events") or []
     for log in item.get("logs") or []:
-        yield _folded(f"Last log lines{of}: {log['title']}", log["lines"])
+        yield f"Last log lines{of}: {log['title']}", log["lines"]
 
 
-def _folded(title: str, lines: Sequence[str], *, opened: bool = False) -> str:
-    """A part that folds; nothing without lines. Bounded, because the runner refuses a summary beyond 1 MiB."""
+def _folded(title: str, lines: Sequence[str]) -> str:
+    """A part that folds. Bounded, because the runner refuses a summary beyond 1 MiB."""
     import html
 
-    text, title = (
-        html.escape(part, quote=False) for part in ("\n".join(line[:1000] for line in lines[-50:]), title[:200])
-    )
-    tag = "<details open>" if opened else "<details>"
-    return f"{tag}<summary>{title}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n" if lines else ""
+    tag = "<details open>" if title == "What failed" else "<details>"
+    text = html.escape("\n".join(line[:1000] for line in lines[-50:]), quote=False)
+    return f"{tag}<summary>{html.escape(title[:200], quote=False)}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n"
 
 
 # --- Entry --------------------------------------------------- the one place where an exception becomes an exit code
