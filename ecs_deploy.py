@@ -1107,18 +1107,18 @@ def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:
 
 
 class RolloutState(Enum):
-    """Where a roll-out stands."""
+    """Where a roll-out stands: in a word; and if it ends there the exit code, and how a sentence says it."""
 
-    WAITING = "in progress"
-    COMPLETED = "completed"
-    RUNNING = "running"  # the first wait is over and no more was asked for
-    FAILED = "failed"
-    ROLLING_BACK = "rolling back"  # ECS does so by itself
-    ROLLED_BACK = "rolled back"  # ECS has done so by itself
-    ROLLBACK_FAILED = "rollback failed"
-    SUPERSEDED = "superseded"
-    GONE = "gone"
-    TIMED_OUT = "timed out"
+    WAITING = "in progress", Exit.FAILED, "failed"
+    COMPLETED = "completed", Exit.OK, ""
+    RUNNING = "running", Exit.OK, ""  # the first wait is over and no more was asked for
+    FAILED = "failed", Exit.FAILED, "failed"
+    ROLLING_BACK = "rolling back", Exit.FAILED, "failed, and the service is going back"  # ECS does so by itself
+    ROLLED_BACK = "rolled back", Exit.FAILED, "failed, and the service went back"  # ECS has done so by itself
+    ROLLBACK_FAILED = "rollback failed", Exit.ROLLBACK_FAILED, "failed, and so did ECS's rollback"
+    SUPERSEDED = "superseded", Exit.SUPERSEDED, "was superseded"
+    GONE = "gone", Exit.FAILED, "cannot complete"
+    TIMED_OUT = "timed out", Exit.TIMED_OUT, "timed out"
 
 
 BY_ECS = (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK, RolloutState.ROLLBACK_FAILED)
@@ -1129,21 +1129,6 @@ class Verdict(Value):
 
     state: RolloutState
     reason: str = ""
-
-
-class Counts(Value):
-    """Task counts of our deployment and of the others together."""
-
-    running: int = 0
-    pending: int = 0
-    desired: int = 0
-    failed: int = 0
-    old_running: int = 0
-
-    @property
-    def only_end_missing(self) -> bool:
-        """All tasks are as they should be; only ECS's word is missing."""
-        return self.running >= self.desired and not self.old_running
 
 
 class Rollout(Record):
@@ -1166,7 +1151,6 @@ class Rollout(Record):
     after_s: float = 0.0
     left_id: str = ""
     steady: bool = False
-    desired: int | None = None
     left_alone: bool = False  # nothing changes in the service
     returning: bool = False
     back: Rollout | None = None
@@ -1179,7 +1163,7 @@ class Rollout(Record):
     unsure: bool = False  # a rollback was sent, and its answer not seen
     tried: bool = False  # one was, at some time
     running_s: float | None = None  # when the first wait was over
-    counts: Counts = Counts()
+    counts: Counter[str] = field(default_factory=Counter)
     most_running: int = 0
     known_events: set[str] = field(default_factory=set)
     events: list[JSON] = field(default_factory=list)
@@ -1258,9 +1242,9 @@ class Rollout(Record):
         return {"cluster": self.cluster, "service": self.service, **back, **self.part.undo}
 
 
-def find_deployment(service: JSON, deployment_id: str) -> JSON | None:
-    """The deployment with that id, if the service lists it."""
-    return next((d for d in service.get("deployments") or [] if d.get("id") == deployment_id), None)
+def find_deployment(service: JSON, deployment_id: str) -> JSON:
+    """The deployment with that id, {} if the service does not list it."""
+    return next((d for d in service.get("deployments") or [] if d.get("id") == deployment_id), {})
 
 
 def primary_of(service: JSON) -> JSON:
@@ -1315,17 +1299,12 @@ def number(described: JSON, member: str) -> int:
     return int(described.get(member) or 0)
 
 
-def counts_of(service: JSON, deployment_id: str) -> Counts:
-    """The counts of our deployment in a DescribeServices answer."""
-    ours = find_deployment(service, deployment_id) or {}
+def counts_of(service: JSON, deployment_id: str) -> Counter[str]:
+    """How many tasks of our deployment are running, pending, desired and failed, and how many of others run ("old")."""
+    ours = find_deployment(service, deployment_id)
     others = [d for d in service.get("deployments") or [] if d.get("id") != deployment_id]
-    return Counts(
-        running=number(ours, "runningCount"),
-        pending=number(ours, "pendingCount"),
-        desired=number(ours, "desiredCount"),
-        failed=number(ours, "failedTasks"),
-        old_running=sum(number(d, "runningCount") for d in others),
-    )
+    counts = Counter({name: number(ours, f"{name}Count") for name in ("running", "pending", "desired")})
+    return counts + Counter(failed=number(ours, "failedTasks"), old=sum(number(d, "runningCount") for d in others))
 
 
 def named(deployment: JSON) -> str:
@@ -1340,7 +1319,7 @@ def rollout_verdict(service: JSON | None, rollout: Rollout, now_s: float) -> Ver
     all its tasks running. One deployment left proves nothing: so ends a circuit breaker's rollback, too.
     """
     service, young = service or {}, now_s - rollout.started_s < UNSEEN_GRACE_S
-    ours, primary = find_deployment(service, rollout.deployment_id) or {}, primary_of(service)
+    ours, primary = find_deployment(service, rollout.deployment_id), primary_of(service)
     status, said = service.get("status"), theirs(primary.get("rolloutStateReason") or "")
     displaced = ours.get("status") != "PRIMARY"
     back = _back_by_ecs(service, rollout) if displaced else ""
@@ -1363,8 +1342,10 @@ def rollout_verdict(service: JSON | None, rollout: Rollout, now_s: float) -> Ver
 
 def is_outdated(service: JSON, rollout: Rollout, *, young: bool) -> bool:
     """True if the answer is from before our update, or may be; if that is `young`, what is not shown may still come."""
+    if is_older(service, rollout.last):
+        return True
     changed, primary, after_s = changed_s(service), primary_of(service), rollout.after_s
-    shown = find_deployment(service, rollout.deployment_id) is not None
+    shown = bool(find_deployment(service, rollout.deployment_id))
     before = changed < after_s or (changed == after_s > 0 and not shown)
     proof = _told_failed(service, rollout) or stamp_s(primary) > after_s > 0
     left = bool(rollout.left_id) and primary.get("id") == rollout.left_id
@@ -1373,7 +1354,7 @@ def is_outdated(service: JSON, rollout: Rollout, *, young: bool) -> bool:
 
 def _told_failed(service: JSON, rollout: Rollout) -> bool:
     """True if our deployment is listed as FAILED, or an event says so: all that is left after a quick rollback."""
-    ours = find_deployment(service, rollout.deployment_id) or {}
+    ours = find_deployment(service, rollout.deployment_id)
     told = f"(deployment {rollout.deployment_id}) deployment failed"
     events = service.get("events") or []
     return ours.get("rolloutState") == "FAILED" or any(told in str(event.get("message")) for event in events)
@@ -1387,7 +1368,7 @@ def is_told_to_go_back(service: JSON, rollout: Rollout) -> bool:
 
 def _back_by_ecs(service: JSON, rollout: Rollout) -> str:
     """How it shows that ECS itself goes back to the previous definition (of a forced redeploy: the same); or ""."""
-    ours, primary = find_deployment(service, rollout.deployment_id) or {}, primary_of(service)
+    ours, primary = find_deployment(service, rollout.deployment_id), primary_of(service)
     definition, said = str(primary.get("taskDefinition") or ""), str(primary.get("rolloutStateReason") or "")
     told = _told_failed(service, rollout)
     if primary and ours.get("rolloutState") == "FAILED":
@@ -1409,7 +1390,8 @@ def _is_done(service: JSON, ours: JSON, rollout: Rollout) -> bool:
     state, desired = ours.get("rolloutState"), number(ours, "desiredCount")
     if state is not None and not rollout.steady:
         return bool(state == "COMPLETED")
-    settled = number(ours, "runningCount") == desired and rollout.desired in (None, desired)
+    wanted = {} if rollout.returning else rollout.part.update
+    settled = number(ours, "runningCount") == desired == wanted.get("desiredCount", desired)
     return state in (None, "COMPLETED") and settled and len(service.get("deployments") or []) == 1
 
 
@@ -3498,7 +3480,11 @@ def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) ->
 def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollout:
     """Update one service; the roll-out to watch. One where nothing changes is left alone, but must run."""
     arn = results.arn(part) if part.points_elsewhere else ""
-    rollout = rollout_of(ctx, results.plan, part, arn)
+    now_there = "" if part.touched else str(primary_of(part.service).get("id") or "")
+    rollout = rollout_of(ctx, results.plan, part, now_there, arn or str(part.service.get("taskDefinition")))
+    rollout.steady, rollout.left_alone = not part.deploys, not part.touched
+    rollout.previous_definition = what_worked(part) if arn else ""
+    rollout.old_targets = set(target_states(ctx, rollout))
     if not part.touched:
         return rollout
     results.add(part, result="not finished")
@@ -3543,26 +3529,11 @@ def give_up_update(ctx: Context, results: Results, part: PlannedService, error: 
 # Following
 
 
-def rollout_of(ctx: Context, plan: Plan, part: PlannedService, arn: str) -> Rollout:
-    """The roll-out that an update is about to begin; of a service that is left alone, what runs there now."""
+def rollout_of(ctx: Context, plan: Plan, part: PlannedService, deployment_id: str, definition: str) -> Rollout:
+    """A deployment of the part's service, of which nothing was seen yet but the service."""
     service, now_s = part.service, ctx.clock.now()
-    rollout = Rollout(
-        plan.cluster,
-        part,
-        part.wait,
-        plan.label(part),
-        now_s,
-        deployment_id="" if part.touched else str(primary_of(service).get("id") or ""),
-        definition=arn or str(service.get("taskDefinition")),
-        previous_definition=what_worked(part) if arn else "",
-        steady=not part.deploys,
-        desired=part.update.get("desiredCount"),
-        left_alone=not part.touched,
-        last=service,
-        last_s=now_s,
-        known_events=event_ids(service),
-    )
-    rollout.old_targets = set(target_states(ctx, rollout))
+    rollout = Rollout(plan.cluster, part, part.wait, plan.label(part), now_s, deployment_id, definition)
+    rollout.last, rollout.last_s, rollout.known_events = service, now_s, event_ids(service)
     return rollout
 
 
@@ -3645,9 +3616,14 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
             expire(ctx, rollout, now_s)
             rollout.took_s = now_s - rollout.started_s
         if waiting := [rollout for rollout in waiting if rollout.verdict is None]:
-            ending = any(rollout.counts.only_end_missing for rollout in waiting)
+            ending = any(only_end_missing(rollout.counts) for rollout in waiting)
             left_s = min(rollout.deadline_s - now_s for rollout in waiting)
             ctx.sleep(min(patience.pause_s(now_s, only_end_missing=ending), left_s))
+
+
+def only_end_missing(counts: Counter[str]) -> bool:
+    """True if all tasks are as they should be, so that only ECS's word is missing."""
+    return counts["running"] >= counts["desired"] and not counts["old"]
 
 
 def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
@@ -3670,7 +3646,7 @@ def keep_answer(ctx: Context, rollout: Rollout, service: JSON | None) -> bool:
     if not service:
         rollout.missing_s = min(rollout.missing_s, now_s)
         return False
-    if is_older(service, rollout.last) or is_outdated(service, rollout, young=False):
+    if is_outdated(service, rollout, young=False):
         return False
     rollout.last, rollout.last_s, rollout.missing_s, rollout.current = service, now_s, INFINITE_S, True
     return True
@@ -3680,8 +3656,6 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
     """Report what is new of one service, and set the verdict once ECS has decided."""
     if rollout.current:
         note_counts(ctx, rollout)
-    elif service is not None and is_older(service, rollout.last):
-        return
     now_s = ctx.clock.now()
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED) and rollout.running_s is None:
@@ -3702,10 +3676,10 @@ def note_counts(ctx: Context, rollout: Rollout) -> None:
     """Keep the counts, print new events, and look at stopped tasks if there may be some."""
     before, counts = rollout.counts, counts_of(rollout.last, rollout.deployment_id)
     bad = report_events(ctx, rollout)
-    fell = counts.running + counts.pending < before.running + before.pending
-    if fell or bad or counts.failed > before.failed:
+    fell = counts["running"] + counts["pending"] < before["running"] + before["pending"]
+    if fell or bad or counts["failed"] > before["failed"]:
         diagnose(ctx, rollout)
-    rollout.counts, rollout.most_running = counts, max(rollout.most_running, counts.running)
+    rollout.counts, rollout.most_running = counts, max(rollout.most_running, counts["running"])
 
 
 def report_events(ctx: Context, rollout: Rollout) -> bool:
@@ -3733,9 +3707,9 @@ def judged(rollout: Rollout, service: JSON | None, now_s: float) -> Verdict:
 def first_wait(ctx: Context, rollout: Rollout, verdict: Verdict, now_s: float) -> None:
     """End the first wait as soon as a task of our deployment runs (and is healthy, where ECS checks that)."""
     complete = verdict.state is RolloutState.COMPLETED
-    if number(rollout.last, "desiredCount") <= 0 or (complete and not rollout.counts.desired):
+    if number(rollout.last, "desiredCount") <= 0 or (complete and not rollout.counts["desired"]):
         say(ctx, rollout, "Skipping check for running task definition, as desired-count <= 0")
-    elif not complete and not (rollout.counts.running and is_healthy(ctx, rollout)):
+    elif not complete and not (rollout.counts["running"] and is_healthy(ctx, rollout)):
         return
     elif rollout.part.points_elsewhere:
         say(ctx, rollout, "Service updated successfully, new task definition running.")
@@ -3791,7 +3765,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
         return
     timeout_s, counts = f"{rollout.wait.timeout_s:g}", rollout.counts
     if rollout.steady:
-        reason = f"not steady within {timeout_s} seconds: {counts.running} of {counts.desired} running"
+        reason = f"not steady within {timeout_s} seconds: {counts['running']} of {counts['desired']} running"
     elif rollout.running_s is not None:
         reason = f"the deployment was not complete within {timeout_s} seconds"
     else:
@@ -3809,8 +3783,8 @@ def progress_of(rollout: Rollout) -> str:
     """Counts of the new and the old, and the stage where a strategy has stages."""
     counts, stage = rollout.counts, rollout.native_state.get("lifecycleStage")
     new, old = ("back", "others") if rollout.returning else ("new", "old")
-    text = f"{rollout.label}{new}: {counts.running} running, {counts.pending} pending of {counts.desired}"
-    text += f"; {old}: {counts.old_running} running" if counts.old_running else f"; {old}: none left"
+    text = f"{rollout.label}{new}: {counts['running']} running, {counts['pending']} pending of {counts['desired']}"
+    text += f"; {old}: {counts['old']} running" if counts["old"] else f"; {old}: none left"
     text += f"; {len(rollout.stopped)} stopped" if rollout.stopped else ""
     text += "; none healthy yet" if is_unhealthy(rollout) else ""
     weight = (rollout.native_state.get("targetServiceRevision") or {}).get("requestedProductionTrafficWeight")
@@ -3850,7 +3824,7 @@ def look_at_strategies(ctx: Context, waiting: Sequence[Rollout]) -> None:
 def find_service_deployment(ctx: Context, rollout: Rollout) -> None:
     """Set `native` to the ARN of the service deployment that our update started, once AWS shows it."""
     ours = find_deployment(rollout.last, rollout.deployment_id)
-    if rollout.native or rollout.returning or ours is None or ours.get("status") != "PRIMARY":
+    if rollout.native or rollout.returning or ours.get("status") != "PRIMARY":
         return  # the service deployment of this answer would be somebody else's
     current = str(rollout.last.get("currentServiceDeployment") or "")
     if not current:
@@ -3991,7 +3965,7 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     for cause, tasks in rollout.causes.items():
         if cause and len(tasks) >= 2 and not ("host" in cause[0] and one_bad_host(ctx, rollout, tasks)):
             return f"{cause[2]}; {len(tasks)} tasks stopped for that, and waiting does not help"
-    if rollout.most_running or rollout.counts.pending or rollout.stopped:
+    if rollout.most_running or rollout.counts["pending"] or rollout.stopped:
         return ""
     told = Counter(cause[2] for text in troubles_told(rollout) if (cause := lasting_cause("event", text)))
     reason, count = next(iter(told.most_common(1)), ("", 0))
@@ -4003,7 +3977,7 @@ def has_run(rollout: Rollout) -> bool:
     started = {cause: [t for t in tasks if t.get("startedAt")] for cause, tasks in rollout.causes.items()}
     passing = started.pop(None, [])
     moments = sum(map(len, started.values()))
-    return bool(passing or rollout.counts.running or rollout.most_running > moments)
+    return bool(passing or rollout.counts["running"] or rollout.most_running > moments)
 
 
 def one_bad_host(ctx: Context, rollout: Rollout, tasks: Sequence[JSON]) -> bool:
@@ -4029,7 +4003,7 @@ def conclude(ctx: Context, results: Results, rollouts: Sequence[Rollout]) -> Non
     failed = [rollout for rollout in rollouts if not rollout.succeeded]
     evidence = {rollout.service: explain(ctx, rollout) for rollout in failed}
     concerned = rollouts if failed or results.codes else ()
-    backs = roll_back(ctx, [rollout for rollout in concerned if may_go_back(ctx, rollout)])
+    backs = roll_back(ctx, [rollout for rollout in concerned if is_to_go_back(rollout)])
     for rollout in rollouts:
         code, ending = ending_of(rollout, backs.get(rollout.service))
         if (code and code != Exit.ROLLED_BACK) or not rollout.succeeded:
@@ -4040,11 +4014,17 @@ def conclude(ctx: Context, results: Results, rollouts: Sequence[Rollout]) -> Non
             ctx.report.note(what_runs(rollout), GREEN)
 
 
+def is_to_go_back(rollout: Rollout) -> bool:
+    """True if a rollback was asked for, and would not go over what somebody else did."""
+    taken = rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE)
+    return rollout.wait.rollback and not rollout.left_alone and not taken
+
+
 def what_runs(rollout: Rollout) -> str:
     """One line: what the service was last seen to run, on how many tasks, and how long that took."""
     images = [short_name(str(container.get("image"))) for container in containers_of(rollout.part.draft.new)]
     runs, counts = ", ".join(images) or short_name(rollout.definition), rollout.counts
-    tasks = f"{counts.running} of {counts.desired} task{'' if counts.desired == 1 else 's'}"
+    tasks = f"{counts['running']} of {counts['desired']} task{'' if counts['desired'] == 1 else 's'}"
     return f"{rollout.service} runs {runs} on {tasks} after {rollout.took_s:.0f} s."
 
 
@@ -4062,7 +4042,7 @@ def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
     return {
         "new_task_definition": rollout.definition if rollout.part.points_elsewhere else None,
         "deployment_id": rollout.deployment_id,
-        "verdict": rollout.state.value,
+        "verdict": rollout.state.value[0],
         "reason": rollout.reason,
         "failed_tasks": failed_tasks(rollout),
         "events": [theirs(event.get("message", "")) for event in rollout.events],
@@ -4080,24 +4060,15 @@ def failed_tasks(rollout: Rollout) -> list[JSON]:
 
 
 def ending_of(rollout: Rollout, back: Exit | None) -> tuple[int, str]:
-    """How a roll-out ends: the exit code, and the words for it; `back` is the rollback's code, if there was one."""
-    if back is not None and rollout.succeeded:
+    """How a roll-out ends: the exit code, and the words for it; `back` is the code of its rollback, if any."""
+    _, code, words = rollout.state.value
+    if not back:
+        return code, words
+    if rollout.succeeded:
         return back, "is complete, but was to be rolled back with the others, and that failed"
-    if back is not None:
-        went = "failed, and the service went back" if rollout.state in BY_ECS else "failed and was rolled back"
-        said = {Exit.ROLLED_BACK: went, Exit.ROLLBACK_FAILED: "failed, and so did its rollback"}
-        return back, said.get(back, "failed")
-    endings = {
-        RolloutState.COMPLETED: (Exit.OK, ""),
-        RolloutState.RUNNING: (Exit.OK, ""),
-        RolloutState.SUPERSEDED: (Exit.SUPERSEDED, "was superseded"),
-        RolloutState.GONE: (Exit.FAILED, "cannot complete"),
-        RolloutState.TIMED_OUT: (Exit.TIMED_OUT, "timed out"),
-        RolloutState.ROLLING_BACK: (Exit.FAILED, "failed, and the service is going back"),
-        RolloutState.ROLLED_BACK: (Exit.FAILED, "failed, and the service went back"),
-        RolloutState.ROLLBACK_FAILED: (Exit.ROLLBACK_FAILED, "failed, and so did ECS's rollback"),
-    }
-    return endings.get(rollout.state, (Exit.FAILED, "failed"))
+    went = "failed, and the service went back" if rollout.state in BY_ECS else "failed and was rolled back"
+    said = {Exit.ROLLED_BACK: went, Exit.ROLLBACK_FAILED: "failed, and so did its rollback"}
+    return back, said.get(back, "failed")
 
 
 def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence: Mapping[str, list[str]]) -> None:
@@ -4136,14 +4107,14 @@ def standing_after(ctx: Context, rollout: Rollout) -> tuple[str, str]:
     if rollout.unsure:
         look = f"aws ecs describe-services --cluster {rollout.cluster} --services {rollout.service} {ctx.aws.place}"
         return "A rollback may have been carried out, its answer was lost.", f"Look:\n  {look}"
-    primary, fresh = primary_of(rollout.latest.last), is_fresh(ctx, rollout)
-    ago = f"When last seen, {ctx.clock.now() - rollout.latest.last_s:.0f} s ago, the service pointed at"
-    if primary.get("id") == rollout.deployment_id:
-        command = undo_command(ctx, rollout)
-        points = "The service still points at" if fresh else ago
-        return f"{points} {rollout.definition}.", f"To go back:\n  {command}" if command else ""
-    points = "The service now points at" if fresh else ago
-    return f"{points} {primary.get('taskDefinition')} ({primary.get('id')})." if primary else "", ""
+    primary, seen_s = primary_of(rollout.latest.last), ctx.clock.now() - rollout.latest.last_s
+    ours = primary.get("id") == rollout.deployment_id
+    points = f"The service {'still' if ours else 'now'} points at"
+    if not is_fresh(ctx, rollout):
+        points = f"When last seen, {seen_s:.0f} s ago, the service pointed at"
+    command, by = (undo_command(ctx, rollout), "") if ours else ("", f" ({primary.get('id')})")
+    said = f"{points} {primary.get('taskDefinition')}{by}." if primary else ""
+    return said, f"To go back:\n  {command}" if command else ""
 
 
 def undo_command(ctx: Context, rollout: Rollout) -> str:
@@ -4232,21 +4203,10 @@ def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
     return bool(sent)
 
 
-def may_go_back(ctx: Context, rollout: Rollout) -> bool:
-    """True if a rollback was asked for, and there is something to go back to; says why there is not."""
-    left = rollout.left_alone or rollout.state in (RolloutState.SUPERSEDED, RolloutState.GONE)
-    if left or not rollout.wait.rollback:
-        return False
-    if rollout.leads_back or rollout.part.points_elsewhere or rollout.state in BY_ECS:
-        return True
-    ctx.report.note(f"{rollout.label}Not rolled back: there is nothing to go back to, the definition is the same.")
-    return False
-
-
-def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
+def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit | None]:
     """Bring services back to what they ran before, and wait for that too; 20, 21 or 23 by service."""
-    codes = {rollout.service: code for rollout in rollouts if (code := begin_rollback(ctx, rollout))}
-    begun = [rollout for rollout in rollouts if rollout.service not in codes]
+    codes = {rollout.service: begin_rollback(ctx, rollout) for rollout in rollouts}
+    begun = [rollout for rollout in rollouts if codes[rollout.service] is None]
     try:
         watch(ctx, [rollout.latest for rollout in begun])
     except AwsError as error:
@@ -4258,17 +4218,19 @@ def roll_back(ctx: Context, rollouts: Sequence[Rollout]) -> dict[str, Exit]:
 
 def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
     """Have `back` be the roll-out to watch: ECS's own rollback where there is one, else ours; or the code, if none."""
+    by_ecs, for_s = rollout.state in BY_ECS, min(PACED_S, rollout.wait.timeout_s or PACED_S)
     if rollout.state is RolloutState.ROLLBACK_FAILED:
         return Exit.ROLLBACK_FAILED
-    if not rollout.leads_back and rollout.state not in BY_ECS:
-        ctx.report.note(f"{rollout.label}Not rolled back: the definition before it is INACTIVE.")
-        return Exit.ROLLBACK_FAILED
+    if not (rollout.leads_back or by_ecs):
+        gone = rollout.part.points_elsewhere
+        same = "there is nothing to go back to, the definition is the same"
+        why = "the definition before it is INACTIVE" if gone else same
+        ctx.report.note(f"{rollout.label}Not rolled back: {why}.")
+        return Exit.ROLLBACK_FAILED if gone else Exit.OK
     try:
-        if rollout.state in BY_ECS:
+        if by_ecs:
             join_rollback(ctx, rollout)
-        elif not persistently(
-            ctx, lambda: rollback_once(ctx, rollout), for_s=min(PACED_S, rollout.wait.timeout_s or PACED_S)
-        ):
+        elif not persistently(ctx, lambda: rollback_once(ctx, rollout), for_s=for_s):
             return Exit.SUPERSEDED
     except AwsError as error:
         ctx.report.note(f"{rollout.label}The rollback failed. {error.message}")
@@ -4280,7 +4242,10 @@ def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.latest
     if back.succeeded and (back.native or ctx.clock.now() - back.last_s > LOOK_S):
-        look_again(ctx, rollout, back)
+        with contextlib.suppress(AwsError):  # some calls ago nobody else had deployed
+            primary = primary_of(refresh(ctx, rollout))
+            if primary.get("taskDefinition", back.definition) != back.definition:
+                back.verdict = Verdict(RolloutState.SUPERSEDED, f"{named(primary)} is PRIMARY now")
     if back.state is RolloutState.SUPERSEDED:
         ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
         return Exit.SUPERSEDED
@@ -4291,14 +4256,6 @@ def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.definition}, and stable.")
     return Exit.ROLLED_BACK
-
-
-def look_again(ctx: Context, rollout: Rollout, back: Rollout) -> None:
-    """What was seen of a rollback is some calls old: another definition that is PRIMARY by now is somebody else's."""
-    with contextlib.suppress(AwsError):
-        primary = primary_of(refresh(ctx, rollout))
-        if primary.get("taskDefinition", back.definition) != back.definition:
-            back.verdict = Verdict(RolloutState.SUPERSEDED, f"{named(primary)} is PRIMARY now")
 
 
 def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
@@ -4362,7 +4319,7 @@ def require_ours(ctx: Context, rollout: Rollout) -> JSON:
     if service.get("status") != "ACTIVE":
         raise AwsError(f"The service {rollout.service} was deleted", code="ServiceNotActiveException")
     primary, ours = primary_of(service), rollout.deployment_id
-    listed = find_deployment(service, ours) is not None
+    listed = bool(find_deployment(service, ours))
     is_ours = primary.get("id") == ours or (not ours and primary.get("taskDefinition") == rollout.definition)
     leads_back = primary.get("taskDefinition") == rollout.previous_definition != ""
     untold = not rollout.after_s and not listed
@@ -4403,26 +4360,17 @@ def begin_back(ctx: Context, rollout: Rollout, answer: JSON, started: JSON | Non
 
     It is watched like any other, but silent about the lines that mean success.
     """
-    now_s = ctx.clock.now()
-    rollout.unsure = False
-    rollout.back = back = Rollout(
-        rollout.cluster,
-        rollout.part,
-        replace(rollout.wait, skip_deployments_check=False, fail_fast=rollout.wait.fail_fast and INFINITE_S),
-        f"{rollout.label}rollback: ",
-        now_s,
-        deployment_id=rollout.deployment_id,
-        definition=rollout.previous_definition,
-        returning=True,
-        last=answer,
-        last_s=now_s,
-        known_events=rollout.known_events,
-        native="" if started else rollout.native,
-    )
-    if started is not None:
-        back.after_s = rollout.after_s
-        note_start(back, started, answer)
-        back.left_id = "" if back.deployment_id == rollout.deployment_id else rollout.deployment_id
+    wait = replace(rollout.wait, skip_deployments_check=False, fail_fast=rollout.wait.fail_fast and INFINITE_S)
+    back = Rollout(rollout.cluster, rollout.part, wait, f"{rollout.label}rollback: ", ctx.clock.now())
+    back.deployment_id, back.definition = rollout.deployment_id, rollout.previous_definition
+    back.last, back.last_s, back.known_events = answer, back.started_s, rollout.known_events
+    back.returning, rollout.back, rollout.unsure = True, back, False
+    if started is None:
+        back.native = rollout.native
+        return
+    back.after_s = rollout.after_s
+    note_start(back, started, answer)
+    back.left_id = "" if back.deployment_id == rollout.deployment_id else rollout.deployment_id
 
 
 # Pruning
@@ -5160,23 +5108,12 @@ def present_rollout(ctx: Context, options: StatusOptions, subject: Subject, defi
     part = PlannedService(subject.name, Draft(arn, definition, definition, arn), service, {}, options.wait)
     failed = setback_of(service)[1] if subject.standing is Standing.GOING_BACK else ""
     worked = last_completed(service)
-    now_s, deployment_id = ctx.clock.now(), failed or str(primary.get("id") or "")
-    return Rollout(
-        options.cluster,
-        part,
-        options.wait,
-        subject.label,
-        now_s,
-        deployment_id=deployment_id,
-        definition=arn,
-        previous_definition=arn if failed else worked if worked != arn else "",
-        after_s=0.0 if failed else stamp_s(primary),
-        steady=is_completed(primary),
-        last=service,
-        last_s=now_s,
-        counts=counts_of(service, deployment_id),
-        known_events=event_ids(service),
-    )
+    plan, deployment_id = Plan(options.cluster, several=bool(subject.label)), failed or str(primary.get("id") or "")
+    rollout = rollout_of(ctx, plan, part, deployment_id, arn)
+    rollout.previous_definition = arn if failed else worked if worked != arn else ""
+    rollout.after_s, rollout.steady = 0.0 if failed else stamp_s(primary), is_completed(primary)
+    rollout.counts = counts_of(service, deployment_id)
+    return rollout
 
 
 def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any, what: str = "") -> Any:
@@ -5532,21 +5469,9 @@ def candidate(past: Past, definition: JSON, *, chosen: bool) -> JSON:
 
 def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService) -> Rollout | None:
     """Have ECS take its own deployment back, the roll-out to watch then; None where it can't, so that we deploy."""
-    now_s = ctx.clock.now()
-    rollout = Rollout(
-        results.plan.cluster,
-        part,
-        part.wait,
-        results.plan.label(part),
-        now_s,
-        deployment_id=str(primary_of(part.service).get("id") or ""),
-        definition=part.draft.ready,
-        returning=True,
-        last=part.service,
-        last_s=now_s,
-        known_events=event_ids(part.service),
-        native=part.stops,
-    )
+    deployment_id = str(primary_of(part.service).get("id") or "")
+    rollout = rollout_of(ctx, results.plan, part, deployment_id, part.draft.ready)
+    rollout.returning, rollout.native = True, part.stops
     what = "What ECS takes back by itself cannot be followed, using UpdateService instead."
     now = as_told(ctx, lambda: ctx.aws.described("DescribeServiceDeployments", [part.stops], {}), None, what)
     if now is None:
