@@ -48,6 +48,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - the bare file may be run by any 
     sys.exit(4)
 
 import contextlib
+import functools
 import gc
 import io
 import itertools
@@ -2880,7 +2881,7 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
         ctx.report.mask.hide(secret_values(document))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
     if not options.no_preflight:
-        preflight(ctx, plan).raise_all(Exit.CANNOT_WORK)
+        raise_all(preflight(ctx, plan))
     plan = with_schedules(ctx, options, plan)
     return show_dry_run(ctx, plan) if options.output.dry_run else carry_out(ctx, plan).code
 
@@ -3149,10 +3150,10 @@ _MANIFESTS = [
 ]
 
 
-def preflight(ctx: Context, plan: Plan) -> Problems:
+def preflight(ctx: Context, plan: Plan) -> list[DeployError]:
     """What of the plan is known to fail; in a dry run and with -v also what was looked up, and what could not be."""
     looked = Lookup(ctx)
-    problems = Problems([*image_problems(looked, plan), *secret_problems(looked, plan), *fit_problems(plan)])
+    problems = [*image_problems(looked, plan), *secret_problems(looked, plan), *fit_problems(plan)]
     if ctx.report.output.verbose or ctx.report.output.dry_run:
         for line in looked.said:
             ctx.report.note(line)
@@ -4904,46 +4905,39 @@ def deploy_app(ctx: Context, options: AppOptions) -> int:
     plan = plan_app(ctx, options)
     if not plan.parts():
         raise UsageError("The application has no services, and no tasks that are not skipped", Exit.NOTHING_TO_DO)
-    if options.output.dry_run:
-        return show_dry_run(ctx, plan)
-    return report_app(ctx, carry_out(ctx, plan))
+    return show_dry_run(ctx, plan) if options.output.dry_run else report_app(ctx, carry_out(ctx, plan))
 
 
 def plan_app(ctx: Context, options: AppOptions) -> Plan:
     """Find everything that is named; raises `DeployError` that lists all that is missing, and changes nothing."""
-    cluster, problems = options.cluster, Problems()
+    cluster, problems = options.cluster, list[DeployError]()
     with explained(ctx, cluster):
         found = ctx.aws.describe_services(cluster, [entry["name"] for entry in options.services])
-    read: dict[str, JSON] = {}
-
-    def drafted_part(owner: str, definition: str, entry: JSON) -> Draft:
-        return tagged_draft(ctx, read, owner, definition, Edits(options.tag, tuple(entry["containers"])))
+    described = functools.cache(lambda name: describe_definition(ctx, name, tags_required=False))
 
     def planned_task(named: tuple[str, JSON]) -> PlannedTask:
         name, entry = named
-        run = RunOptions(count=entry["count"], wait_for_success=True)
+        draft = tagged_draft(ctx, name, described(entry["family"]), entry, options.tag)
         tagged = {"enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}  # as ecs-toolkit sends
         request = {"cluster": cluster, **tagged, **task_request(entry)}
-        return PlannedTask(name, drafted_part(name, entry["family"], entry), run, request)
+        return PlannedTask(name, draft, RunOptions(count=entry["count"], wait_for_success=True), request)
 
     def planned_service(entry: JSON) -> PlannedService:
         name = entry["name"]
         service = usable_service(ctx, cluster, name, found.get(name))
+        draft = tagged_draft(ctx, name, described(service["taskDefinition"]), entry, options.tag)
         change = ServiceOptions(force_new_deployment=bool(entry.get("force")))
         wait = replace(options.wait, timeout_s=(entry.get("max_wait") or 15) * 60.0, in_total=True)
-        draft = drafted_part(name, str(service["taskDefinition"]), entry)
         return PlannedService(name, draft, service, service_update(cluster, name, change, service), wait)
 
     plan = Plan(
         cluster,
-        before=problems.collect(planned_task, named_tasks("pre", options.before)),
-        services=problems.collect(planned_service, options.services),
-        after=problems.collect(planned_task, named_tasks("post", options.after)),
+        before=collected(problems, planned_task, named_tasks("pre", options.before)),
+        services=collected(problems, planned_service, options.services),
+        after=collected(problems, planned_task, named_tasks("post", options.after)),
         several=True,
     )
-    if not options.no_preflight:
-        problems.found += preflight(ctx, plan).found
-    problems.raise_all(Exit.CANNOT_WORK if {each.exit_code for each in problems.found} <= _PREFLIGHT else Exit.FAILED)
+    raise_all([*problems, *([] if options.no_preflight else preflight(ctx, plan))])
     return plan
 
 
@@ -4956,59 +4950,52 @@ def named_tasks(when: str, entries: Sequence[JSON]) -> Iterator[tuple[str, JSON]
         yield f"{when} {family}" + (f" ({seen[family]})" if seen[family] > 1 else ""), entry
 
 
-class Problems(Record):
-    """What is wrong with the parts of a plan, so that all of it is said at once."""
-
-    found: list[DeployError] = field(default_factory=list)
-
-    def collect(self, plan: Callable[[Any], Any], entries: Iterable[Any]) -> tuple[Any, ...]:
-        """The planned entries; what can't be planned for its own sake is kept, other errors of AWS are raised."""
-        planned = []
-        for entry in entries:
-            try:
-                planned.append(plan(entry))
-            except DeployError as error:
-                if isinstance(error, AwsError) and error.code not in ("ClientException", "ServiceNotFoundException"):
-                    raise
-                self.found.append(error)
-        return tuple(planned)
-
-    def raise_all(self, mixed: Exit = Exit.FAILED) -> None:
-        """Raises a `DeployError` that lists what was found; `mixed` is its code if they have several."""
-        if not self.found:
-            return
-        listed = "\n".join(f"  {problem.message}" for problem in self.found)
-        codes = {problem.exit_code for problem in self.found}
-        hints = "\n".join(dict.fromkeys(problem.hint for problem in self.found if problem.hint))
-        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else mixed, hints)
-
-
-def tagged_draft(ctx: Context, read: dict[str, JSON], owner: str, definition: str, edits: Edits) -> Draft:
-    """A part's definition before and after, each read once; raises `DeployError` that names the part."""
-    if definition not in read:
-        read[definition] = describe_definition(ctx, definition, tags_required=False)
-    raw = read[definition]
+def tagged_draft(ctx: Context, owner: str, definition: JSON, entry: JSON, tag: str) -> Draft:
+    """A part's definition before and after; raises `DeployError` that names the part."""
     try:
-        draft = draft_of(ctx, raw, raw, edits, "")
+        draft = draft_of(ctx, definition, definition, Edits(tag, tuple(entry["containers"])), "")
     except DeployError as error:
         raise DeployError(f"{owner}: {error.message}", error.exit_code, error.hint) from error
     return replace(draft, ready=draft.current) if draft.old == draft.new else draft
+
+
+def collected(problems: list[DeployError], plan: Callable[[Any], Any], entries: Iterable[Any]) -> tuple[Any, ...]:
+    """The planned entries; what can't be planned for its own sake is a problem, other errors of AWS are raised."""
+    planned = []
+    for entry in entries:
+        try:
+            planned.append(plan(entry))
+        except DeployError as error:
+            if isinstance(error, AwsError) and error.code not in ("ClientException", "ServiceNotFoundException"):
+                raise
+            problems.append(error)
+    return tuple(planned)
+
+
+def raise_all(problems: Sequence[DeployError]) -> None:
+    """Raises a `DeployError` that lists the problems, if there are any."""
+    if problems:
+        listed = "\n".join(f"  {problem.message}" for problem in problems)
+        hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
+        codes = {problem.exit_code for problem in problems}
+        mixed = Exit.CANNOT_WORK if codes <= _PREFLIGHT else Exit.FAILED
+        raise DeployError(f"Nothing was changed:\n{listed}", codes.pop() if len(codes) == 1 else mixed, hints)
 
 
 def report_app(ctx: Context, results: Results) -> int:
     """The report at the end: totals, and each failure with its reason; the exit code."""
     plan = results.plan
     for title, parts in (("tasks before", plan.before), ("services", plan.services), ("tasks after", plan.after)):
-        if not parts:
-            continue
-        ended = Counter(str(results.parts.get(part.name, {}).get("result", "not begun")) for part in parts)
-        failed = [part for part in parts if results.parts.get(part.name, {}).get("exit_code")]
+        known = {part.name: results.parts.get(part.name, {}) for part in parts}
+        ended = Counter(str(facts.get("result", "not begun")) for facts in known.values())
+        failed = {name: facts for name, facts in known.items() if facts.get("exit_code")}
         counts = {"total": len(parts), "successful": ended["successful"], "skipped": ended["skipped"]}
         counts["failed"] = len(failed) - ended["rolled back"]
         counts |= {word: ended[word] for word in ("rolled back", "not begun") if ended[word]}
-        ctx.report.line(f"Report on {title}: {', '.join(f'{word}: {count}' for word, count in counts.items())}")
-        for part in failed:
-            ctx.report.line(f"  {part.name}: {results.parts[part.name]['result']}")
+        if parts:
+            ctx.report.line(f"Report on {title}: {', '.join(f'{word}: {count}' for word, count in counts.items())}")
+        for name, facts in failed.items():
+            ctx.report.line(f"  {name}: {facts['result']}")
     return results.code
 
 
@@ -5349,18 +5336,17 @@ def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str
 def rollback(ctx: Context, options: RollbackOptions) -> int:
     """Take services back to what worked before, or to a revision that is named; the exit code."""
     ctx.report.learn(cluster=options.cluster, service=", ".join(options.services))
-    problems = Problems()
+    problems: list[DeployError] = []
     with explained(ctx, options.cluster):
         found = ctx.aws.describe_services(options.cluster, options.services)
-    services = problems.collect(
-        lambda name: usable_service(ctx, options.cluster, name, found.get(name)), options.services
-    )
-    problems.raise_all()
+    usable = lambda name: usable_service(ctx, options.cluster, name, found.get(name))  # noqa: E731
+    services = collected(problems, usable, options.services)
+    raise_all(problems)
     if options.candidates:
         ctx.report.learn(parts=[list_ways_back(ctx, options, service) for service in services])
         return Exit.OK
-    parts = problems.collect(lambda service: plan_way_back(ctx, options, service), services)
-    problems.raise_all()
+    parts = collected(problems, lambda service: plan_way_back(ctx, options, service), services)
+    raise_all(problems)
     plan = Plan(options.cluster, services=parts, several=len(parts) > 1)
     if options.output.dry_run:
         return show_dry_run(ctx, plan)
