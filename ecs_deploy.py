@@ -698,17 +698,19 @@ def _parsed_json(text: str, what: str) -> Any:
         raise BadValue(f"{what} is not JSON ({at})") from error
 
 
-_QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+_QUOTED = r""""[^"]*"|'[^']*'"""
 _SIGNS = tuple("{}[],=\"'")
 
 
 def shorthand(text: str) -> JSON:
     """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
 
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `BadValue`.
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
     """
     tokens = re.findall(rf"""{_QUOTED}|[^\s{{}}\[\],="']+|\S""", text)
-    spelled = [_in_json(token) for token in tokens]
+    spelled = [
+        ":" if token == "=" else token if token in _SIGNS else json.dumps(token.strip("\"'")) for token in tokens
+    ]
     kinds = "".join(token if token in _SIGNS else "w" for token in tokens)
     for bare in re.finditer(r"=(w(?:,w)+)(?!=)", kinds):  # a list of words needs no brackets
         spelled[bare.start(1)] = f"[{spelled[bare.start(1)]}"
@@ -726,9 +728,7 @@ def _in_json(token: str) -> str:
     """A sign or a word of the shorthand, as JSON spells it."""
     if token in _SIGNS:
         return ":" if token == "=" else token
-    quote = token[0]
-    word = token[1:-1].replace(f"\\{quote}", quote).replace("\\\\", "\\") if quote in "\"'" else token
-    return json.dumps(word)
+    return json.dumps(token[1:-1] if token[0] in "\"'" else token)
 
 
 # --- Task definitions ------------------------------------------------------------------ pure: no I/O
@@ -6372,37 +6372,32 @@ def _definition_file(path: str) -> JSON:
     named = isinstance(containers, list) and all(isinstance(c, dict) and c.get("name") for c in containers)
     if not (isinstance(definition, dict) and isinstance(definition.get("family"), str) and containers and named):
         raise BadValue(f"{path} is not a task definition (family, containerDefinitions with names)")
-    _require_kinds(path, document, lists=("tags",))
+    _require_kinds(path, document, tags=list)
     for container in containers:
-        _require_kinds(path, container, lists=("environment", "secrets"), tables=("healthCheck", "logConfiguration"))
-        _require_kinds(path, container.get("logConfiguration") or {}, tables=("options",))
+        _require_kinds(path, container, environment=list, secrets=list, healthCheck=dict, logConfiguration=dict)
+        _require_kinds(path, container.get("logConfiguration") or {}, options=dict)
     found: JSON = document
     return found
 
 
-def _require_kinds(where: str, place: JSON, *, lists: Iterable[str] = (), tables: Iterable[str] = ()) -> None:
-    """Raises `BadValue` if one of these members is not a list of objects, or not an object."""
-    for name in lists:
-        items = [] if place.get(name) is None else place[name]
-        if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
-            raise BadValue(f"{where}: {name} is not a list of objects")
-    for name in tables:
-        if not isinstance({} if place.get(name) is None else place[name], dict):
-            raise BadValue(f"{where}: {name} is not an object")
+def _require_kinds(where: str, place: JSON, **kinds: type) -> None:
+    """Raises `ArgumentTypeError` if one of these members is not an object, or not a list of objects."""
+    for name, kind in kinds.items():
+        value = kind() if place.get(name) is None else place[name]
+        items = value if isinstance(value, list) else []
+        if not isinstance(value, kind) or not all(isinstance(item, dict) for item in items):
+            what = "a list of objects" if kind is list else "an object"
+            raise BadValue(f"{where}: {name} is not {what}")
 
 
-def _sets(read: Callable[[str], Any], *steps: str) -> Callable[[str], MemberEdit | None]:
+def _sets(path: str, read: Callable[[str], Any]) -> Callable[[str], MemberEdit | None]:
     """Reads the value of one member of a request."""
 
     def edit(text: str) -> MemberEdit | None:
         value = read(text)
-        return None if value is None else MemberEdit(steps, value)
+        return None if value is None else MemberEdit(tuple(path.split(".")), value)
 
     return edit
-
-
-def _percentage(member: str) -> Callable[[str], MemberEdit | None]:
-    return _sets(_number(0), "deploymentConfiguration", member)
 
 
 def _for_task(
@@ -6421,7 +6416,7 @@ def _for_task(
             raise BadValue(f"{error}; expected {expected}") from error
         return value or None
 
-    return _sets(read, member)
+    return _sets(member, read)
 
 
 _network = _for_task(
@@ -6450,12 +6445,12 @@ _task_overrides = _for_task(
 # Values that add to a list: pairs of what an item is about, and the item
 
 
-def _named(text: str, separators: str = "=") -> tuple[str, str]:
-    """A container's name and the rest as it stands; it may be secret, so the error does not show it."""
-    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*[{separators}](.*)", text, re.DOTALL)
+def _parts(pattern: str, text: str) -> Sequence[str]:
+    """A container's name and what the pattern says; it may be secret, so the error does not show it."""
+    match = re.fullmatch(rf"\s*([A-Za-z0-9_-]+)\s*{pattern}", text, re.DOTALL)
     if match is None:
         raise BadValue
-    return match[1], match[2]
+    return match.groups()
 
 
 def _container_names(text: str) -> Iterator[tuple[str, str]]:
@@ -6463,14 +6458,14 @@ def _container_names(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _container_image(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    name, image = _named(text, "=|")
+    name, image = _parts("[=|](.*)", text)
     yield f"The image of container {name}", (name, str(ImageReference.parse(image.strip())))
 
 
 def _container_command(text: str) -> Iterator[tuple[str, MemberEdit]]:
     import shlex
 
-    name, words = _named(text)
+    name, words = _parts("=(.*)", text)
     try:
         steps = ("overrides", "containerOverrides", ("name", name), "command")
         yield f"--command for {name}", MemberEdit(steps, shlex.split(words))
@@ -6479,11 +6474,7 @@ def _container_command(text: str) -> Iterator[tuple[str, MemberEdit]]:
 
 
 def _variable(text: str, *, secret: bool = False) -> Iterator[tuple[str, MemberEdit]]:
-    container, rest = _named(text)
-    name, equals, value = rest.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise BadValue
+    container, name, value = _parts(r"=\s*([^=]*[^=\s])\s*=(.*)", text)
     yield f"Variable {name} of container {container}", variable_edit(container, name, value, secret=secret)
 
 
@@ -6508,22 +6499,20 @@ def _task_role(text: str) -> Iterator[tuple[str, MemberEdit]]:
 
 
 def _log_option(text: str, *, secret: bool = False) -> Iterator[tuple[str, MemberEdit]]:
-    container, rest = _named(text)
-    driver, name, value = rest.split("=", 2) if rest.count("=") > 1 else ("", "", "")
-    if not driver:
-        raise BadValue
+    container, driver, name, value = _parts("=([^=]+)=([^=]*)=(.*)", text)
     logs = ("containerDefinitions", ("name", container), "logConfiguration")
-    about, steps = f"Log driver {driver} of container {container}", tuple[PathStep, ...]()
-    if name:
-        about = f"Log option {name} of container {container}"
-        steps = ("secretOptions", ("name", name), *(["valueFrom"] if value else [])) if secret else ("options", name)
-    yield about, LogEdit((*logs, *steps), value or None, driver)
+    if not name:
+        yield f"Log driver {driver} of container {container}", LogEdit(logs, None, driver)
+        return
+    steps: tuple[PathStep, ...] = ("options", name)
+    if secret:
+        steps = ("secretOptions", ("name", name), "valueFrom") if value else ("secretOptions", ("name", name))
+    yield f"Log option {name} of container {container}", LogEdit((*logs, *steps), value or None, driver)
 
 
 def _env_file(text: str) -> Iterator[tuple[str, MemberEdit]]:
     """Blank lines, # comments, and plain KEY=VALUE lines, whose value is taken as it stands."""
-    container, path = _named(text)
-    path = path.strip()
+    container, path = _parts(r"=\s*(.*?)\s*", text)
     for number, line in enumerate(_lines(_read_file(path)), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -6645,9 +6634,11 @@ OPTIONS = (
     )),
     Group("what changes in the service", ("",), (
         Option("-D --desired-count N", "how many tasks (negative: no change)",
-               "change.members", _sets(_desired_count, "desiredCount")),
-        Option("-m --min PERCENT", "minimumHealthyPercent", "change.members", _percentage("minimumHealthyPercent")),
-        Option("-M --max PERCENT", "maximumPercent", "change.members", _percentage("maximumPercent")),
+               "change.members", _sets("desiredCount", _desired_count)),
+        Option("-m --min PERCENT", "minimumHealthyPercent",
+               "change.members", _sets("deploymentConfiguration.minimumHealthyPercent", _number(0))),
+        Option("-M --max PERCENT", "maximumPercent",
+               "change.members", _sets("deploymentConfiguration.maximumPercent", _number(0))),
         Option("--force-new-deployment", "redeploy what runs; with an image, deploy that",
                "change.force_new_deployment"),
         Option("--service-set PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
@@ -6678,10 +6669,10 @@ OPTIONS = (
         Option("--wait-for-success", "wait until every essential container ended with 0",
                "run.wait_for_success", code=Exit.NETWORK_ALONE),
         Option("--count N", "how many tasks (default 1)", "run.count", _number(1)),
-        Option("--launch-type TYPE", "EC2, FARGATE or EXTERNAL", "run.members", _sets(_launch_type, "launchType"),
+        Option("--launch-type TYPE", "EC2, FARGATE or EXTERNAL", "run.members", _sets("launchType", _launch_type),
                code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
         Option("--platform-version VERSION", "Fargate's platform version",
-               "run.members", _sets(str, "platformVersion"), code=Exit.PLATFORM_ALONE),
+               "run.members", _sets("platformVersion", str), code=Exit.PLATFORM_ALONE),
         Option("--network-configuration CONFIG", "the AWS CLI's shorthand, JSON or file://…",
                "run.members", _network, code=Exit.NETWORK_ALONE),
         Option("--capacity-provider-strategy LIST", "the AWS CLI's shorthand, JSON or file://…",
