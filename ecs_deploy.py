@@ -2356,15 +2356,7 @@ def service_of(operation: str) -> str:
     return next((service for service, operations in _SERVICES.items() if operation in operations.split()), "ecs")
 
 
-def connect(
-    options: AwsOptions,
-    *,
-    clock: Clock,
-    report: Reporter,
-    interrupts: Interrupts,
-    env: Mapping[str, str],
-    read_only: bool = False,
-) -> Aws:
+def connect(options: AwsOptions, env: Mapping[str, str], clock: Clock, report: Reporter, interrupts: Interrupts) -> Aws:
     """A connection with the asked-for credentials; raises `DeployError` 4 without boto3 and `AwsError` otherwise."""
     try:
         import boto3
@@ -2382,7 +2374,7 @@ def connect(
         _choose_credentials(session, options, region)
         attempts = int(session.get_config_variable("max_attempts") or 5)
         clients = boto3.Session(botocore_session=session).client
-        aws = Aws(region, session, clients, clock, report, interrupts, read_only, attempts)
+        aws = Aws(region, session, clients, clock, report, interrupts, attempts)
         aws.hide_credentials(fetch=False)
         return aws
 
@@ -2455,8 +2447,8 @@ class Aws(Record):
     _clock: Clock
     _report: Reporter
     _interrupts: Interrupts
-    _read_only: bool
     _attempts: int
+    read_only: bool = False
     _paced_s: float = -INFINITE_S
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
     _request: bytes = b""
@@ -2470,15 +2462,13 @@ class Aws(Record):
 
     # Calling
 
-    def call(
-        self, operation: str, params: JSON, *, region: str = "", retries: bool = True, worth_s: float = 0.0
-    ) -> JSON:
-        """The answer. Errors that may pass are sat out, a throttle for `worth_s` seconds, or as long as it is paced.
+    def call(self, operation: str, params: JSON, *, region: str = "", retries: bool = True) -> JSON:
+        """The answer. Errors that may pass are sat out: a few attempts, or ten minutes where ECS throttles hard.
 
         `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
         """
         attempt, lost = 1, False
-        give_up_s = self._clock.now() + max(worth_s, PACED_S if operation in _PACED else 0.0)
+        give_up_s = self._clock.now() + (PACED_S if operation in _PACED else 0.0)
         while True:
             try:
                 self._pace(operation)
@@ -2528,9 +2518,9 @@ class Aws(Record):
         """The tasks that ECS still (or already) knows."""
         return self.described("DescribeTasks", arns, {"cluster": cluster}, retries=retries)
 
-    def update_service(self, params: JSON, *, worth_s: float = 0.0) -> JSON:
+    def update_service(self, params: JSON) -> JSON:
         """The service as UpdateService answers it."""
-        service: JSON = self.call("UpdateService", params, worth_s=worth_s)["service"]
+        service: JSON = self.call("UpdateService", params)["service"]
         return service
 
     def describe_task_definition(self, name: str, *, tags: bool = False) -> JSON:
@@ -2589,7 +2579,7 @@ class Aws(Record):
         from botocore.exceptions import ClientError
 
         reads, service = operation.startswith(_READS), service_of(operation)
-        if self._read_only and not reads:
+        if self.read_only and not reads:
             raise AssertionError(f"{operation} in a dry run")
         client = self._client(service, region or self.region)
         placed = self._placed(client, operation, params) if service in _RAW else params
@@ -2954,9 +2944,8 @@ def require_services(ctx: Context, cluster: str, names: Sequence[str]) -> dict[s
 def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) -> JSON:
     """The service, if ECS may deploy it; raises `DeployError` otherwise."""
     if service is None or service.get("status") == "INACTIVE":
-        hint = names_hint(lambda: ctx.aws.service_names(cluster), "services of the cluster", name)
-        said = f"The service {name} was not found in cluster {cluster}"
-        raise AwsError(said, code="ServiceNotFoundException", hint=hint)
+        with explained(ctx, cluster, name):
+            raise AwsError("", code="ServiceNotFoundException")
     controller = (service.get("deploymentController") or {}).get("type", "ECS")
     if controller != "ECS":
         said = f"The service {name} is deployed by {controller}; UpdateService refuses a new task definition for it"
@@ -2967,24 +2956,25 @@ def usable_service(ctx: Context, cluster: str, name: str, service: JSON | None) 
 
 
 @contextlib.contextmanager
-def explained(ctx: Context, cluster: str, service: str = "") -> Iterator[None]:
-    """AWS's "not found" errors, with the names that do exist."""
+def explained(ctx: Context, cluster: str, name: str = "") -> Iterator[None]:
+    """AWS's "not found" errors, of the service or the definition of that name, with the names that do exist."""
     try:
         yield
     except AwsError as error:
+        region = ctx.aws.region
         if error.code == "ClusterNotFoundException":
-            error.message = f"The cluster {cluster} was not found in {ctx.aws.region}"
-            error.hint = names_hint(lambda: cluster_names(ctx), f"clusters in {ctx.aws.region}", cluster)
+            clusters = lambda: [short_name(arn) for arn in ctx.aws.pages("ListClusters", {"maxResults": 100})]  # noqa: E731
+            error.message = f"The cluster {cluster} was not found in {region}"
+            error.hint = names_hint(clusters, f"clusters in {region}", cluster)
         elif error.code in ("ServiceNotFoundException", "ServiceNotActiveException"):
-            error.message = f"The service {service} was not found in cluster {cluster}, or is not ACTIVE"
-            error.hint = names_hint(lambda: ctx.aws.service_names(cluster), "services of the cluster", service)
+            or_not = ", or is not ACTIVE" if error.message else ""
+            error.message = f"The service {name} was not found in cluster {cluster}{or_not}"
+            error.hint = names_hint(lambda: ctx.aws.service_names(cluster), "services of the cluster", name)
+        elif error.definition_missing:
+            error.message = f"The task definition {name} was not found in {region}"
+            error.hint = "Give a family with an ACTIVE revision, family:revision, or an ARN."
         error.args = (error.message,)
         raise
-
-
-def cluster_names(ctx: Context) -> list[str]:
-    """The names of the region's clusters."""
-    return [short_name(arn) for arn in ctx.aws.pages("ListClusters", {"maxResults": 100})]
 
 
 def names_hint(names: Callable[[], list[str]], what: str, wanted: str) -> str:
@@ -3036,16 +3026,20 @@ def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
 
 def describe_definition(ctx: Context, name: str, tags_required: bool) -> JSON:
     """The definition with its tags; without its tags, and a warning, where they may not be read."""
+    with explained(ctx, "", name):
+        what = f"The tags of {name}"
+        return as_allowed(ctx, what, tags_required, lambda tags: ctx.aws.describe_task_definition(name, tags=tags))
+
+
+def as_allowed(ctx: Context, what: str, required: bool, act: Callable[[bool], JSON]) -> JSON:
+    """The answer of a call with tags; without them, and a warning, where they are denied and not required."""
     try:
-        return ctx.aws.describe_task_definition(name, tags=True)
+        return act(True)
     except AwsError as error:
-        if error.code in _DENIED and not tags_required and "Tag" in error.message:
-            ctx.report.warning(f"The tags of {name} are not copied. {error.message}")
-            return ctx.aws.describe_task_definition(name)
-        if error.definition_missing:
-            error.message = f"The task definition {name} was not found in {ctx.aws.region}"
-            error.hint = "Give a family with an ACTIVE revision, family:revision, or an ARN."
-        raise
+        if required or error.code not in _DENIED or "Tag" not in error.message:
+            raise
+        ctx.report.warning(f"{what} are not copied. {error.message}")
+        return act(False)
 
 
 def show_images(ctx: Context, edits: Edits) -> None:
@@ -3384,26 +3378,21 @@ def register(ctx: Context, cluster: str, part: Planned) -> str:
     key, look = f"family {family}", f"aws ecs list-task-definitions --family-prefix {family} --sort DESC"
     doubt = f"A revision of {family} may have been registered, the answer was not seen. Look:\n  {look} {ctx.aws.place}"
     ctx.begun.enter(key, lambda _: doubt)
+    untagged = {name: member for name, member in part.draft.new.items() if name != "tags"}
     with ctx.begun.sending(key):
-        arn = send_definition(ctx, part.draft)
+        answer = as_allowed(
+            ctx,
+            "The tags",
+            part.draft.tags_required,
+            lambda tags: ctx.aws.call("RegisterTaskDefinition", part.draft.new if tags else untagged),
+        )
+    arn = str(answer["taskDefinition"]["taskDefinitionArn"])
     discards = isinstance(part, PlannedService)
     undo = (lambda _: discard(ctx, cluster, arn, "that no service uses")) if discards else None
     ctx.begun.enter(arn, lambda _: _registered(ctx, arn), undo)
     ctx.begun.settle(key)
     ctx.report.line(f"New task definition: {arn}")
     return arn
-
-
-def send_definition(ctx: Context, draft: Draft) -> str:
-    """The ARN of the new revision; without its tags, and a warning, where it may not be tagged."""
-    try:
-        answer = ctx.aws.call("RegisterTaskDefinition", draft.new)
-    except AwsError as error:
-        if error.code not in _DENIED or "TagResource" not in error.message or draft.tags_required:
-            raise
-        ctx.report.warning(f"The tags are not copied. {error.message}")
-        answer = ctx.aws.call("RegisterTaskDefinition", {n: m for n, m in draft.new.items() if n != "tags"})
-    return str(answer["taskDefinition"]["taskDefinitionArn"])
 
 
 def _registered(ctx: Context, arn: str) -> str:
@@ -7601,8 +7590,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     for warning in options.warnings:
         report.warning(warning)
     with interrupts.installed():
-        read_only = options.output.dry_run or word == "status"
-        aws = connect(options.aws, clock=clock, report=report, interrupts=interrupts, env=env, read_only=read_only)
+        aws = connect(options.aws, env, clock, report, interrupts)
+        aws.read_only = options.output.dry_run or word == "status"
         ctx = Context(aws, clock, report, interrupts, Begun())
         try:
             return COMMANDS[word].act(ctx, options)
