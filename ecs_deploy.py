@@ -2785,7 +2785,7 @@ class Planned(Value):
     @property
     def registers(self) -> bool:
         """True if there is something to register."""
-        return bool(self.draft.new) and not self.draft.ready
+        return not self.draft.ready
 
     @property
     def family(self) -> str:
@@ -2816,7 +2816,7 @@ class PlannedService(Planned):
     @property
     def points_elsewhere(self) -> bool:
         """True if the update names a definition."""
-        return self.registers or self.draft.ready not in ("", self.draft.current)
+        return self.draft.ready != self.draft.current
 
     @property
     def touched(self) -> bool:
@@ -2893,7 +2893,8 @@ def plan_services(ctx: Context, options: DeployOptions) -> Plan:
 def blind_redeploy(options: DeployOptions, name: str) -> PlannedService:
     """A redeployment that is not followed, so that nothing needs to be read: one call, which old policies allow."""
     update = service_update(options.cluster, name, options.change, {})
-    return PlannedService(name, Draft("", {}, {}), {}, update, replace(options.wait, no_wait=True))
+    draft = Draft(name, {}, {}, ready=name)  # whatever it runs
+    return PlannedService(name, draft, {}, update, replace(options.wait, no_wait=True))
 
 
 def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str) -> PlannedService:
@@ -3027,19 +3028,18 @@ def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:
 def describe_definition(ctx: Context, name: str, tags_required: bool) -> JSON:
     """The definition with its tags; without its tags, and a warning, where they may not be read."""
     with explained(ctx, "", name):
-        what = f"The tags of {name}"
-        return as_allowed(ctx, what, tags_required, lambda tags: ctx.aws.describe_task_definition(name, tags=tags))
+        return tagged(ctx, tags_required, f" of {name}", lambda tags: ctx.aws.describe_task_definition(name, tags=tags))
 
 
-def as_allowed(ctx: Context, what: str, required: bool, act: Callable[[bool], JSON]) -> JSON:
+def tagged(ctx: Context, required: bool, of: str, call: Callable[[bool], JSON]) -> JSON:
     """The answer of a call with tags; without them, and a warning, where they are denied and not required."""
     try:
-        return act(True)
+        return call(True)
     except AwsError as error:
         if required or error.code not in _DENIED or "Tag" not in error.message:
             raise
-        ctx.report.warning(f"{what} are not copied. {error.message}")
-        return act(False)
+        ctx.report.warning(f"The tags{of} are not copied. {error.message}")
+        return call(False)
 
 
 def show_images(ctx: Context, edits: Edits) -> None:
@@ -3299,7 +3299,7 @@ class Results(Record):
     revisions: dict[str, str] = field(default_factory=dict)  # a definition as JSON -> its ARN
 
     def add(self, part: Planned, **facts: Any) -> None:
-        """Keep facts about a part: `result`, `exit_code` and whatever the document says of it."""
+        """Keep facts about a part: `result` and `exit_code` where it ended, and whatever the document says of it."""
         draft = part.draft
         images = image_changes(draft.old, draft.new)
         known = {"name": part.name, "images": images, "previous_task_definition": draft.current}
@@ -3309,9 +3309,11 @@ class Results(Record):
         else:
             self.report.learn(**{name: fact for name, fact in facts.items() if name not in ("result", "exit_code")})
 
-    def end(self, part: Planned, result: str, code: int, **facts: Any) -> None:
-        """How a part ended: "successful", "skipped", "rolled back", or why it failed; and its exit code."""
-        self.add(part, result=result, exit_code=code, **facts)
+    def fail(self, part: Planned, error: DeployError) -> None:
+        """Say why a part failed, and keep that."""
+        self.report.error(f"{self.plan.label(part)}{error.message}", error.hint)
+        said = {"verdict": "error", "error": error.message, "hint": error.hint}
+        self.add(part, result=error.message, exit_code=error.exit_code, **said)
 
     @property
     def codes(self) -> set[int]:
@@ -3326,7 +3328,7 @@ class Results(Record):
 
     def arn(self, part: Planned) -> str:
         """The ARN that the part's new definition has."""
-        return part.draft.ready or self.revisions.get(_as_key(part.draft.new), "")
+        return part.draft.ready or self.revisions[_as_key(part.draft.new)]
 
 
 def _as_key(definition: JSON) -> str:
@@ -3369,24 +3371,19 @@ def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> No
 
 
 def register(ctx: Context, cluster: str, part: Planned) -> str:
-    """Register the part's definition and print the new ARN.
+    """Register the part's definition and print the new ARN, which is in the ledger from now on.
 
-    It is in the ledger from now on: until something uses it, a new revision is discarded if the run ends; one to run
-    tasks of is only named. A lost answer is an error, since a second call would make a second revision.
+    Until something uses it, it is discarded if the run ends; one to run tasks of is only named. A lost answer is an
+    error, since a second call would make a second revision.
     """
-    family = str(part.draft.new["family"])
-    key, look = f"family {family}", f"aws ecs list-task-definitions --family-prefix {family} --sort DESC"
-    doubt = f"A revision of {family} may have been registered, the answer was not seen. Look:\n  {look} {ctx.aws.place}"
+    draft, key = part.draft, f"family {part.family}"
+    look = f"aws ecs list-task-definitions --family-prefix {part.family} --sort DESC {ctx.aws.place}"
+    doubt = f"A revision of {part.family} may have been registered, the answer was not seen. Look:\n  {look}"
+    requests = {True: draft.new, False: {name: draft.new[name] for name in draft.new if name != "tags"}}
     ctx.begun.enter(key, lambda _: doubt)
-    untagged = {name: member for name, member in part.draft.new.items() if name != "tags"}
     with ctx.begun.sending(key):
-        answer = as_allowed(
-            ctx,
-            "The tags",
-            part.draft.tags_required,
-            lambda tags: ctx.aws.call("RegisterTaskDefinition", part.draft.new if tags else untagged),
-        )
-    arn = str(answer["taskDefinition"]["taskDefinitionArn"])
+        send = lambda tags: ctx.aws.call("RegisterTaskDefinition", requests[tags])  # noqa: E731
+        arn = str(tagged(ctx, draft.tags_required, "", send)["taskDefinition"]["taskDefinitionArn"])
     discards = isinstance(part, PlannedService)
     undo = (lambda _: discard(ctx, cluster, arn, "that no service uses")) if discards else None
     ctx.begun.enter(arn, lambda _: _registered(ctx, arn), undo)
@@ -3463,7 +3460,7 @@ def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) ->
         return
     for rollout in rollouts:
         ctx.report.line(f"{rollout.label}Accepted: {rollout.definition}, {rollout.deployment_id}")
-        results.end(rollout.part, "accepted", Exit.OK, verdict="accepted")
+        results.add(rollout.part, result="accepted", exit_code=Exit.OK, verdict="accepted")
         ctx.begun.settle(rollout.key)
 
 
@@ -3512,8 +3509,7 @@ def give_up_update(ctx: Context, results: Results, part: PlannedService, error: 
         error.hint = f"UpdateService may have been carried out; {arn} is left as it is. Look at the service."
         ctx.begun.settle(arn)
     ctx.begun.abandon(error, ctx.report, [f"service {part.name}", *([] if arn in used else [arn])])
-    ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
-    results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
+    results.fail(part, error)
 
 
 # Following
@@ -3998,7 +3994,7 @@ def conclude(ctx: Context, results: Results, rollouts: Sequence[Rollout]) -> Non
         code, ending = ending_of(rollout, backs.get(rollout.service))
         if (code and code != Exit.ROLLED_BACK) or not rollout.succeeded:
             say_ending(ctx, rollout, code, ending, evidence.get(rollout.service, {}))
-        results.end(rollout.part, result_of(rollout, code), code, **outcome_of(ctx, rollout))
+        results.add(rollout.part, result=result_of(rollout, code), exit_code=code, **outcome_of(ctx, rollout))
         ctx.begun.settle(rollout.key)
         if not code and not rollout.left_alone:
             ctx.report.note(what_runs(rollout), GREEN)
@@ -4702,8 +4698,7 @@ def start_part(ctx: Context, results: Results, part: PlannedTask) -> list[Starte
             start_tasks(ctx, part, arn, tasks)
     except DeployError as error:
         ctx.begun.abandon(error, ctx.report, [f"RunTask of {part.name}", key, arn])
-        ctx.report.error(f"{results.plan.label(part)}{error.message}", error.hint)
-        results.end(part, error.message, error.exit_code, verdict="error", error=error.message, hint=error.hint)
+        results.fail(part, error)
         return []
     finally:
         results.add(part, tasks=[task.arn for task in tasks])
@@ -4883,7 +4878,9 @@ def end_part(results: Results, part: PlannedTask, tasks: Iterable[StartedTask]) 
     code = Exit.TIMED_OUT if None in verdicts else Exit.FAILED if bad else Exit.OK
     result = bad[0].reason if bad else "did not stop in time" if code else "successful"
     told = [verdict.exit_code for verdict in bad if verdict.exit_code and part.run.propagate_exit_code]
-    results.end(part, result, told[0] if told else int(code), verdict="failed" if code else "completed")
+    results.add(
+        part, result=result, exit_code=told[0] if told else int(code), verdict="failed" if code else "completed"
+    )
 
 
 # Applications
