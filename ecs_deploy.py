@@ -6514,13 +6514,14 @@ def _env_file(text: str) -> Iterator[tuple[str, MemberEdit]]:
 class Option(Value):
     """One row of the table: how an option is spelled and read, which field it fills, and what it goes with.
 
-    Without the name of a value behind its flags it is only on or off. What fills a field with [] may be given several
-    times. `read` makes a value, or pairs of what it is about and a value; two values about the same must be the same.
+    Without the name of a value behind its flags it is only on or off. A field is `part.name`, or `part.` if it is
+    called as the option is; one with [] may be given several times. `read` makes a value, or pairs of what it is about
+    and a value; two values about the same must be the same.
     """
 
     spelled: str
     help: str
-    into: str = ""
+    into: str = "given."  # a part that no command has: it is only asked whether this was given, or as what
     read: Callable[[str], Any] = str
     needs: str = ""  # the flags that must be given as well; for what fills `run` that is --run-task, too
     code: Exit = Exit.USAGE  # the exit code if one of them is not
@@ -6540,6 +6541,17 @@ class Option(Value):
     def name(self) -> str:
         """Its first long flag."""
         return next(flag for flag in self.flags if flag.startswith("--"))
+
+    @property
+    def input(self) -> str:
+        """Its name as an input of the action."""
+        return self.name[2:].replace("-", "_")
+
+    @property
+    def field(self) -> tuple[str, str]:
+        """The part of the command's options that it fills, and the field there."""
+        part, _, name = self.into.removesuffix("[]").rpartition(".")
+        return part, name or self.input
 
     @property
     def label(self) -> str:
@@ -6570,7 +6582,7 @@ _SHOWN = ("--completion", "--version", "--help")
 
 # fmt: off
 _EVERYWHERE = ("", "app", "status", "rollback", "replace-instances")
-_IN_CLUSTER = Option("-c --cluster CLUSTER", "the cluster", "cluster")
+_IN_CLUSTER = Option("-c --cluster CLUSTER", "the cluster", ".")
 _OF_SERVICES = Option("-n --service-name --service SERVICE", "this service (repeatable)", "services[]", str.strip)
 _WAITS = Option("-t --timeout S", "seconds for each of the two waits (default 90; 0: as long as ECS takes)",
                   "wait.timeout_s", _number(0))
@@ -6583,16 +6595,14 @@ OPTIONS = (
         Option("-to --tag-only TAG", "put this tag on every image of the definition", "edits.tag", _tag),
         _WAITS,
         Option("--enable-rollback", "on failure go back, and wait for that too", "wait.rollback"),
-        Option("-d --task-definition DEFINITION", "register a new revision of this family, family:revision",
-               "task_definition"),
+        Option("-d --task-definition DEFINITION", "register a new revision of this family, family:revision", "."),
     )),
     Group("which task definition", ("",), (
-        Option("--taskdef DEFINITION", "start from this definition instead of the one in use", "source.taskdef"),
+        Option("--taskdef DEFINITION", "start from this definition instead of the one in use", "source."),
         Option("--use-latest-task-def", "start from the newest ACTIVE revision of the family", "source.latest"),
         Option("--task-definition-file FILE", "start from this JSON file", "source.file", _definition_file),
         Option("--copy-task-definition-tags", "fail if the definition's tags cannot be copied", "tags_required"),
-        Option("--max-definitions N", "after success keep only the newest N ACTIVE revisions of the family",
-               "max_definitions", int),
+        Option("--max-definitions N", "after success keep only the newest N ACTIVE revisions of the family", ".", int),
     )),
     Group("what changes in the task definition", ("",), (
         Option("-e --tag-env-var NAME", "take the image's tag from this variable"),
@@ -6625,8 +6635,7 @@ OPTIONS = (
                "change.members", _sets("deploymentConfiguration.minimumHealthyPercent", _number(0))),
         Option("-M --max PERCENT", "maximumPercent",
                "change.members", _sets("deploymentConfiguration.maximumPercent", _number(0))),
-        Option("--force-new-deployment", "redeploy what runs; with an image, deploy that",
-               "change.force_new_deployment"),
+        Option("--force-new-deployment", "redeploy what runs; with an image, deploy that", "change."),
         Option("--service-set PATH=VALUE", "set any member of UpdateService's request, as AWS spells it",
                "change.members[]", _member("UpdateService")),
     )),
@@ -6637,24 +6646,21 @@ OPTIONS = (
                "all_schedules", needs="--cluster", code=Exit.NO_CLUSTER, excludes="--no-wait"),
     )),
     Group("waiting, and what to do when it goes wrong", ("",), (
-        Option("--skip-deployments-check", "stop as soon as a task of the new definition runs",
-               "wait.skip_deployments_check"),
+        Option("--skip-deployments-check", "stop as soon as a task of the new definition runs", "wait."),
         Option("--wait-until primary-rolled|draining-started",
                "the end of the wait: the default, or as soon as the load balancer drains an old target",
                "wait.until_draining", _until_draining, excludes="--no-wait"),
         Option("--no-wait", "end once AWS has accepted the deployment",
-               "wait.no_wait", excludes="--enable-rollback --fail-fast --wait-for-success"),
-        Option("--keep-failed-revision", "do not deregister the revision that was rolled back",
-               "wait.keep_failed_revision"),
-        Option("--fail-fast N", "give up after N stopped tasks; 0: not even where it is hopeless",
-               "wait.fail_fast", _number(0)),
-        Option("--no-preflight", "do not look up images, secrets and the service's fit first", "no_preflight"),
+               "wait.", excludes="--enable-rollback --fail-fast --wait-for-success"),
+        Option("--keep-failed-revision", "do not deregister the revision that was rolled back", "wait."),
+        Option("--fail-fast N", "give up after N stopped tasks; 0: not even where it is hopeless", "wait.", _number(0)),
+        Option("--no-preflight", "do not look up images, secrets and the service's fit first", "."),
     )),
     Group("running tasks", ("",), (
         Option("--run-task", "with -d and -c: run the new revision"),
         Option("--wait-for-success", "wait until every essential container ended with 0",
-               "run.wait_for_success", code=Exit.NETWORK_ALONE),
-        Option("--count N", "how many tasks (default 1)", "run.count", _number(1)),
+               "run.", code=Exit.NETWORK_ALONE),
+        Option("--count N", "how many tasks (default 1)", "run.", _number(1)),
         Option("--launch-type TYPE", "EC2, FARGATE or EXTERNAL", "run.members", _sets("launchType", _launch_type),
                code=Exit.LAUNCH_TYPE_ALONE, excludes="--capacity-provider-strategy"),
         Option("--platform-version VERSION", "Fargate's platform version",
@@ -6663,18 +6669,14 @@ OPTIONS = (
                "run.members", _network, code=Exit.NETWORK_ALONE),
         Option("--capacity-provider-strategy LIST", "the AWS CLI's shorthand, JSON or file://…",
                "run.members", _strategy),
-        Option("--network-from-service SERVICE", "network, launch type and platform as this service has",
-               "run.network_from_service"),
+        Option("--network-from-service SERVICE", "network, launch type and platform as this service has", "run."),
         Option("--overrides JSON", "RunTask's overrides, JSON or file://…", "run.members", _task_overrides),
         Option("--command NAME=COMMAND", "the command of a container", "run.members[]", _container_command),
         Option("--task-set PATH=VALUE", "set any member of RunTask's request, as AWS spells it",
                "run.members[]", _member("RunTask")),
-        Option("--watch-container NAME", "only this container's exit code decides",
-               "run.watch_container", needs="--wait-for-success"),
-        Option("--propagate-exit-code", "exit with the container's exit code",
-               "run.propagate_exit_code", needs="--wait-for-success"),
-        Option("--stop-on-interrupt", "stop the tasks on SIGINT and SIGTERM",
-               "run.stop_on_interrupt", needs="--wait-for-success"),
+        Option("--watch-container NAME", "only this container's exit code decides", "run.", needs="--wait-for-success"),
+        Option("--propagate-exit-code", "exit with the container's exit code", "run.", needs="--wait-for-success"),
+        Option("--stop-on-interrupt", "stop the tasks on SIGINT and SIGTERM", "run.", needs="--wait-for-success"),
     )),
     Group("what to deploy", ("app",), (
         Option("-f --config FILE", f"the application file (default: the first of {', '.join(_APP_FILES)})"),
@@ -6686,11 +6688,10 @@ OPTIONS = (
     )),
     Group("when it goes wrong", ("app",), (
         Option("--enable-rollback", "if a service fails, take all back", "wait.rollback"),
-        Option("--keep-failed-revision", "do not deregister revisions that were rolled back",
-               "wait.keep_failed_revision"),
+        Option("--keep-failed-revision", "do not deregister revisions that were rolled back", "wait."),
         Option("--fail-fast N", "give a service up after N stopped tasks; 0: not even where it is hopeless",
-               "wait.fail_fast", _number(0)),
-        Option("--no-preflight", "do not look up images, secrets and the services' fit first", "no_preflight"),
+               "wait.", _number(0)),
+        Option("--no-preflight", "do not look up images, secrets and the services' fit first", "."),
     )),
     Group("what to look at", ("status",), (
         _IN_CLUSTER,
@@ -6705,34 +6706,33 @@ OPTIONS = (
         _IN_CLUSTER,
         _OF_SERVICES,
         Option("--to REVISION", "to this revision, a number, family:revision or ARN; else to what worked before",
-               "to", _revision),
+               ".", _revision),
         Option("--list", "only list what was deployed, and where a rollback would lead", "candidates"),
         _WAITS,
-        Option("--no-wait", "end once AWS has accepted the rollback", "wait.no_wait"),
+        Option("--no-wait", "end once AWS has accepted the rollback", "wait."),
     )),
     Group("what to replace", ("replace-instances",), (
         replace(_IN_CLUSTER, help="the cluster that the group's instances belong to"),
         Option("-asg --asg --auto-scaling-group GROUP", "the Auto Scaling group", "group"),
-        Option("--batch N|N%", "how many instances at a time, or what share of the group (default 1)", "batch", _batch),
+        Option("--batch N|N%", "how many instances at a time, or what share of the group (default 1)", ".", _batch),
         Option("-t --timeout S", "seconds for each batch (default 900; 0: as long as it takes)",
                "timeout_s", _number(0)),
-        Option("--include-protected", "replace instances that are protected from scale-in as well",
-               "include_protected"),
-        Option("--take-over", "do not wait for the run that the group's tag names: it is gone", "take_over"),
+        Option("--include-protected", "replace instances that are protected from scale-in as well", "."),
+        Option("--take-over", "do not wait for the run that the group's tag names: it is gone", "."),
     )),
     Group("credentials (what is not given comes from boto3's usual chain)", _EVERYWHERE, (
         Option("-k --aws-access-key KEY", "access key id", "aws.access_key", needs="--aws-secret-key"),
         Option("-s --aws-secret-key KEY", "secret access key", "aws.secret_key", needs="--aws-access-key"),
-        Option("-r --region --aws-region REGION", "region", "aws.region"),
-        Option("-p --profile PROFILE", "profile of the AWS configuration files", "aws.profile"),
+        Option("-r --region --aws-region REGION", "region", "aws."),
+        Option("-p --profile PROFILE", "profile of the AWS configuration files", "aws."),
         Option("--aws-instance-profile", "only the role of this instance or container",
                "aws.instance_profile", excludes="-k -s -p"),
         Option("-a --aws-assume-role ARN", "assume this role first", "aws.assume_role_arn"),
     )),
     Group("output", _EVERYWHERE, (
-        Option("--dry-run", "change nothing; print what would be sent", "output.dry_run"),
+        Option("--dry-run", "change nothing; print what would be sent", "output."),
         Option("--output {text,json}", "json: one document on stdout", "output.json", _json_output),
-        Option("-v --verbose", "print every API call, secrets masked", "output.verbose"),
+        Option("-v --verbose", "print every API call, secrets masked", "output."),
         Option("--completion {bash,zsh,fish}", "print the shell's completion of this command"),
         Option("--version", "print the version"),
         Option("-h --help", "print this help"),
@@ -6991,10 +6991,8 @@ def _value(word: str, option: Option, value: str | None, left: list[str]) -> str
 
 def _show(word: str, given: Given) -> None:
     """Raises `Shown` if something is only to be printed."""
-    if "--help" in given:
-        raise Shown(help_of(word))
-    if "--version" in given:
-        raise Shown(__version__)
+    if "--help" in given or "--version" in given:
+        raise Shown(help_of(word) if "--help" in given else __version__)
     if "--completion" in given:
         raise Shown(completion(given["--completion"][-1]))
 
@@ -7054,8 +7052,6 @@ def _wrong(word: str, given: Given) -> Iterator[UsageError]:
             yield UsageError(message, code, hint)
     present = [option for option in options_of(word) if option.name in given]
     for option in sorted(present, key=lambda option: (option.code == Exit.USAGE, option.code)):
-        if not option.adds and len(set(given[option.name])) > 1:
-            yield UsageError(f"{option.label} was given twice, with different values")
         for needed in option.needed:
             if needed not in given:
                 alike = [other.name for other in options_of(word) if needed in other.needed]
@@ -7146,18 +7142,17 @@ def parse(word: str, argv: Sequence[str], env: Mapping[str, str]) -> Any:
 
 def _fields(word: str, given: Given) -> dict[str, Any]:
     """What the options fill, as the fields of the command's own option values; raises `UsageError`."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for option in options_of(word):
         for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
-            if found.setdefault(option.into.removesuffix("[]"), {}).setdefault(about, value) != value:
+            if found.setdefault(option.field, {}).setdefault(about, value) != value:
                 raise UsageError(f"{about} was given twice, with different values")
-    lists = {option.into.removesuffix("[]") for option in options_of(word) if option.adds}
+    lists = {option.field for option in options_of(word) if option.adds}
     parts: dict[str, dict[str, Any]] = {"": {"cluster": ""}, "aws": {}, "output": {}}
-    for into, values in found.items():
-        part, _, name = into.rpartition(".")
+    for (part, name), values in found.items():
         meant = tuple(value for value in values.values() if value is not None)
-        if name and meant:
-            parts.setdefault(part, {})[name] = meant if into in lists else meant[0]
+        if meant and part != "given":
+            parts.setdefault(part, {})[name] = meant if (part, name) in lists else meant[0]
     own = parts.pop("")
     return {**own, **{part: _PARTS[part](**members) for part, members in parts.items()}}
 
@@ -7247,24 +7242,16 @@ def _application(path: str, cluster: str) -> JSON:
 _LOOKS_LIKE_A_COMMAND = re.compile(r"(?:^|[\r\n])\s*::|##\[")
 
 
-def _input_of(option: Option) -> str:
-    return option.name[2:].replace("-", "_")
-
-
-_INPUTS = {_input_of(o): o for group in OPTIONS for o in group.options if o.name not in _SHOWN}
-
-
-def _variable_of(name: str) -> str:
-    return f"INPUT_{name.upper()}"
-
-
-def _input(env: Mapping[str, str], name: str) -> str:
-    return env.get(_variable_of(name), "")
+_INPUTS = {o.input: o for group in OPTIONS for o in group.options if o.name not in _SHOWN}
 
 
 def is_action(env: Mapping[str, str]) -> bool:
     """True if the runner started this program as an action: it then sets a variable for every input."""
-    return env.get("GITHUB_ACTIONS") == "true" and any(_variable_of(name) in env for name in _INPUTS)
+    return env.get("GITHUB_ACTIONS") == "true" and any(f"INPUT_{name.upper()}" in env for name in _INPUTS)
+
+
+def _input(env: Mapping[str, str], name: str) -> str:
+    return env.get(f"INPUT_{name.upper()}", "")
 
 
 def action_arguments(env: Mapping[str, str]) -> list[str]:
@@ -7279,27 +7266,26 @@ def action_arguments(env: Mapping[str, str]) -> list[str]:
         raise UsageError(f"The input command is {', '.join(filter(None, COMMANDS))} or NAME=COMMAND, not {command!r}")
     words = [word] if word else []
     for name, option in _INPUTS.items():
-        value, twin = _input(env, name), _input(env, f"{name}_cmd").strip()
-        if twin not in option.flags and any(twin in _spellings(each) for each in COMMANDS if twin):
-            raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
-        if word and name == "command":
-            continue
-        if value.strip() and option.name not in _spellings(word):
-            raise UsageError(f"The input {name} does not belong to {_program(word)}")
-        words += _input_words(name, option, value if value.strip() or option.metavar else twin)
+        if not word or name != "command":
+            words += _input_words(word, option, _input(env, name), _input(env, f"{name}_cmd").strip())
     if not words:
         hint = "Give at least cluster, service_name and image, or task_definition and image."
         raise UsageError("No input of the action is set", Exit.NO_TARGET, hint)
     return words
 
 
-def _input_words(name: str, option: Option, value: str) -> list[str]:
+def _input_words(word: str, option: Option, value: str, twin: str) -> list[str]:
     """A flag is true or false; a repeatable option takes one value a line, or a JSON list of texts."""
-    text = value.strip()
+    text, name = value.strip(), option.input
+    if text and option.name not in _spellings(word):
+        raise UsageError(f"The input {name} does not belong to {_program(word)}")
+    if twin not in option.flags and any(twin in _spellings(each) for each in COMMANDS if twin):
+        raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
     if not option.metavar:
-        if text.lower() not in ("", "true", "false") and text not in option.flags:
-            raise UsageError(f"The input {name} is true or false, not {text!r}")
-        return [] if text.lower() in ("", "false") else [option.name]
+        switch = text or twin
+        if switch.lower() not in ("", "true", "false", *option.flags):
+            raise UsageError(f"The input {name} is true or false, not {switch!r}")
+        return [] if switch.lower() in ("", "false") else [option.name]
     texts = [text]
     if option.adds:
         texts = _listed_texts(name, text) if text.startswith("[") else _lines(value)
@@ -7316,7 +7302,7 @@ def _listed_texts(name: str, value: str) -> list[str]:
 
 def in_inputs(error: UsageError, word: str) -> UsageError:
     """The same error in the words of a workflow: an option's flags are its input."""
-    inputs = {flag: _input_of(option) for flag, option in _spellings(word).items()}
+    inputs = {flag: option.input for flag, option in _spellings(word).items()}
 
     def renamed(found: re.Match[str]) -> str:
         named = [inputs[flag] for flag in found[2].split("/") if flag in inputs]

@@ -212,7 +212,7 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
         pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
         pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
         pytest.param(["-to", "1", "--tag-only=2"], id="two tags"),
-        pytest.param(["-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
+        pytest.param(["-k", "AKIA", "-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
         pytest.param(["--output", "json", "--output", "text"], id="two outputs"),
     ],
 )
