@@ -895,80 +895,34 @@ def short_name(arn: str) -> str:
 # --- Application file ------------------------------------------------------------ no I/O after the one read
 
 
-class Rule(Value):
-    """What a value of the file must be; `low` and `high` bound a number or the length of a list.
-
-    `also` tells what is wrong between the members of a table, as (path, message).
-    """
-
-    kind: type
-    required: bool = False
-    low: int = 0
-    high: int = sys.maxsize
-    choices: tuple[str, ...] = ()
-    items: Rule | None = None
-    members: Mapping[str, Rule] = field(default_factory=dict)
-    also: Callable[[JSON], Iterable[tuple[KeyPath, str]]] = lambda _: ()
-
-
 KeyPath = tuple[str | int, ...]
 
-
-def _task_pairs(task: JSON) -> Iterator[tuple[KeyPath, str]]:
-    strategies = _tables(task.get("capacity_provider_strategies"))
-    path: KeyPath = ("capacity_provider_strategies",)
-    if strategies and task.get("launch_type"):
-        yield path, "not together with launch_type"
-    if sum(bool(item.get("base")) for item in strategies) > 1:
-        yield path, "only one capacity provider may have a base"
-
-
-def _service_pairs(application: JSON) -> Iterator[tuple[KeyPath, str]]:
-    names = [service.get("name") for service in _tables(application.get("services"))]
-    for index, name in enumerate(names):
-        if name is not None and name in names[:index]:
-            yield ("services", index, "name"), f"{name} is there twice"
-
-
-def _tables(value: Any) -> list[JSON]:
-    """The items of a list of tables; none where it is not one, which is a problem of its own."""
-    items = value if isinstance(value, list) else []
-    return items if all(isinstance(item, dict) for item in items) else []
-
-
-_TEXT, _NEEDED_TEXT = Rule(str, low=1), Rule(str, low=1, required=True)
-_CONTAINERS = Rule(list, required=True, low=1, items=_TEXT)
-_PROVIDER = {"capacity_provider": _NEEDED_TEXT, "base": Rule(int, high=100_000), "weight": Rule(int, high=1000)}
-_VPC = {
-    "assign_public_ip": Rule(bool),
-    "security_groups": Rule(list, required=True, low=1, high=5, items=_TEXT),
-    "subnets": Rule(list, required=True, low=1, high=16, items=_TEXT),
-}
+# What the file may hold: by key the type of the value, a list of what the items are, or a table of further keys
+_VPC = {"assign_public_ip": bool, "security_groups": [str], "subnets": [str]}
 _TASK = {
-    "family": _NEEDED_TEXT,
-    "count": Rule(int, required=True, low=1, high=10),
-    "containers": _CONTAINERS,
-    "launch_type": Rule(str, choices=("ec2", "fargate", "external")),
-    "capacity_provider_strategies": Rule(list, high=6, items=Rule(dict, members=_PROVIDER)),
-    "network_configuration": Rule(dict, members={"vpc_configuration": Rule(dict, required=True, members=_VPC)}),
+    "family": str,
+    "count": int,
+    "containers": [str],
+    "launch_type": str,
+    "capacity_provider_strategies": [{"capacity_provider": str, "base": int, "weight": int}],
+    "network_configuration": {"vpc_configuration": _VPC},
 }
-_SERVICE = {
-    "name": _NEEDED_TEXT,
-    "containers": _CONTAINERS,
-    "force": Rule(bool),
-    "max_wait": Rule(int, low=1, high=1_000_000),
+_SERVICE = {"name": str, "containers": [str], "force": bool, "max_wait": int}
+_TASKS = {"pre": [_TASK], "post": [_TASK]}
+_APPLICATION = {"version": str, "cluster": str, "tasks": _TASKS, "services": [_SERVICE]}
+_REQUIRED: tuple[str, ...] = ("version", "family", "count", "containers", "name", "capacity_provider")
+_REQUIRED += ("vpc_configuration", "security_groups", "subnets")
+_CHOICES = {"version": ("v1",), "launch_type": ("ec2", "fargate", "external")}
+_LIMITS = {  # of a number, or of how many entries a list has
+    "count": (1, 10),
+    "max_wait": (1, 1_000_000),
+    "base": (0, 100_000),
+    "weight": (0, 1000),
+    "containers": (1, sys.maxsize),
+    "capacity_provider_strategies": (0, 6),
+    "security_groups": (1, 5),
+    "subnets": (1, 16),
 }
-_TASKS = Rule(list, items=Rule(dict, members=_TASK, also=_task_pairs))
-_APPLICATION = Rule(
-    dict,
-    members={
-        "version": Rule(str, required=True, choices=("v1",)),
-        "cluster": _TEXT,
-        "tasks": Rule(dict, members={"pre": _TASKS, "post": _TASKS}),
-        "services": Rule(list, items=Rule(dict, members=_SERVICE)),
-    },
-    also=_service_pairs,
-)
 _KINDS = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table of keys"}
 
 
@@ -1007,36 +961,62 @@ def task_request(task: JSON) -> JSON:
     return {name: value for name, value in request.items() if value}
 
 
-def _problems(value: Any, rule: Rule, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def _problems(value: Any, wanted: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """What is wrong with a value, and with all below it."""
-    kind: Any = rule.kind
+    kind: Any = wanted if isinstance(wanted, type) else type(wanted)
+    key = str(path[-1]) if path else ""
     if type(value) is not kind:
         yield path, f"expected {_KINDS[kind]}, got {_KINDS.get(type(value), type(value).__name__)}"
-        return
-    size: int = rule.low if kind is bool else value if kind is int else len(value)
-    if rule.choices and value.lower() not in rule.choices:
-        yield path, f"{value} is not {' or '.join(rule.choices)}"
-    elif not rule.low <= size <= rule.high:
-        bounds = f"{rule.low} or more" if rule.high == sys.maxsize else f"between {rule.low} and {rule.high}"
-        unit = " entries" if kind is list else " characters" if kind is str else ""
-        yield path, f"{size}{unit} where there should be {bounds}"
-    elif rule.items is not None:
+    elif key in _CHOICES and value.lower() not in _CHOICES[key]:
+        yield path, f"{value} is not {' or '.join(_CHOICES[key])}"
+    elif out_of_bounds := _out_of_bounds(value, key):
+        yield path, out_of_bounds
+    elif kind is list:
         for index, item in enumerate(value):
-            yield from _problems(item, rule.items, (*path, index))
+            yield from _problems(item, wanted[0], (*path, index))
     elif kind is dict:
-        yield from _member_problems(value, rule.members, path)
-        yield from (((*path, *place), message) for place, message in rule.also(value))
+        yield from _key_problems(value, wanted, path)
+        yield from _contradictions(value, path)
 
 
-def _member_problems(value: JSON, members: Mapping[str, Rule], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    for name in value:
-        if name not in members:
-            yield (*path, str(name)), f"unknown key; the known ones are {', '.join(members)}"
-    for name, rule in members.items():
-        if value.get(name) is not None:
-            yield from _problems(value[name], rule, (*path, name))
-        elif rule.required:
-            yield (*path, name), "missing"
+def _out_of_bounds(value: Any, key: str) -> str:
+    """What is wrong with a number, or with the length of a list or a text; empty if nothing is."""
+    low, high = _LIMITS.get(key, (int(isinstance(value, str)), sys.maxsize))
+    size = value if isinstance(value, int) else len(value)
+    bounds = f"{low} or more" if high == sys.maxsize else f"between {low} and {high}"
+    unit = " entries" if isinstance(value, list) else " characters" if isinstance(value, str) else ""
+    return "" if low <= size <= high else f"{size}{unit} where there should be {bounds}"
+
+
+def _key_problems(table: JSON, wanted: JSON, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    for key in table:
+        if key not in wanted:
+            yield (*path, str(key)), f"unknown key; the known ones are {', '.join(wanted)}"
+    for key, inner in wanted.items():
+        if table.get(key) is not None:
+            yield from _problems(table[key], inner, (*path, key))
+        elif key in _REQUIRED:
+            yield (*path, key), "missing"
+
+
+def _contradictions(table: JSON, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """What does not go together in a task's table, or in the whole file's."""
+    strategies = _tables(table.get("capacity_provider_strategies"))
+    place = (*path, "capacity_provider_strategies")
+    if strategies and table.get("launch_type"):
+        yield place, "not together with launch_type"
+    if sum(bool(item.get("base")) for item in strategies) > 1:
+        yield place, "only one capacity provider may have a base"
+    names = [service.get("name") for service in _tables(table.get("services"))]
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            yield (*path, "services", index, "name"), f"{name} is there twice"
+
+
+def _tables(value: Any) -> list[JSON]:
+    """The items of a list of tables; none where it is not one, which is a problem of its own."""
+    items = value if isinstance(value, list) else []
+    return items if all(isinstance(item, dict) for item in items) else []
 
 
 def _placed(problem: tuple[KeyPath, str], lines: Mapping[KeyPath, int]) -> tuple[int, str]:
