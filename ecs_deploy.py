@@ -2521,13 +2521,6 @@ class Aws(Record):
         accepted = model.operation_model("RegisterTaskDefinition").input_shape.members
         return set(model.shape_for("TaskDefinition").members) - set(accepted)
 
-    def log_events(self, group: str, stream: str, *, region: str = "", token: str = "", last: int = 0) -> JSON:
-        """GetLogEvents: the `last` lines, or all since `token` from the start on."""
-        params: JSON = {"logGroupName": group, "logStreamName": stream, "startFromHead": not last}
-        params |= {"limit": last} if last else {}
-        params |= {"nextToken": token} if token else {}
-        return self.call("GetLogEvents", params, region=region, retries=False)
-
     def set_container_instances(self, cluster: str, arns: Sequence[str], status: str) -> None:
         """Set instances ACTIVE or DRAINING; ECS answers a refusal with HTTP 200, which is an `AwsError` here."""
         for failure in self.described("UpdateContainerInstancesState", arns, {"cluster": cluster, "status": status}):
@@ -3867,31 +3860,48 @@ def troubles_told(rollout: Rollout) -> list[str]:
 def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]]:
     """The last lines that a stopped task's first bad container wrote to CloudWatch Logs, and a title for them."""
     for container in sorted(task.get("containers") or [], key=lambda c: not c.get("exitCode")):
-        place = log_place(rollout.part.draft.new, str(container.get("name")), task)
-        if place is None or container.get("exitCode") is None:
+        log = log_of(rollout.part.draft.new, str(container.get("name")), str(task["taskArn"]))
+        if log is None or container.get("exitCode") is None:
             continue
-        group, stream, region = place
         try:
-            page = ctx.aws.log_events(group, stream, region=region, last=LOG_LINES)
+            lines = read_log(ctx, log, last=LOG_LINES)
         except AwsError as error:
-            said = f"The log {group} {stream} cannot be read ({error.code})."
+            said = f"The log {log.name} cannot be read ({error.code})."
             if said not in rollout.said:
                 rollout.said.add(said)
                 ctx.report.note(said)
             break
-        title = f"{rollout.label}Last log lines of container {container.get('name')} ({group} {stream}):"
-        return title, log_lines(page)
+        return f"{rollout.label}Last log lines of container {container.get('name')} ({log.name}):", lines
     return "", []
 
 
-def log_lines(page: JSON) -> list[str]:
-    """The lines of a log; each is printed behind a prefix, so that none begins with what a CI runner obeys."""
+class Log(Record):
+    """The log of a container of one task in CloudWatch Logs, read as far as `token`."""
+
+    group: str
+    stream: str
+    region: str
+    token: str = ""
+    prefix: str = ""  # of its lines where they stand among others
+
+    @property
+    def name(self) -> str:
+        """Its name in sentences."""
+        return f"{self.group} {self.stream}"
+
+
+def read_log(ctx: Context, log: Log, *, last: int = 0) -> list[str]:
+    """The `last` lines, or a page of what is new; each is printed behind a prefix, so that no CI runner obeys it."""
+    params: JSON = {"logGroupName": log.group, "logStreamName": log.stream, "startFromHead": not last}
+    params |= {"limit": last} if last else {"nextToken": log.token} if log.token else {}
+    page = ctx.aws.call("GetLogEvents", params, region=log.region, retries=False)
+    log.token = str(page.get("nextForwardToken") or log.token)
     messages = [str(event.get("message") or "") for event in page.get("events") or []]
     return [theirs(line) for message in messages for line in message.splitlines() or [""]]
 
 
-def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, str] | None:
-    """Log group, stream and region of a container that logs with `awslogs` and a prefix; None otherwise.
+def log_of(definition: JSON, container: str, task_arn: str) -> Log | None:
+    """The log of a container that logs with `awslogs` and a prefix; None otherwise.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specify-log-config.html
     """
@@ -3900,8 +3910,8 @@ def log_place(definition: JSON, container: str, task: JSON) -> tuple[str, str, s
     options = logs.get("options") or {}
     if logs.get("logDriver") != "awslogs" or not options.get("awslogs-stream-prefix"):
         return None
-    stream = f"{options['awslogs-stream-prefix']}/{container}/{short_name(str(task['taskArn']))}"
-    return str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or "")
+    stream = f"{options['awslogs-stream-prefix']}/{container}/{short_name(task_arn)}"
+    return Log(str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or ""))
 
 
 # As soon as it is hopeless
@@ -4618,14 +4628,6 @@ def run_request(cluster: str, definition: JSON, run: RunOptions) -> JSON:
     return request
 
 
-class TaskLog(Record):
-    """The log of one container of a task, as far as it was read."""
-
-    place: tuple[str, str, str]
-    prefix: str
-    token: str = ""
-
-
 class StartedTask(Record):
     """A task that this run started, and what was seen of it."""
 
@@ -4633,7 +4635,7 @@ class StartedTask(Record):
     part: PlannedTask
     last: JSON = field(default_factory=dict)
     missing_s: float | None = None
-    logs: list[TaskLog] = field(default_factory=list)  # those that can be read
+    logs: list[Log] = field(default_factory=list)  # those that can be read
     lines: list[str] = field(default_factory=list)  # the last ones of them
 
     @property
@@ -4783,15 +4785,15 @@ def require_known(task: StartedTask, now_s: float, elapsed_s: float) -> None:
         raise AwsError(f"ECS does not know the task {task.arn} any more; its end is unknown", code="MISSING")
 
 
-def logs_of(task: StartedTask, *, several: bool) -> list[TaskLog]:
+def logs_of(task: StartedTask, *, several: bool) -> list[Log]:
     """The logs of a task's containers as far as they can be followed; of `several` tasks each line names its own."""
     containers = containers_of(task.part.draft.new)
-    found: list[TaskLog] = []
+    found: list[Log] = []
     for name in (str(container.get("name")) for container in containers):
-        prefix = f"{short_name(task.arn)[:8]} " if several else ""
-        prefix += f"{name} " if several or len(containers) > 1 else ""
-        if place := log_place(task.part.draft.new, name, {"taskArn": task.arn}):
-            found.append(TaskLog(place, prefix))
+        if log := log_of(task.part.draft.new, name, task.arn):
+            log.prefix = f"{short_name(task.arn)[:8]} " if several else ""
+            log.prefix += f"{name} " if several or len(containers) > 1 else ""
+            found.append(log)
     return found
 
 
@@ -4805,21 +4807,19 @@ def show_late_logs(ctx: Context, tasks: Iterable[StartedTask], delay_s: float) -
                 pass
 
 
-def show_page(ctx: Context, task: StartedTask, log: TaskLog) -> bool:
+def show_page(ctx: Context, task: StartedTask, log: Log) -> bool:
     """Print what is new in a container's log; True if there may be more. One that cannot be read is left out then."""
-    group, stream, region = log.place
+    before = log.token
     try:
-        page = ctx.aws.log_events(group, stream, region=region, token=log.token)
+        lines = [f"{log.prefix}| {line}" for line in read_log(ctx, log)]
     except AwsError as error:
         if error.code != "ResourceNotFoundException" and not error.transient:
             task.logs.remove(log)
-            ctx.report.note(f"The log {group} {stream} cannot be read ({error.code}).")
+            ctx.report.note(f"The log {log.name} cannot be read ({error.code}).")
         return False
-    lines = [f"{log.prefix}| {line}" for line in log_lines(page)]
     task.lines = [*task.lines, *lines][-LOG_LINES:]
     for line in lines:
         ctx.report.note(line)
-    before, log.token = log.token, str(page.get("nextForwardToken") or log.token)
     return log.token != before
 
 
