@@ -282,11 +282,6 @@ class Source(Value):
     taskdef: str = ""
     latest: bool = False
 
-    @property
-    def given(self) -> bool:
-        """True if any was named."""
-        return bool(self.file or self.taskdef or self.latest)
-
 
 class Edits(Value):
     """What changes in the definition: first the images, then the members in their order."""
@@ -323,8 +318,9 @@ class WaitOptions(Value):
 
 
 class RunOptions(Value):
-    """How to run tasks."""
+    """Whether and how to run tasks."""
 
+    run_task: bool = False
     count: int = 1
     wait_for_success: bool = False
     network_from_service: str = ""
@@ -368,10 +364,11 @@ class OutputOptions(Value):
 class CommandOptions(Value):
     """What every command takes."""
 
-    aws: AwsOptions
-    output: OutputOptions
-    cluster: str
-    warnings: tuple[str, ...]
+    aws: AwsOptions = AwsOptions()
+    output: OutputOptions = OutputOptions()
+    cluster: str = ""
+    wait: WaitOptions = WaitOptions()
+    warnings: tuple[str, ...] = ()
 
 
 class DeployOptions(CommandOptions):
@@ -384,8 +381,7 @@ class DeployOptions(CommandOptions):
     tags_required: bool = False
     max_definitions: int = 0
     change: ServiceOptions = ServiceOptions()
-    wait: WaitOptions = WaitOptions()
-    run: RunOptions | None = None
+    run: RunOptions = RunOptions()
     no_preflight: bool = False
     schedules: tuple[ScheduleName, ...] = ()
     all_schedules: bool = False
@@ -394,11 +390,10 @@ class DeployOptions(CommandOptions):
 class AppOptions(CommandOptions):
     """The command `app`: the entries of the application file, without the tasks that are skipped."""
 
-    tag: str
+    tag: str = ""
     before: Sequence[JSON] = ()
     services: Sequence[JSON] = ()
     after: Sequence[JSON] = ()
-    wait: WaitOptions = WaitOptions()
     no_preflight: bool = False
 
 
@@ -409,22 +404,20 @@ class StatusOptions(CommandOptions):
     every: bool = False
     follow: bool = False
     expected: tuple[str, ...] = ()
-    wait: WaitOptions = WaitOptions()
 
 
 class RollbackOptions(CommandOptions):
     """The command `rollback`: to the revision `to`, or to what worked before; with `candidates` only list these."""
 
-    services: tuple[str, ...]
+    services: tuple[str, ...] = ()
     to: str = ""
     candidates: bool = False
-    wait: WaitOptions = WaitOptions()
 
 
 class ReplaceInstancesOptions(CommandOptions):
     """Replace the out-of-date instances of one Auto Scaling group, a batch at a time."""
 
-    group: str
+    group: str = ""
     batch: tuple[int, int] = (1, 0)  # so many instances, or that percentage of the group
     timeout_s: float = 900.0
     include_protected: bool = False
@@ -2839,7 +2832,7 @@ class Plan(Value):
 def deploy(ctx: Context, options: DeployOptions) -> int:
     """The classic command; the exit code. Raises `DeployError` for what is known before anything changed."""
     ctx.report.learn(cluster=options.cluster or None, service=", ".join(options.services) or None)
-    members = [*options.edits.members, *options.change.members, *(options.run.members if options.run else ())]
+    members = [*options.edits.members, *options.change.members, *options.run.members]
     for document in (options.source.file or {}, *(with_member({}, edit) for edit in members)):
         ctx.report.mask.hide(secret_values(document))
     plan = plan_services(ctx, options) if options.services else plan_definition(ctx, options)
@@ -2852,7 +2845,7 @@ def deploy(ctx: Context, options: DeployOptions) -> int:
 def plan_services(ctx: Context, options: DeployOptions) -> Plan:
     """The named services, and the definition that each is to run."""
     several = len(options.services) > 1
-    wanted = options.edits or options.source.given or options.change != ServiceOptions(force_new_deployment=True)
+    wanted = options.edits or options.source != Source() or options.change != ServiceOptions(force_new_deployment=True)
     followed = wanted or options.schedules or options.all_schedules
     if options.wait.skip_deployments_check and not followed:
         ctx.report.line("Force a new deployment of the service")
@@ -2874,7 +2867,7 @@ def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str
     """One service, and the definition that it is to run; says what changes."""
     name, current = str(service["serviceName"]), str(service.get("taskDefinition"))
     update = service_update(options.cluster, name, options.change, service)
-    wanted = bool(options.edits or options.source.given)
+    wanted = bool(options.edits) or options.source != Source()
     draft = Draft(current, {}, {}, ready=current)
     if wanted or not options.output.dry_run:
         draft = drafted(ctx, options, current)
@@ -2897,9 +2890,9 @@ def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     name, run = options.task_definition, options.run
     show_images(ctx, options.edits)
     draft = drafted(ctx, options, name)
-    draft = draft if run else replace(draft, ready="")  # there is nothing that could use it as it is
+    draft = draft if run.run_task else replace(draft, ready="")  # there is nothing that could use it as it is
     show_draft(ctx, draft, [], "")
-    if run is None:
+    if not run.run_task:
         return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
         lender = run.network_from_service
@@ -6637,7 +6630,7 @@ OPTIONS = (
         Option("--no-preflight", "do not look up images, secrets and the service's fit first", "."),
     )),
     Group("running tasks", ("",), (
-        Option("--run-task", "with -d and -c: run the new revision"),
+        Option("--run-task", "with -d and -c: run the new revision", "run."),
         Option("--wait-for-success", "wait until every essential container ended with 0",
                "run.", code=Exit.NETWORK_ALONE),
         Option("--count N", "how many tasks (default 1)", "run.", _number(1)),
@@ -6770,7 +6763,7 @@ class Command(Value):
     epilog: str
     targets: str  # the flags of which one must be given, and what to say without
     required: str
-    options: Callable[..., CommandOptions]
+    options: type[CommandOptions]
     act: Callable[..., int]
 
 
@@ -7096,45 +7089,37 @@ def _unused(word: str, given: Given) -> Iterator[str]:
 
 # From texts to the values of the options
 
-_PARTS: Mapping[str, Callable[..., Value]] = {
-    "aws": AwsOptions,
-    "output": OutputOptions,
-    "source": Source,
-    "edits": Edits,
-    "change": ServiceOptions,
-    "wait": WaitOptions,
-    "run": RunOptions,
-}
-
 
 def parse(word: str, argv: Sequence[str], env: Mapping[str, str]) -> Any:
     """The options of the command with that first word; raises `UsageError` for whatever is wrong with them."""
     given = given_options(word, argv)
     for error in _wrong(word, given):
         raise error
-    fields = {"warnings": tuple(_unused(word, given)), **_fields(word, given)}
-    if not word:
-        fields |= _classic_fields(fields, given, env)
-    elif word == "app":
-        fields |= _app_fields(given, fields["cluster"])
-    return COMMANDS[word].options(**fields)
+    options = replace(_from_table(word, given), warnings=tuple(_unused(word, given)))
+    if isinstance(options, AppOptions):
+        return replace(options, **_app_fields(given, options.cluster))
+    if isinstance(options, DeployOptions):
+        _require_family(options)
+        return replace(options, edits=replace(options.edits, image=_image(given, env)))
+    return options
 
 
-def _fields(word: str, given: Given) -> dict[str, Any]:
-    """What the options fill, as the fields of the command's own option values; raises `UsageError`."""
+def _from_table(word: str, given: Given) -> CommandOptions:
+    """The command's options as its rows of the table make them; raises `UsageError`."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for option in options_of(word):
         for about, value in (pair for text in given.get(option.name, ()) for pair in _meant(option, text)):
             if found.setdefault(option.field, {}).setdefault(about, value) != value:
                 raise UsageError(f"{about} was given twice, with different values")
     lists = {option.field for option in options_of(word) if option.adds}
-    parts: dict[str, dict[str, Any]] = {"": {"cluster": ""}, "aws": {}, "output": {}}
+    parts: dict[str, dict[str, Any]] = {"": {}, "given": {}}
     for (part, name), values in found.items():
         meant = tuple(value for value in values.values() if value is not None)
-        if meant and part != "given":
+        if meant:
             parts.setdefault(part, {})[name] = meant if (part, name) in lists else meant[0]
-    own = parts.pop("")
-    return {**own, **{part: _PARTS[part](**members) for part, members in parts.items()}}
+    own, _ = parts.pop(""), parts.pop("given")
+    made = COMMANDS[word].options
+    return made(**own, **{part: replace(getattr(made, part), **members) for part, members in parts.items()})
 
 
 def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
@@ -7150,14 +7135,12 @@ def _meant(option: Option, text: str) -> list[tuple[str, Any]]:
         raise UsageError(f"argument {option.label}: {error}" if str(error) else expects) from error
 
 
-def _classic_fields(fields: JSON, given: Given, env: Mapping[str, str]) -> JSON:
-    """What does not follow from one option of the classic command alone; raises `UsageError`."""
-    file = fields.get("source", Source()).file or {}
-    family, named = file.get("taskDefinition", file).get("family"), family_of(fields.get("task_definition", ""))
+def _require_family(options: DeployOptions) -> None:
+    """Raises `UsageError` if the file is of another family than the one that is named."""
+    file, named = options.source.file or {}, family_of(options.task_definition)
+    family = file.get("taskDefinition", file).get("family")
     if file and named and family != named:
         raise UsageError(f"-d is {named}, but the file's family is {family}")
-    edits = replace(fields.get("edits", Edits()), image=_image(given, env))
-    return {"edits": edits, "run": fields.get("run", RunOptions()) if "--run-task" in given else None}
 
 
 def _image(given: Given, env: Mapping[str, str]) -> ImageReference | None:
@@ -7342,8 +7325,13 @@ class GitHubReporter(Reporter):
         self._append("GITHUB_STEP_SUMMARY", summary_of(facts, errors, self._clock.now() - self._started_s))
 
     def _tell(self, name: str, message: str = "") -> None:
+        """A workflow command, escaped as the runner's toolkit does it.
+
+        https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
+        """
         self._clear()
-        super()._write(self.err, f"::{name}::{escaped(message)}\n")
+        escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        super()._write(self.err, f"::{name}::{escaped}\n")
 
     def _write(self, stream: TextIO, text: str) -> None:
         """Text is not for the runner: what looks like a command (a container's log line may) is shown, not obeyed."""
@@ -7361,14 +7349,6 @@ class GitHubReporter(Reporter):
                 file.write(text)
         except OSError as error:
             self.warning(f"{variable} cannot be written: {error.strerror}")
-
-
-def escaped(message: str) -> str:
-    """A workflow command's message, as the runner's toolkit escapes it.
-
-    https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
-    """
-    return message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def output_lines(outputs: Mapping[str, str]) -> str:
@@ -7459,18 +7439,13 @@ def _standing(item: JSON, facts: JSON) -> tuple[object, ...]:
     return item["name"], facts["cluster"], definition, counts, item["since"], item["state"], why
 
 
-def duration_text(seconds: float) -> str:
-    """Minutes and seconds."""
-    minutes, rest_s = divmod(round(seconds), 60)
-    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
-
-
 def _cell(value: object) -> str:
     """Code, in which nothing is taken for Markdown or HTML; a list line by line, a tuple as steps, seconds as words."""
     if isinstance(value, (list, tuple)):
         return ("<br>" if isinstance(value, list) else " → ").join(map(_cell, value))
     if isinstance(value, float):
-        return duration_text(value)
+        minutes, rest_s = divmod(round(value), 60)
+        return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
     text = re.sub(r"[&<>|*`\[\]\\~\r\n]", lambda found: f"&#{ord(found[0])};", str(value or ""))
     return text and f"<code>{text}</code>"
 
