@@ -3441,7 +3441,7 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     if not part.touched:
         return rollout
     results.add(part, result="not finished")
-    if part.stops and (back := taken_back_by_ecs(ctx, results, part)):
+    if part.stops and (back := taken_back_by_ecs(ctx, results, rollout)):
         return back
     enter_rollout(ctx, rollout)
     with ctx.begun.sending(rollout.key):
@@ -4961,23 +4961,15 @@ def report_app(ctx: Context, results: Results) -> int:
 # The day after: status
 
 
-class Subject(Record):
-    """A service that is asked about, and what the JSON document says of it."""
+class Subject(Rollout):
+    """The present deployment of a service that is asked about, and what the JSON document says of the service."""
 
-    name: str
-    label: str
-    service: JSON
-    facts: JSON
+    facts: JSON = field(default_factory=dict)
 
     @property
     def standing(self) -> Standing:
-        """How it does."""
+        """How the service does."""
         return Standing(self.facts["state"])
-
-    @property
-    def arn(self) -> str:
-        """The definition in use; empty if nothing was deployed."""
-        return self.facts["task_definition"] or ""
 
 
 def status(ctx: Context, options: StatusOptions) -> int:
@@ -4986,13 +4978,13 @@ def status(ctx: Context, options: StatusOptions) -> int:
     codes = follow_all(ctx, options, subjects) if options.follow else {}
     subjects = look_at_services(ctx, options) if codes else subjects
     for subject in subjects:
-        code = codes.get(subject.name)
+        code = codes.get(subject.service)
         if code is not None and subject.standing is not Standing.MISSING:
             subject.facts["exit_code"] = code
         if options.every:
-            look_closer(ctx, options, subject)
+            look_closer(ctx, subject)
         else:
-            show(ctx, options, subject, well=bool(code) or subject.standing is Standing.STEADY)
+            show(ctx, subject, well=bool(code) or subject.standing is Standing.STEADY)
     if options.every:
         show_table(ctx, options.cluster, subjects)
     if options.expected:
@@ -5009,9 +5001,24 @@ def look_at_services(ctx: Context, options: StatusOptions) -> list[Subject]:
         names = list(options.services) or ctx.aws.service_names(options.cluster)
         found = ctx.aws.describe_services(options.cluster, names)
     services = {name: with_deployments(found.get(name) or {}) for name in names}
-    label, worst = "{}: " if len(names) > 1 else "", list(Standing)
-    subjects = [Subject(name, label.format(name), each, facts_of(name, each)) for name, each in services.items()]
-    return sorted(subjects, key=lambda s: (worst.index(s.standing), s.name)) if options.every else subjects
+    subjects = [subject_of(ctx, options, name, each, several=len(names) > 1) for name, each in services.items()]
+    worst = list(Standing)
+    return sorted(subjects, key=lambda s: (worst.index(s.standing), s.service)) if options.every else subjects
+
+
+def subject_of(ctx: Context, options: StatusOptions, name: str, service: JSON, *, several: bool) -> Subject:
+    """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
+    facts, primary = facts_of(name, service), primary_of(service)
+    arn = facts["task_definition"] or ""
+    part = PlannedService(name, Draft(arn, {}, {}, arn), service, {}, options.wait)
+    failed = setback_of(service)[1] if facts["state"] == Standing.GOING_BACK.value else ""
+    deployment_id = failed or str(primary.get("id") or "")
+    present = rollout_of(ctx, Plan(options.cluster, several=several), part, deployment_id, arn)
+    subject = Subject(**vars(present), facts=facts)
+    subject.previous_definition = arn if failed else what_worked(part)
+    subject.steady, subject.after_s = is_completed(primary), 0.0 if failed else stamp_s(primary)
+    subject.counts = counts_of(service, subject.deployment_id)
+    return subject
 
 
 def facts_of(name: str, service: JSON) -> JSON:
@@ -5035,31 +5042,18 @@ def facts_of(name: str, service: JSON) -> JSON:
 def follow_all(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
     """Follow what is in progress to its end, ECS's own way back too; each service's exit code is a deployment's."""
     followed = [s for s in subjects if s.standing not in (Standing.STEADY, Standing.MISSING)]
-    rollouts = [present_rollout(ctx, options, each, definition_of(ctx, each.arn)) for each in followed]
-    watch_updates(ctx, rollouts)
-    backs = roll_back(ctx, [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLING_BACK])
+    for subject in followed:
+        read_definition(ctx, subject)
+    watch_updates(ctx, followed)
+    backs = roll_back(ctx, [subject for subject in followed if subject.state is RolloutState.ROLLING_BACK])
     codes: dict[str, int] = {}
-    for rollout in rollouts:
-        code, ending = ending_of(rollout, backs.get(rollout.service))
+    for subject in followed:
+        code, ending = ending_of(subject, backs.get(subject.service))
         code = Exit.FAILED if code == Exit.ROLLED_BACK else code  # nobody asked for that way back
         if code:
-            say_ending(ctx, rollout, code, ending, explain(ctx, rollout))
-        codes[rollout.service] = code
+            say_ending(ctx, subject, code, ending, explain(ctx, subject))
+        codes[subject.service] = code
     return codes
-
-
-def present_rollout(ctx: Context, options: StatusOptions, subject: Subject, definition: JSON) -> Rollout:
-    """The service's present deployment, to be followed or explained; where ECS goes back, the one that failed."""
-    service, primary, arn = subject.service, primary_of(subject.service), subject.arn
-    part = PlannedService(subject.name, Draft(arn, definition, definition, arn), service, {}, options.wait)
-    failed = setback_of(service)[1] if subject.standing is Standing.GOING_BACK else ""
-    worked = last_completed(service)
-    plan, deployment_id = Plan(options.cluster, several=bool(subject.label)), failed or str(primary.get("id") or "")
-    rollout = rollout_of(ctx, plan, part, deployment_id, arn)
-    rollout.previous_definition = arn if failed else worked if worked != arn else ""
-    rollout.after_s, rollout.steady = 0.0 if failed else stamp_s(primary), is_completed(primary)
-    rollout.counts = counts_of(service, deployment_id)
-    return rollout
 
 
 def as_told(ctx: Context, look: Callable[[], Any], otherwise: Any, what: str = "") -> Any:
@@ -5083,10 +5077,16 @@ def definition_of(ctx: Context, arn: str) -> JSON:
     return found
 
 
-def running_digests(ctx: Context, cluster: str, subject: Subject, arn: str) -> dict[str, set[str]]:
+def read_definition(ctx: Context, subject: Subject) -> None:
+    """Have the subject's definition known: what its containers are, and where they log."""
+    definition = definition_of(ctx, subject.definition)
+    subject.part = replace(subject.part, draft=replace(subject.part.draft, new=definition))
+
+
+def running_digests(ctx: Context, subject: Subject, arn: str) -> dict[str, set[str]]:
     """The digests that each container of that definition runs, by a page of tasks; {} where they are not told."""
-    what = f"{subject.label}The digests that run cannot be read."
-    params = {"cluster": cluster, "serviceName": subject.name, "desiredStatus": "RUNNING", "maxResults": 100}
+    what, cluster = f"{subject.label}The digests that run cannot be read.", subject.cluster
+    params = {"cluster": cluster, "serviceName": subject.service, "desiredStatus": "RUNNING", "maxResults": 100}
     listed = as_told(ctx, lambda: ctx.aws.call("ListTasks", params), {}, what)
     tasks = as_told(ctx, lambda: ctx.aws.describe_tasks(cluster, listed.get("taskArns") or []), [], what)
     found: dict[str, set[str]] = {}
@@ -5097,17 +5097,17 @@ def running_digests(ctx: Context, cluster: str, subject: Subject, arn: str) -> d
     return found
 
 
-def look_closer(ctx: Context, options: StatusOptions, subject: Subject) -> None:
+def look_closer(ctx: Context, subject: Subject) -> None:
     """For the table: why tasks of a service that is not well have stopped."""
     sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
-    if subject.standing not in sound and primary_of(subject.service):
-        note_reasons(ctx, subject, present_rollout(ctx, options, subject, {}))
+    if subject.standing not in sound and primary_of(subject.last):
+        note_reasons(ctx, subject)
 
 
-def note_reasons(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+def note_reasons(ctx: Context, subject: Subject) -> None:
     """Add the commonest reason why tasks stopped; where they stop, a service does not just scale."""
-    diagnose(ctx, rollout)
-    for reason, count in rollout.reasons.most_common(1):
+    diagnose(ctx, subject)
+    for reason, count in subject.reasons.most_common(1):
         subject.facts["reason"] += f"; {count} × {reason}"
         if subject.standing is Standing.SCALING:
             subject.facts["state"] = Standing.SHORT.value
@@ -5119,9 +5119,10 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
     for subject in subjects:
         facts = subject.facts
         why = facts["reason"] or (f"ECS went back: {facts['went_back']}" if facts["went_back"] else "")
-        counted = primary_of(subject.service) or subject.service
+        counted = primary_of(subject.last) or subject.last
         counts = f"{number(counted, 'runningCount')}/{number(counted, 'desiredCount')}"
-        rows.append((subject.name, facts["state"], counts, short_name(subject.arn), facts["since"] or "", why))
+        definition = short_name(subject.definition)
+        rows.append((subject.service, facts["state"], counts, definition, facts["since"] or "", why))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows if subjects else []:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -5130,37 +5131,36 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
     ctx.report.line(f"{steady} of {len(subjects)} services of {cluster} steady")
 
 
-def show(ctx: Context, options: StatusOptions, subject: Subject, *, well: bool) -> None:
+def show(ctx: Context, subject: Subject, *, well: bool) -> None:
     """A screenful about one service: what runs, since when, how it does and why, and what it may go back to."""
-    name, service, facts = subject.name, subject.service, subject.facts
+    name, cluster, facts = subject.service, subject.cluster, subject.facts
     if subject.standing is Standing.MISSING:
-        hint = names_hint(lambda: ctx.aws.service_names(options.cluster), "services of the cluster", name)
-        ctx.report.error(f"The service {name} was not found in cluster {options.cluster}", hint)
+        hint = names_hint(lambda: ctx.aws.service_names(cluster), "services of the cluster", name)
+        ctx.report.error(f"The service {name} was not found in cluster {cluster}", hint)
         return
-    definition = as_told(ctx, lambda: definition_of(ctx, subject.arn), {})
-    digests = as_told(ctx, lambda: running_digests(ctx, options.cluster, subject, subject.arn), {})
-    rollout = present_rollout(ctx, options, subject, definition)
-    as_told(ctx, lambda: look_at_strategies(ctx, [rollout]), None)
+    as_told(ctx, lambda: read_definition(ctx, subject), None)
+    digests = as_told(ctx, lambda: running_digests(ctx, subject, subject.definition), {})
+    as_told(ctx, lambda: look_at_strategies(ctx, [subject]), None)
     if not well:
-        note_reasons(ctx, subject, rollout)
-    images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(definition)]
+        note_reasons(ctx, subject)
+    images = [(str(c.get("name")), str(c.get("image"))) for c in containers_of(subject.part.draft.new)]
     facts["images"] = [{"container": n, "image": i, "digests": sorted(digests.get(n, ()))} for n, i in images]
-    facts["stage"] = None if well else rollout.native_state.get("lifecycleStage")
-    leads = as_told(ctx, lambda: look_back(ctx, options, subject), "unknown")
-    ctx.report.line(f"{name}: {facts['state']}, {counts_text(service)}")
-    for title, text in [*standing_rows(subject, rollout), ("a rollback leads to", leads)]:
+    facts["stage"] = None if well else subject.native_state.get("lifecycleStage")
+    leads = as_told(ctx, lambda: look_back(ctx, subject), "unknown")
+    ctx.report.line(f"{name}: {facts['state']}, {counts_text(subject.last)}")
+    for title, text in [*standing_rows(subject), ("a rollback leads to", leads)]:
         ctx.report.line(f"  {title}: {text}")
     if not well:
-        say_why(ctx, subject, rollout)
+        say_why(ctx, subject)
 
 
-def look_back(ctx: Context, options: StatusOptions, subject: Subject) -> str:
+def look_back(ctx: Context, subject: Subject) -> str:
     """What `rollback` would go back to, and how that is known; the facts about the way back."""
-    service, facts = subject.service, subject.facts
+    service, facts = subject.last, subject.facts
     facts["way_back"] = None
     if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
         return "nothing to go back to"
-    history = deployed_before(ctx, options.cluster, service)
+    history = deployed_before(ctx, subject.cluster, service)
     if history and history[0].ended == "ROLLBACK_SUCCESSFUL":
         facts["went_back"] = facts["went_back"] or f"from {short_name(history[0].definition)}"
     past = way_back_of(ctx, service, history, subject.label)
@@ -5170,7 +5170,7 @@ def look_back(ctx: Context, options: StatusOptions, subject: Subject) -> str:
     return f"{short_name(past.definition)} ({images_text(definition_of(ctx, past.definition))}), {past.known_by}"
 
 
-def standing_rows(subject: Subject, rollout: Rollout) -> Iterator[tuple[str, str]]:
+def standing_rows(subject: Subject) -> Iterator[tuple[str, str]]:
     """What runs, by which deployment, since when, and how it does."""
     facts = subject.facts
     yield "definition", facts["task_definition"] or "none"
@@ -5178,55 +5178,55 @@ def standing_rows(subject: Subject, rollout: Rollout) -> Iterator[tuple[str, str
         yield f"image of {image['container']}", " ".join([image["image"], *image["digests"]])
     if facts["since"]:
         yield "deployment", f"{facts['deployment_id']}, {facts['rollout_state'] or 'PRIMARY'}, since {facts['since']}"
-    for other in others_of(subject.service):
+    for other in others_of(subject.last):
         definition = short_name(str(other.get("taskDefinition")))
         yield "also", f"{definition} ({other.get('id')}), {number(other, 'runningCount')} running"
     if subject.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
-        yield "roll-out", progress_of(replace(rollout, label=""))
+        yield "roll-out", progress_of(replace(subject, label=""))
     if facts["went_back"]:
         yield "ECS went back to this", facts["went_back"]
-    for text in troubles_of(subject.service)[:5] if subject.standing is not Standing.STEADY else []:
+    for text in troubles_of(subject.last)[:5] if subject.standing is not Standing.STEADY else []:
         yield "event", text
 
 
-def say_why(ctx: Context, subject: Subject, rollout: Rollout) -> None:
+def say_why(ctx: Context, subject: Subject) -> None:
     """Why tasks stopped, their last log lines, and one paragraph: why it is not steady, the likeliest cause."""
-    facts, troubles = subject.facts, troubles_of(subject.service)
-    evidence = {**explain(ctx, rollout), "event": [*map(without_names, troubles)]}
+    facts, troubles = subject.facts, troubles_of(subject.last)
+    evidence = {**explain(ctx, subject), "event": [*map(without_names, troubles)]}
     cause, next_step = likely_cause({**evidence, "stage": []})  # here is no time-out for a bake time
     known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
     because = f": {undotted(facts['reason'])}" if facts["reason"] else ""
-    said = f"The service {subject.name} is not steady, but {facts['state']}{because}."
-    reasons = failed_tasks(rollout)
-    ctx.report.error(said, known, "\n".join(f"{each['count']} × {each['reason']}" for each in reasons), rollout.log)
-    facts |= {"failed_tasks": reasons, "events": troubles, "logs": rollout.logs, "cause": known or None}
+    said = f"The service {subject.service} is not steady, but {facts['state']}{because}."
+    reasons = failed_tasks(subject)
+    ctx.report.error(said, known, "\n".join(f"{each['count']} × {each['reason']}" for each in reasons), subject.log)
+    facts |= {"failed_tasks": reasons, "events": troubles, "logs": subject.logs, "cause": known or None}
 
 
 def expect(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> None:
     """Set for each service whether it runs what is expected and nothing else, and say of each that it does not."""
     met: set[str] = set()
     for subject in subjects:
-        running = {arn: definition_of(ctx, arn) for arn in running_definitions(subject.service)}
+        running = {arn: definition_of(ctx, arn) for arn in running_definitions(subject.last)}
         found = [expectations_met(ctx, options, subject, arn, running[arn]) for arn in running]
         met = met.union(*found)
         subject.facts["expected"] = bool(found) and all(found)
         if not subject.facts["expected"]:
             runs = ", ".join(f"{short_name(arn)} ({images_text(running[arn])})" for arn in running) or "nothing"
-            ctx.report.error(f"The service {subject.name} does not run just what is expected; it runs {runs}.")
+            ctx.report.error(f"The service {subject.service} does not run just what is expected; it runs {runs}.")
+    failing = [subject for subject in subjects if not subject.facts["expected"]]
     unmet = [text for text in options.expected if text not in met]
-    if unmet and all(subject.facts["expected"] for subject in subjects):
+    if unmet and not failing:
         ctx.report.error(f"None of the services runs {', '.join(unmet)}.")
-        for subject in subjects[:1]:
-            subject.facts["expected"] = False
-    for subject in subjects:
-        if not subject.facts["expected"]:
-            subject.facts["exit_code"] = subject.facts["exit_code"] or Exit.FAILED
+        failing = list(subjects[:1])
+    for subject in failing:
+        subject.facts["expected"] = False
+        subject.facts["exit_code"] = subject.facts["exit_code"] or Exit.FAILED
 
 
 def expectations_met(ctx: Context, options: StatusOptions, subject: Subject, arn: str, definition: JSON) -> set[str]:
     """What of the expected a definition is, or its containers run; nothing if it goes against any of it."""
     by_digest = any("@" in text for text in options.expected)
-    digests = running_digests(ctx, options.cluster, subject, arn) if by_digest else {}
+    digests = running_digests(ctx, subject, arn) if by_digest else {}
     held = {text: is_expected(text, definition, digests) for text in options.expected}
     return set() if False in held.values() else {text for text in held if held[text]}
 
@@ -5314,8 +5314,7 @@ def rollback(ctx: Context, options: RollbackOptions) -> int:
     results = carry_out(ctx, plan)
     for part in parts:
         if results.parts.get(part.name, {}).get("result") in ("successful", "skipped"):
-            arn = part.draft.ready
-            ctx.report.line(f"{plan.label(part)}The service is back on {arn}, and stable.")
+            ctx.report.line(f"{plan.label(part)}The service is back on {part.draft.ready}, and stable.")
     return results.code
 
 
@@ -5335,7 +5334,11 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    draft = replace(draft_of(ctx, definition_of(ctx, current), definition_of(ctx, arn), Edits(), arn), current=current)
+    draft = replace(
+        draft_of(ctx, definition_of(ctx, current), definition_of(ctx, arn), Edits(), arn),
+        current=current,
+        start=current,
+    )
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if arn != current:
         show_draft(ctx, draft, [], label)
@@ -5412,22 +5415,21 @@ def candidate(past: Past, definition: JSON, *, chosen: bool) -> JSON:
     }
 
 
-def taken_back_by_ecs(ctx: Context, results: Results, part: PlannedService) -> Rollout | None:
+def taken_back_by_ecs(ctx: Context, results: Results, rollout: Rollout) -> Rollout | None:
     """Have ECS take its own deployment back, the roll-out to watch then; None where it can't, so that we deploy."""
-    deployment_id = str(primary_of(part.service).get("id") or "")
-    rollout = rollout_of(ctx, results.plan, part, deployment_id, part.draft.ready)
-    rollout.returning, rollout.native = True, part.stops
+    part, deployment_id = rollout.part, str(primary_of(rollout.last).get("id") or "")
+    back = replace(rollout, deployment_id=deployment_id, previous_definition="", returning=True, native=part.stops)
     what = "What ECS takes back by itself cannot be followed, using UpdateService instead."
     now = as_told(ctx, lambda: ctx.aws.described("DescribeServiceDeployments", [part.stops], {}), None, what)
     if now is None:
         return None
     if not now or now[0].get("status") not in _TAKEN_BACK:
-        enter_rollout(ctx, rollout)
-        if not stopped_natively(ctx, rollout):
-            ctx.begun.settle(rollout.key)
+        enter_rollout(ctx, back)
+        if not stopped_natively(ctx, back):
+            ctx.begun.settle(back.key)
             return None
-    results.add(part, new_task_definition=part.draft.ready, deployment_id=rollout.deployment_id)
-    return rollout
+    results.add(part, new_task_definition=part.draft.ready, deployment_id=deployment_id)
+    return back
 
 
 # --- Instances ------------------------------------------------------------------------------ pure: no I/O
