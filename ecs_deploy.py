@@ -1708,13 +1708,9 @@ def worked_before(succeeded: Iterable[str], current: str) -> list[str]:
     for definition in succeeded:
         if definition in kept:
             kept = kept[: kept.index(definition)]
-        kept = [*(each for each in kept if not is_newer(each, definition)), definition]
+        newer = [e for e in kept if family_of(e) == family_of(definition) and revision_of(e) > revision_of(definition)]
+        kept = [*(each for each in kept if each not in newer), definition]
     return kept[: kept.index(current)][::-1] if current in kept else kept[::-1]
-
-
-def is_newer(arn: str, than: str) -> bool:
-    """True if it is a newer revision of the same family."""
-    return family_of(arn) == family_of(than) and revision_of(arn) > revision_of(than)
 
 
 def date_text(at_s: float) -> str:
@@ -4982,7 +4978,7 @@ def status(ctx: Context, options: StatusOptions) -> int:
         if code is not None and subject.standing is not Standing.MISSING:
             subject.facts["exit_code"] = code
         if options.every:
-            look_closer(ctx, subject)
+            note_reasons(ctx, subject)
         else:
             show(ctx, subject, well=bool(code) or subject.standing is Standing.STEADY)
     if options.every:
@@ -5097,15 +5093,10 @@ def running_digests(ctx: Context, subject: Subject, arn: str) -> dict[str, set[s
     return found
 
 
-def look_closer(ctx: Context, subject: Subject) -> None:
-    """For the table: why tasks of a service that is not well have stopped."""
-    sound = (Standing.STEADY, Standing.MISSING, Standing.DELETED)
-    if subject.standing not in sound and primary_of(subject.last):
-        note_reasons(ctx, subject)
-
-
 def note_reasons(ctx: Context, subject: Subject) -> None:
     """Add the commonest reason why tasks stopped; where they stop, a service does not just scale."""
+    if subject.standing in (Standing.STEADY, Standing.MISSING, Standing.DELETED) or not subject.deployment_id:
+        return
     diagnose(ctx, subject)
     for reason, count in subject.reasons.most_common(1):
         subject.facts["reason"] += f"; {count} × {reason}"
@@ -5279,7 +5270,8 @@ def older_revisions(ctx: Context, current: str) -> list[str]:
     """The ARNs of the ACTIVE revisions before the current one, newest first; none, and a note, if they are not told."""
     what, family = f"The revisions of {family_of(current)} cannot be listed.", family_of(current)
     active = as_told(ctx, lambda: ctx.aws.active_revisions(family), [], what) if family else []
-    return sorted((arn for arn in active if is_newer(current, arn)), key=revision_of, reverse=True)
+    older = [arn for arn in active if revision_of(arn) < revision_of(current)]
+    return sorted(older, key=revision_of, reverse=True)
 
 
 def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> Past | None:
@@ -5334,11 +5326,8 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
-    draft = replace(
-        draft_of(ctx, definition_of(ctx, current), definition_of(ctx, arn), Edits(), arn),
-        current=current,
-        start=current,
-    )
+    live, wanted = definition_of(ctx, current), definition_of(ctx, arn)
+    draft = replace(draft_of(ctx, live, wanted, Edits(), arn), current=current, start=current)
     ctx.report.note(f"{label}Going back to {short_name(arn)}, {how}.")
     if arn != current:
         show_draft(ctx, draft, [], label)
@@ -5352,38 +5341,31 @@ def open_release(service: JSON, history: Sequence[Past]) -> str:
     """The ARN of the service deployment in progress under a strategy that ECS can take back by itself; or empty."""
     if strategy_of(service) == "ROLLING" or primary_of(service).get("rolloutState") != "IN_PROGRESS":
         return ""
-    opened = [past.release for past in history if past.ended in ("PENDING", *_TAKEN_BACK, "IN_PROGRESS")]
+    states = (RolloutState.WAITING, RolloutState.ROLLING_BACK)
+    opened = [past.release for past in history if strategy_verdict({"status": past.ended}).state in states]
     return str(service.get("currentServiceDeployment") or next(iter(opened), ""))
-
-
-_TAKEN_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
 def revision_named(ctx: Context, revision: str, current: str) -> str:
     """The ARN of what --to names; raises `DeployError` if a service of that family cannot be pointed at it."""
     family = family_of(current)
     name = f"{family}:{revision}" if revision.isdigit() else revision
+    if family_of(name) != family:
+        raise DeployError(f"{name} is no revision of {family}, which the service runs")
+    definition: JSON = {}
     try:
         definition = ctx.aws.describe_task_definition(name)
     except AwsError as error:
-        if error.definition_missing:
-            error.message = f"The task definition {name} was not found in {ctx.aws.region}"
-            error.hint = revisions_hint(ctx, name)
-        raise
-    if definition.get("family") != family:
-        raise DeployError(f"{name} is no revision of {family}, which the service runs")
-    if definition.get("status") != "ACTIVE":
-        said = f"{name} is {definition.get('status')}; no service can be pointed at it any more"
-        raise DeployError(said, hint=revisions_hint(ctx, name))
-    return str(definition["taskDefinitionArn"])
-
-
-def revisions_hint(ctx: Context, name: str) -> str:
-    """The ACTIVE revisions of a definition's family."""
-    family = family_of(name)
-    return names_hint(
-        lambda: [short_name(arn) for arn in ctx.aws.active_revisions(family)], f"ACTIVE revisions of {family}", name
-    )
+        if not error.definition_missing:
+            raise
+    if definition.get("status") == "ACTIVE":
+        return str(definition["taskDefinitionArn"])
+    what = f"ACTIVE revisions of {family}"
+    hint = names_hint(lambda: [short_name(arn) for arn in ctx.aws.active_revisions(family)], what, name)
+    if not definition:
+        said = f"The task definition {name} was not found in {ctx.aws.region}"
+        raise AwsError(said, code="ClientException", hint=hint)
+    raise DeployError(f"{name} is {definition.get('status')}; no service can be pointed at it any more", hint=hint)
 
 
 def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSON:
@@ -5423,7 +5405,7 @@ def taken_back_by_ecs(ctx: Context, results: Results, rollout: Rollout) -> Rollo
     now = as_told(ctx, lambda: ctx.aws.described("DescribeServiceDeployments", [part.stops], {}), None, what)
     if now is None:
         return None
-    if not now or now[0].get("status") not in _TAKEN_BACK:
+    if strategy_verdict(next(iter(now), {})).state is not RolloutState.ROLLING_BACK:
         enter_rollout(ctx, back)
         if not stopped_natively(ctx, back):
             ctx.begun.settle(back.key)
