@@ -1144,7 +1144,7 @@ class Rollout(Record):
     stopped: dict[str, JSON] = field(default_factory=dict)  # by their ARNs the tasks that failed
     causes: dict[CauseRow | None, list[JSON]] = field(
         default_factory=dict
-    )  # that do not pass (None: may pass), those tasks
+    )  # those tasks by what does not pass, or None
     crowded: bool | None = None  # the cluster has several instances
     logs: list[JSON] = field(default_factory=list)
     log: tuple[str, list[str]] = ("", [])  # title and lines of the log to show at the end
@@ -1546,33 +1546,29 @@ _CAUSES: tuple[CauseRow, ...] = (
     (("stop",), r"exit code|EssentialContainerExited|Essential container",
      "the application ends by itself soon after it starts",
      "Read the container's log; a missing variable, secret or migration is the usual reason."),
+    (("rollout", "stop"), r"", "unknown, ECS gave no reason so far",
+     "Look at the service's events, and give a longer time-out (-t; in an application file max_wait) if it only takes"
+     " long."),
 )  # fmt: skip
 
 
-def _cause_told(rows: Iterable[CauseRow], evidence: Mapping[str, Iterable[str]]) -> CauseRow | None:
-    """The first of these causes that a source tells of which can know it."""
+def _causes_told(rows: Iterable[CauseRow], evidence: Mapping[str, Iterable[str]]) -> Iterator[CauseRow]:
+    """The causes that a source tells of which can know it."""
     for row in rows:
         said = [text for source in row[0] for text in evidence.get(source, ())]
         if any(re.search(row[1], text, re.IGNORECASE | re.DOTALL) for text in said):
-            return row
-    return None
+            yield row
 
 
 def lasting_cause(source: str, said: str) -> CauseRow | None:
     """The cause in what a source says, if it is one that does not pass."""
-    return None if re.search(_HEALING, said, re.IGNORECASE) else _cause_told(_LASTING, {source: [said]})
+    heals = re.search(_HEALING, said, re.IGNORECASE)
+    return None if heals else next(_causes_told(_LASTING, {source: [said]}), None)
 
 
 def likely_cause(evidence: Mapping[str, Iterable[str]]) -> tuple[str, str]:
     """The likeliest cause in what each source says, and what to do next."""
-    row = _cause_told((*_LASTING, *_CAUSES), evidence)
-    if row:
-        return row[2:]
-    return (
-        "unknown, ECS gave no reason so far",
-        "Look at the service's events, and give a longer time-out (-t; in an application file max_wait)"
-        " if it only takes long.",
-    )
+    return next(_causes_told((*_LASTING, *_CAUSES), evidence))[2:]
 
 
 def revisions_to_prune(active: Iterable[str], keep: int, in_use: Iterable[str]) -> list[str]:
@@ -3561,17 +3557,13 @@ def watch(ctx: Context, rollouts: Sequence[Rollout]) -> None:
             patience.excuse(error, ctx.clock.now(), ctx.report)
         now_s = ctx.clock.now()
         for rollout in waiting:
-            expire(ctx, rollout, now_s)
             rollout.took_s = now_s - rollout.started_s
+            if rollout.verdict is None and now_s >= rollout.deadline_s:
+                rollout.verdict = expired(ctx, rollout, now_s)
         if waiting := [rollout for rollout in waiting if rollout.verdict is None]:
-            ending = any(only_end_missing(rollout.counts) for rollout in waiting)
+            ending = any(r.counts["running"] >= r.counts["desired"] and not r.counts["old"] for r in waiting)
             left_s = min(rollout.deadline_s - now_s for rollout in waiting)
             ctx.sleep(min(patience.pause_s(now_s, only_end_missing=ending), left_s))
-
-
-def only_end_missing(counts: Counter[str]) -> bool:
-    """True if all tasks are as they should be, so that only ECS's word is missing."""
-    return counts["running"] >= counts["desired"] and not counts["old"]
 
 
 def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
@@ -3707,10 +3699,8 @@ def ended_early(ctx: Context, rollout: Rollout) -> Verdict | None:
     return Verdict(RolloutState.FAILED, why) if why else None
 
 
-def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
-    """Set the verdict of a wait that has run out: what was seen, and how long ago."""
-    if rollout.verdict is not None or now_s < rollout.deadline_s:
-        return
+def expired(ctx: Context, rollout: Rollout, now_s: float) -> Verdict:
+    """The verdict of a wait that has run out: what was seen, and how long ago."""
     timeout_s, counts = f"{rollout.wait.timeout_s:g}", rollout.counts
     if rollout.steady:
         reason = f"not steady within {timeout_s} seconds: {counts['running']} of {counts['desired']} running"
@@ -3724,7 +3714,7 @@ def expire(ctx: Context, rollout: Rollout, now_s: float) -> None:
         reason += f" ({ran}{len(rollout.stopped)} stopped)" if ran or rollout.stopped else ""
     if not rollout.current:
         reason += f"; AWS has shown nothing new of it for {now_s - rollout.last_s:.0f} seconds"
-    rollout.verdict = Verdict(RolloutState.TIMED_OUT, reason)
+    return Verdict(RolloutState.TIMED_OUT, reason)
 
 
 def progress_of(rollout: Rollout) -> str:
@@ -3829,12 +3819,11 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
                 ctx.report.block(*shown)
             rollout.log = rollout.log if rollout.logs else shown
             rollout.logs.append({"title": reason, "lines": lines})
-    hooks = [hook for hook in rollout.native_state.get("lifecycleHookDetails") or [] if "AWAITING" in str(hook)]
     return {
         "rollout": [without_names(rollout.reason)],
         "event": troubles_told(rollout),
-        "stop": [stop_words(task) for task in samples.values()],
-        "hook": [str(hook.get("status")) for hook in hooks],
+        "stop": list(map(stop_words, rollout.stopped.values())),
+        "hook": [str(hook.get("status")) for hook in rollout.native_state.get("lifecycleHookDetails") or []],
         "stage": [str(rollout.native_state.get("lifecycleStage"))],
         "health": ["none healthy"] if is_unhealthy(rollout) and not rollout.stopped else [],
         "log": [line for log in rollout.logs for line in log["lines"]],
@@ -3930,19 +3919,22 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
     for cause, tasks in rollout.causes.items():
         if cause and len(tasks) >= 2 and not ("host" in cause[0] and one_bad_host(ctx, rollout, tasks)):
             return f"{cause[2]}; {len(tasks)} tasks stopped for that, and waiting does not help"
-    if rollout.most_running or rollout.counts["pending"] or rollout.stopped:
-        return ""
-    told = Counter(cause[2] for text in troubles_told(rollout) if (cause := lasting_cause("event", text)))
-    reason, count = next(iter(told.most_common(1)), ("", 0))
-    return f"{reason}; ECS said so {count} times, and waiting does not help" if count >= 2 else ""
+    started = rollout.most_running or rollout.counts["pending"] or rollout.stopped
+    return "" if started else hopeless_start(rollout)
+
+
+def hopeless_start(rollout: Rollout) -> str:
+    """Why ECS starts no task, if two events say so."""
+    told = Counter(lasting_cause("event", text) for text in troubles_told(rollout))
+    often = [(cause[2], count) for cause, count in told.most_common() if cause and count >= 2]
+    return "".join(f"{cause}; ECS said so {count} times, and waiting does not help" for cause, count in often[:1])
 
 
 def has_run(rollout: Rollout) -> bool:
     """True if a task ran, but for those that ran for a moment and stopped for a reason that does not pass."""
-    started = {cause: [t for t in tasks if t.get("startedAt")] for cause, tasks in rollout.causes.items()}
-    passing = started.pop(None, [])
-    moments = sum(map(len, started.values()))
-    return bool(passing or rollout.counts["running"] or rollout.most_running > moments)
+    started = [cause for cause, tasks in rollout.causes.items() for task in tasks if task.get("startedAt")]
+    moments = len(started) - started.count(None)
+    return None in started or rollout.counts["running"] > 0 or rollout.most_running > moments
 
 
 def one_bad_host(ctx: Context, rollout: Rollout, tasks: Sequence[JSON]) -> bool:
@@ -4125,9 +4117,11 @@ def refresh(ctx: Context, rollout: Rollout, *, retries: bool = False) -> JSON:
 
 def enter_rollout(ctx: Context, rollout: Rollout) -> None:
     """Enter the roll-out into the ledger: named, and taken back if that was asked for."""
-    wanted = rollout.wait.rollback and rollout.leads_back
-    take_back = (lambda cause: taken_back(ctx, rollout, cause)) if wanted else None
-    ctx.begun.enter(rollout.key, lambda cause: after(cause, as_last_seen(ctx, rollout)), take_back)
+    ctx.begun.enter(
+        rollout.key,
+        lambda cause: after(cause, as_last_seen(ctx, rollout)),
+        lambda cause: taken_back(ctx, rollout, cause),
+    )
 
 
 def after(cause: BaseException, text: str) -> str:
@@ -4155,7 +4149,7 @@ def as_last_seen(ctx: Context, rollout: Rollout) -> str:
 
 def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
     """Send the rollback of a roll-out that was cut short, without waiting for it; True if it is on its way."""
-    if rollout.back or rollout.state in (*BY_ECS, RolloutState.SUPERSEDED, RolloutState.GONE):
+    if rollout.back or rollout.state in BY_ECS or not (is_to_go_back(rollout) and rollout.leads_back):
         return False
     try:
         sent = persistently(ctx, lambda: rollback_once(ctx, rollout), for_s=2 * UNSEEN_GRACE_S)
