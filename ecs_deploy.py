@@ -26,7 +26,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Reporting               `Reporter`: every line that is printed; masking
     Clock                   the only place that reads or spends time; signals; patience
     Ledger                  `Begun`: what this run leaves behind if it ends now
-    AWS                     `connect`, `Aws`: one method per API call, retries, error translation
+    AWS                     `connect`, `Aws`: calls, pages and batches, retries, error translation
     Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
                             Tasks (`run_tasks`), Applications (`deploy_app`), The day after (`status`, `rollback`)
@@ -1765,11 +1765,8 @@ def ecr_image_id(image: str) -> dict[str, str]:
 
 def platforms_of(manifest: str) -> set[str]:
     """The platforms that an index (or manifest list) is for, as os/architecture; empty if it does not tell them all."""
-    try:
-        listed = [each.get("platform") or {} for each in json.loads(manifest).get("manifests") or []]
-        named = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in listed}
-    except (ValueError, AttributeError, TypeError):
-        return set()
+    listed = [each.get("platform") or {} for each in json.loads(manifest or "{}").get("manifests") or []]
+    named = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in listed}
     return set() if "None/None" in named else named - {"unknown/unknown"}  # those attest how the others were built
 
 
