@@ -663,3 +663,18 @@ def test_a_revision_is_kept_where_the_update_may_have_worked(sim: Simulator, cli
 
     assert result.code == Exit.FAILED
     assert sim.active_revisions("worker") == [1, 2]
+
+
+def test_a_task_is_waited_for_though_another_cannot_be_started(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    tasks = [{"family": family, "count": 1, "containers": ["app"]} for family in ("migrate", "announce")]
+    Path("app.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "tasks": {"pre": tasks}}))
+    sim.fail_run_task("RESOURCE:MEMORY")
+
+    result = cli("app", "-t", "2", "-f", "app.json")
+
+    assert result.code == Exit.FAILED
+    assert result.lines[-2:] == [
+        "Report on tasks before: total: 2, successful: 1, skipped: 0, failed: 1",
+        "  pre migrate: 0 of 1 tasks were started: 1 × RESOURCE:MEMORY",
+    ]

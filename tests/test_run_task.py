@@ -648,3 +648,17 @@ def test_interrupted_it_says_which_task_it_could_not_stop(world: Simulator, cli:
 
     assert result.code == 143
     assert re.search(r"SIGTERM: the task arn:\S+ goes on. AWS denied StopTask", result.err)
+
+
+def test_a_task_is_stopped_for_a_signal_only(world: Simulator, cli: Cli) -> None:
+    world.image("app:2").exits(0, after_s=60)
+    world.world.on_call = lambda index, operation, params: (
+        AwsError("ExpiredTokenException", "expired") if world.now_s > 5 else None
+    )
+
+    result = cli(*WAIT, "--stop-on-interrupt")
+
+    (task,) = world.tasks_of("prod")
+    assert result.code == 24
+    assert f"The task goes on. To stop it:\n  aws ecs stop-task --cluster prod --task {task.arn}" in result.err
+    assert "StopTask" not in result.operations

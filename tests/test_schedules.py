@@ -545,6 +545,20 @@ def test_two_services_that_get_different_revisions_of_a_family_leave_open_which_
     assert "ERROR: The services get different revisions of report" in refused.err
 
 
+def test_services_of_other_families_or_with_one_revision_leave_nothing_open(world: Simulator, cli: Cli) -> None:
+    both_kinds(world)
+    shared = world.task_definition("report", "report:17")
+    for name in ("one", "two"):
+        world.service("prod", name, task_definition=shared)
+    world.service("prod", "web", image="web:1")
+
+    result = cli("-c", "prod", "-n", "one", "-n", "web", "-n", "two", "-to", "18", "--schedules")
+
+    assert result.code == Exit.OK
+    assert schedule_runs(world, "nightly") == world.services["prod", "one"].primary.definition.arn
+    assert schedule_runs(world, "nightly") == arn("report", world.active_revisions("report")[-1])
+
+
 def test_a_look_that_fails_ends_it_before_anything_changes(world: Simulator, cli: Cli) -> None:
     both_kinds(world)
     world.world.on_call = lambda _, operation, __: Fault.SERVER_ERROR if operation == "GetSchedule" else None
