@@ -47,6 +47,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - the bare file may be run by any 
     sys.stderr.write("ERROR: ecs-deploy needs Python 3.10 or newer; this is {}.{}\n".format(*sys.version_info))
     sys.exit(4)
 
+import argparse
 import contextlib
 import functools
 import gc
@@ -6458,6 +6459,11 @@ def _env_file(text: str) -> Iterator[tuple[str, MemberEdit]]:
 
 # The table
 
+_GO_AWSECS = (
+    "--cluster --service --taskdef --container-image --container-envvar --container-secret --container-logopt"
+    " --container-logsecret --task-role --desired-count --wait-until --region --profile"
+)
+
 
 class Option(Value):
     """One row of the table: how an option is spelled and read, which field it fills, and what it goes with.
@@ -6479,6 +6485,11 @@ class Option(Value):
     def flags(self) -> list[str]:
         """All its spellings that the help shows."""
         return [part for part in self.spelled.split() if part.startswith("-")]
+
+    @property
+    def hidden(self) -> list[str]:
+        """Spellings of go-awsecs that the help leaves out: a long flag with one dash."""
+        return [flag[1:] for flag in self.flags if flag in _GO_AWSECS.split()]
 
     @property
     def metavar(self) -> str:
@@ -6694,10 +6705,9 @@ def options_of(word: str) -> list[Option]:
     return [option for group in OPTIONS if word in group.words for option in group.options]
 
 
-def _spellings(word: str) -> dict[str, Option]:
-    """Every flag of the command; a long one may have a single dash, as go-awsecs writes it."""
-    shown = {flag: option for option in options_of(word) for flag in option.flags}
-    return {**{flag[1:]: option for flag, option in shown.items() if flag.startswith("--")}, **shown}
+def flags_of(word: str) -> dict[str, Option]:
+    """Every spelling of the command's options."""
+    return {flag: option for option in options_of(word) for flag in [*option.flags, *option.hidden]}
 
 
 # The commands
@@ -6797,29 +6807,122 @@ COMMANDS: Mapping[str, Command] = {  # by the first word
 }
 
 
+# argparse's part: help, and the texts that each option was given
+
+Given = Mapping[str, Sequence[str]]  # by the option's name
+
+
 class Shown(Exception):
     """--help, --version or --completion: text to print, and exit 0."""
 
 
-def help_of(word: str) -> str:
-    """What a command's --help prints: all its options by task, and what stands above and below them."""
-    import shutil
+class _Show(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, __: Any = None) -> NoReturn:
+        if self.dest == "--completion":
+            raise Shown(completion(values[0]))
+        raise Shown(parser.format_help() if self.dest == "--help" else __version__)
 
-    width = max(shutil.get_terminal_size().columns - 2, 40)
-    parts = [f"usage: {COMMANDS[word].usage}", COMMANDS[word].about]
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """All spellings, and the value once (as Python 3.13 has it)."""
+        return " ".join([", ".join(action.option_strings), *([str(action.metavar)] if action.metavar else [])])
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        message = re.sub(r"(ambiguous option: [^=\s]*)=.* (?=could match)", r"\1 ", message, flags=re.DOTALL)
+        raise UsageError(message, hint=f"See {self.prog} --help.")
+
+
+def parser_of(word: str) -> argparse.ArgumentParser:
+    """The parser of the command with that first word."""
+    about = COMMANDS[word]
+    parser = _Parser(
+        _program(word),
+        about.usage,
+        about.about,
+        about.epilog,
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=_Help,
+        argument_default=argparse.SUPPRESS,
+    )
     for group in OPTIONS:
         if word in group.words:
-            parts.append("\n".join([f"{group.title}:", *(_help_row(option, width) for option in group.options)]))
-    return "\n\n".join([*parts, COMMANDS[word].epilog])
+            titled = parser.add_argument_group(group.title)
+            for option in group.options:
+                _add(titled, option)
+    return parser
 
 
-def _help_row(option: Option, width: int) -> str:
-    """All spellings of an option and its value, and beside or below them what it does."""
-    import textwrap
+def _add(group: Any, option: Option) -> None:
+    kind: dict[str, Any] = {"action": "append_const", "const": "true"}
+    if option.name in _SHOWN:
+        kind = {"action": _Show, "nargs": 1 if option.metavar else 0, "metavar": option.metavar or None}
+    elif option.metavar:
+        kind = {"action": "append", "metavar": option.metavar}
+    group.add_argument(*option.flags, dest=option.name, help=option.help, **kind)
+    if option.hidden:
+        group.add_argument(*option.hidden, dest=option.name, help=argparse.SUPPRESS, **kind)
 
-    spelled = f"  {', '.join(option.flags)} {option.metavar}".rstrip()
-    first = f"{spelled:24}" if len(spelled) <= 22 else f"{spelled}\n{'':24}"
-    return textwrap.fill(option.help, width - 24).replace("\n", f"\n{'':24}").join([first, ""])
+
+def given_options(word: str, argv: Sequence[str]) -> Given:
+    """The texts of each option that was given, by its name; an empty one was not. Raises `UsageError` or `Shown`."""
+    parser = parser_of(word)
+    if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
+        parser.error("an argument is not UTF-8 text")
+    namespace, rest = parser.parse_known_args(argv)
+    unknown = [_unknown(word, argument) for argument in rest if argument.startswith("-")]
+    if unknown or any(rest):
+        parser.error(f"unknown option: {', '.join(unknown)}" if unknown else _stray(word, argv))
+    given = {name: [text for text in texts if text] for name, texts in vars(namespace).items()}
+    return {name: texts for name, texts in given.items() if texts}
+
+
+def _program(word: str) -> str:
+    return f"ecs-deploy {word}".strip()
+
+
+def _unknown(word: str, argument: str) -> str:
+    """The option without its value, which may be secret, and what may have been meant."""
+    import difflib
+
+    name = _without_value(argument)
+    others = [other for other in COMMANDS if name in flags_of(other)]
+    near = difflib.get_close_matches(name, [flag for option in options_of(word) for flag in option.flags], 1)
+    here = "here -to TAG; " if name == "--image-tag" else ""
+    if others:
+        return f"{name} ({here}it is an option of {_program(others[0])})"
+    return f"{name} (did you mean {near[0]}?)" if near else name
+
+
+def _stray(word: str, argv: Sequence[str]) -> str:
+    """Where the first argument stands that belongs to no option; it may be secret, unless it is a command's word."""
+    known, before, place = flags_of(word), "", 0
+    while place < len(argv) and (not argv[place] or argv[place].startswith("-")):
+        before = argv[place] or before
+        place += 2 if argv[place] in known and known[argv[place]].metavar else 1
+    flag = before.partition("=")[0]
+    after_flag = f" (after {flag if flag in known else _without_value(before)})" if before else ""
+    said = f"argument {place + 1} belongs to no option{after_flag}"
+    if argv[place : place + 1] in [[each] for each in COMMANDS]:
+        return f"{said}; a command comes first: {_program(argv[place])} …"
+    return said if before else f"{said}; the commands are {_listed([*filter(None, COMMANDS)])}"
+
+
+def _without_value(argument: str) -> str:
+    """The flag alone: a value follows `=`, or is attached to one letter."""
+    long = re.match(r"--[\w-]+", argument)
+    return long[0] if long else argument[:2] + ("…" if argument[2:] else "")
+
+
+def _last(given: Given, name: str) -> str:
+    return given[name][-1] if name in given else ""
 
 
 # Completion, printed from the table
@@ -6885,98 +6988,6 @@ def _fish_rows(word: str) -> str:
         spelled = " ".join(f"-{kind} {flag.lstrip('-')}" for kind, flag in kinds) + (" -r" if option.metavar else "")
         rows.append(f"complete -c ecs-deploy -n '__ecs_deploy_is {word}' {spelled} -d {shell_word(option.help)}")
     return "\n".join(rows)
-
-
-# From arguments to the texts that each option was given
-
-Given = Mapping[str, Sequence[str]]  # by the option's name
-
-
-def given_options(word: str, argv: Sequence[str]) -> Given:
-    """The texts of each option that was given, by its name; empty ones were not given. Raises `UsageError` or `Shown`.
-
-    A value follows its flag or stands behind it: `-n web`, `-n=web`, `-nweb`. It may be secret: no error shows it.
-    """
-    if any("\udc80" <= letter <= "\udcff" for argument in argv for letter in argument):
-        raise _misused(word, "an argument is not UTF-8 text")
-    given: dict[str, list[str]] = {}
-    unknown, strays, before = list[str](), list[str](), ""
-    known, left = _spellings(word), list(argv)[::-1]  # a stack: the next one is the last
-    while left:
-        argument = left.pop()
-        flag, value = _split(argument, known)
-        if flag:
-            given.setdefault(known[flag].name, []).append(_value(word, known[flag], value, left))
-            before = flag if argument.partition("=")[0] == flag else f"{flag}…"
-        elif argument.startswith("-"):
-            unknown.append(_unknown(word, argument))
-        elif argument:
-            strays.append(_stray(argument, len(argv) - len(left), before))
-    _show(word, given)
-    if unknown or strays:
-        raise _misused(word, f"unknown option: {', '.join(unknown)}" if unknown else strays[0])
-    return {name: [text for text in texts if text] for name, texts in given.items() if any(texts)}
-
-
-def _split(argument: str, known: Mapping[str, Option]) -> tuple[str, str | None]:
-    """The flag, empty if it is not known, and the value that stands behind it."""
-    flag, equals, value = argument.partition("=")
-    if flag in known:
-        return flag, value if equals else None
-    return (argument[:2], argument[2:]) if argument[:2] in known else ("", None)
-
-
-def _value(word: str, option: Option, value: str | None, left: list[str]) -> str:
-    """The option's value: what stands behind its flag, or the next argument, unless that looks like a flag."""
-    if option.metavar and value is None:
-        if not left or re.fullmatch(r"-[^\d.\s]\S*", left[-1]):
-            raise _misused(word, f"argument {option.label}: expected one argument")
-        return left.pop()
-    if not option.metavar and value is not None:
-        raise _misused(word, f"argument {option.label}: takes no value")
-    return "true" if value is None else value
-
-
-def _show(word: str, given: Given) -> None:
-    """Raises `Shown` if something is only to be printed."""
-    if "--help" in given or "--version" in given:
-        raise Shown(help_of(word) if "--help" in given else __version__)
-    if "--completion" in given:
-        raise Shown(completion(given["--completion"][-1]))
-
-
-def _misused(word: str, message: str) -> UsageError:
-    return UsageError(message, hint=f"See {_program(word)} --help.")
-
-
-def _program(word: str) -> str:
-    return f"ecs-deploy {word}".strip()
-
-
-def _unknown(word: str, argument: str) -> str:
-    """The option without its value, which may be secret, and what may have been meant."""
-    import difflib
-
-    long = re.match(r"--[\w-]+", argument)
-    name = long[0] if long else argument[:2] + ("…" if argument[2:] else "")
-    others = [other for other in COMMANDS if name in _spellings(other)]
-    near = difflib.get_close_matches(name, [flag for option in options_of(word) for flag in option.flags], 1)
-    here = "here -to TAG; " if name == "--image-tag" else ""
-    if others:
-        return f"{name} ({here}it is an option of {_program(others[0])})"
-    return f"{name} (did you mean {near[0]}?)" if near else name
-
-
-def _stray(argument: str, place: int, before: str) -> str:
-    """Where an argument stands that belongs to no option; it may be secret, unless it is a command's word."""
-    said = f"argument {place} belongs to no option" + (f" (after {before})" if before else "")
-    if argument in COMMANDS:
-        return f"{said}; a command comes first: {_program(argument)} …"
-    return said if before else f"{said}; the commands are {_listed([*filter(None, COMMANDS)])}"
-
-
-def _last(given: Given, name: str) -> str:
-    return given[name][-1] if name in given else ""
 
 
 # The rules across options
@@ -7215,9 +7226,9 @@ def action_arguments(env: Mapping[str, str]) -> list[str]:
 def _input_words(word: str, option: Option, value: str, twin: str) -> list[str]:
     """A flag is true or false; a repeatable option takes one value a line, or a JSON list of texts."""
     text, name = value.strip(), option.input
-    if text and option.name not in _spellings(word):
+    if text and option.name not in flags_of(word):
         raise UsageError(f"The input {name} does not belong to {_program(word)}")
-    if twin not in option.flags and any(twin in _spellings(each) for each in COMMANDS if twin):
+    if twin not in option.flags and any(twin in flags_of(each) for each in COMMANDS if twin):
         raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
     if not option.metavar:
         switch = text or twin
@@ -7240,7 +7251,7 @@ def _listed_texts(name: str, value: str) -> list[str]:
 
 def in_inputs(error: UsageError, word: str) -> UsageError:
     """The same error in the words of a workflow: an option's flags are its input."""
-    inputs = {flag: option.input for flag, option in _spellings(word).items()}
+    inputs = {flag: option.input for flag, option in flags_of(word).items()}
 
     def renamed(found: re.Match[str]) -> str:
         named = [inputs[flag] for flag in found[2].split("/") if flag in inputs]
@@ -7488,7 +7499,7 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     if by_inputs:
         arguments = action_arguments(env)
     if not any(arguments):
-        report.line(f"usage: {COMMANDS[''].usage}\n{_BARE}")
+        report.line(parser_of("").format_usage() + _BARE)
         return Exit.USAGE
     word = arguments[0] if arguments[0] in COMMANDS else ""
     try:
