@@ -5415,23 +5415,18 @@ _REFRESHING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgr
 
 
 class Claim(Value):
-    """What a group's tag says: the capacity to return to, and by which run (none: it has ended), renewed how often."""
+    """What a group's tag says: the capacity to return to, for which run, and how often that has renewed it."""
 
     capacity: int
-    by: str = ""
+    by: str | None = None  # empty: the run has ended; None: there is no tag
     beats: int = 0
 
-    @property
-    def text(self) -> str:
-        """The tag's value."""
-        return f"capacity={self.capacity} by={self.by} beats={self.beats}"
 
-
-def claim_on(group: JSON) -> Claim | None:
-    """What the group's tag says; None where there is none that this program wrote."""
-    values = [str(tag.get("Value")) for tag in group.get("Tags") or [] if tag.get("Key") == REPLACING_TAG]
-    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", values[0] if values else "", re.ASCII)
-    return Claim(int(match[1]), match[2], int(match[3])) if match else None
+def claim_on(group: JSON) -> Claim:
+    """What the group's tag says; where there is none that this program wrote, the capacity is as it is."""
+    values = {tag.get("Key"): str(tag.get("Value")) for tag in group.get("Tags") or []}
+    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", values.get(REPLACING_TAG, ""), re.ASCII)
+    return Claim(int(match[1]), match[2], int(match[3])) if match else Claim(int(group["DesiredCapacity"]))
 
 
 class Instance(Value):
@@ -5441,21 +5436,16 @@ class Instance(Value):
     state: str  # in its group
     in_service: bool  # it counts for the group's desired capacity
     weight: int  # its share of that
-    protected: bool  # from scale-in
     arn: str  # in the cluster; empty if it is not there
     connected: bool  # ECS can move tasks there and away
     ready: bool  # ECS may place tasks there
     draining: bool  # ECS places no more tasks there, and moves the services' tasks away
     load: int  # its tasks by its own count
-    outdated: str = ""  # why it is not current
-    kept: str = ""  # why it is left alone even so
+    outdated: str  # why it is not current
+    kept: str  # why it is left alone although it is out of date
+    serves: bool  # it is current, and takes tasks
     tasks: Mapping[str, int] = field(default_factory=dict)  # what keeps one that drains, by the group of the task
     proved: bool = False  # nothing was seen that would die with it, neither now nor at the look before
-
-    @property
-    def empty(self) -> bool:
-        """True if nothing was seen there that would die with it."""
-        return self.draining and not self.tasks
 
     @property
     def waits_for(self) -> str:
@@ -5471,49 +5461,36 @@ class Instance(Value):
         return "" if self.ready else f"{self.id} cannot be drained, its agent is not connected"
 
 
-def instance_of(member: JSON, container: JSON) -> Instance:
+def instance_of(member: JSON, container: JSON, outdated: str, *, protected_too: bool) -> Instance:
     """The instance that a group's member and the cluster's container instance ({}: there is none) are."""
     state, status = str(member.get("LifecycleState") or ""), container.get("status")
     connected = bool(container.get("agentConnected"))
+    in_service, ready = state == "InService", connected and status == "ACTIVE"
+    protected = member.get("ProtectedFromScaleIn") and not protected_too
+    kept = "it is in Standby" if "Standby" in state else "it is protected from scale-in" if protected else ""
     return Instance(
         id=str(member["InstanceId"]),
         state=state,
-        in_service=state == "InService",
+        in_service=in_service,
         weight=int(member.get("WeightedCapacity") or 1),
-        protected=bool(member.get("ProtectedFromScaleIn")),
         arn=str(container.get("containerInstanceArn") or ""),
         connected=connected,
-        ready=connected and status == "ACTIVE",
+        ready=ready,
         draining=status == "DRAINING",
-        load=sum(int(container.get(name) or 0) for name in ("runningTasksCount", "pendingTasksCount")),
+        load=number(container, "runningTasksCount") + number(container, "pendingTasksCount"),
+        outdated=outdated,
+        kept=kept if outdated else "",
+        serves=in_service and ready and not outdated,
     )
 
 
-def remaining_tasks(load: int, listed: int, tasks: Sequence[JSON], services: Mapping[str, JSON]) -> Counter[str]:
-    """How many tasks of which group keep an instance: all but daemons', and those that are counted, not described."""
-    there = [task for task in tasks if task.get("lastStatus") != "STOPPED"]
-    daemons = {f"service:{n}" for n, service in services.items() if service.get("schedulingStrategy") == "DAEMON"}
-    found = Counter(str(task.get("group")) for task in there if task.get("group") not in daemons)
-    return found + Counter({"a task that was not described": max(listed - len(tasks), load - len(there))})
-
-
 class Fleet(Value):
-    """A group and its instances; `unsteady` are the services that must be steady before the next batch begins."""
+    """A group and its instances as one look shows them."""
 
     group: JSON
-    instances: tuple[Instance, ...]
-    claim: Claim | None = None
-    unsteady: tuple[str, ...] = ()
-
-    @property
-    def desired(self) -> int:
-        """The group's desired capacity."""
-        return int(self.group["DesiredCapacity"])
-
-    @property
-    def capacity(self) -> int:
-        """The desired capacity that the group is to have in the end."""
-        return self.claim.capacity if self.claim else self.desired
+    claim: Claim = Claim(0)
+    desired: int = 0
+    instances: tuple[Instance, ...] = ()
 
     @property
     def left(self) -> list[Instance]:
@@ -5521,36 +5498,34 @@ class Fleet(Value):
         return [instance for instance in self.instances if instance.outdated and not instance.kept]
 
     @property
-    def serving(self) -> list[Instance]:
-        """The instances that are current and can take tasks."""
-        return [i for i in self.instances if i.in_service and i.ready and not i.outdated]
-
-    @property
-    def draining(self) -> list[Instance]:
-        """The instances that are to go, and drain."""
-        return [instance for instance in self.going if instance.draining]
-
-    @property
     def going(self) -> list[Instance]:
         """The instances in service that are to go: those out of date; then what is above the capacity to return to."""
         if self.left:
             return [instance for instance in self.left if instance.in_service]
         spare = [i for i in self.instances if i.in_service and not i.outdated and (i.ready or i.draining)]
-        return fitting(sorted(spare, key=lambda i: (not i.draining, i.load)), self.desired - self.capacity)
+        return fitting(sorted(spare, key=lambda i: (not i.draining, i.load)), self.desired - self.claim.capacity)
 
     @property
     def missing(self) -> str:
         """What the group lacks before anything may go: capacity in service, or new instances in the cluster."""
-        in_service = [instance for instance in self.instances if instance.in_service]
-        capacity, going = sum(i.weight for i in in_service), {instance.id for instance in self.going}
+        in_service, going = [instance for instance in self.instances if instance.in_service], self.going
+        capacity = sum(instance.weight for instance in in_service)
         if capacity < self.desired:
             return f"{capacity} of {self.desired} in service"
-        absent = [i.id for i in in_service if not i.outdated and not i.ready and i.id not in going]
+        absent = [i.id for i in in_service if not i.outdated and not i.ready and i not in going]
         return f"{', '.join(absent)} not ACTIVE in the cluster" if absent else ""
 
-    def next(self, size: int) -> list[Instance]:
-        """At most `size` of those that are to go, as many as the group has room for above its capacity."""
-        return fitting([i for i in self.going if i.ready], int(self.group["MaxSize"]) - self.capacity)[:size]
+    def batch(self, size: int) -> list[Instance]:
+        """Those that are to go and drain; else at most `size` of them, as many as there is room for."""
+        ready = [instance for instance in self.going if instance.ready]
+        draining = [instance for instance in self.going if instance.draining]
+        return draining or fitting(ready, int(self.group["MaxSize"]) - self.claim.capacity)[:size]
+
+    def rows(self, instances: Iterable[Instance]) -> list[str]:
+        """What each of the instances waits for; those that wait for nothing have no row."""
+        lacking = self.missing and f" waits for its replacement: {self.missing}"
+        rows = (i.waits_for or (lacking and i.id + lacking) for i in instances)
+        return [row for row in rows if row]
 
 
 def fitting(instances: Iterable[Instance], room: int) -> list[Instance]:
@@ -5563,124 +5538,31 @@ def fitting(instances: Iterable[Instance], room: int) -> list[Instance]:
     return chosen
 
 
-class Act(Enum):
-    """What to do next with a group and its instances."""
-
-    WAIT = "wait"
-    CLAIM = "write the tag"
-    GROW = "raise the desired capacity"
-    DRAIN = "drain"
-    TERMINATE = "terminate"
-    RELEASE = "remove the tag"
-    DONE = "done"
-
-
-class Step(Value):
-    """An act and the instances it is for, the capacity it raises the group to, or what is waited for, row by row."""
-
-    act: Act
-    instances: tuple[Instance, ...] = ()
-    capacity: int = 0
-    waits_for: tuple[str, ...] = ()
-
-
-def next_step(fleet: Fleet, me: str, size: int) -> Step:
-    """The one next act of the run `me` that is safe: it depends on what AWS shows alone, so any run can go on."""
-    by = fleet.claim.by if fleet.claim else ""
-    if by not in ("", me):
-        row = f"{theirs(by)} replaces the instances of this group"
-        return Step(Act.WAIT, waits_for=(row, *_rows(fleet, fleet.left)))
-    if not fleet.left and fleet.desired <= fleet.capacity:
-        return Step(Act.RELEASE if fleet.claim else Act.DONE)
-    draining = fleet.draining
-    batch = draining or fleet.next(size)
-    if obstacles := _obstacles(fleet, batch):
-        return Step(Act.WAIT, waits_for=obstacles)
-    if by != me:
-        return Step(Act.CLAIM)
-    needed = fleet.capacity + sum(instance.weight for instance in batch)
-    if fleet.desired < needed:
-        return Step(Act.GROW, capacity=needed)
-    if not draining:
-        return Step(Act.DRAIN, tuple(batch))
-    proved = tuple(instance for instance in draining if instance.proved)
-    return Step(Act.TERMINATE, proved) if proved else Step(Act.WAIT, waits_for=_rows(fleet, draining))
-
-
-def _obstacles(fleet: Fleet, batch: Sequence[Instance]) -> tuple[str, ...]:
-    """What is waited for before this batch can go on, or begin."""
-    if fleet.missing:
-        return _rows(fleet, fleet.draining) or (fleet.missing,)
-    if fleet.unsteady or batch:
-        return fleet.unsteady
-    return _rows(fleet, fleet.left) or ("the group has no capacity for one more",)
-
-
-def _rows(fleet: Fleet, instances: Iterable[Instance]) -> tuple[str, ...]:
-    """What each of the instances waits for; those that wait for nothing have no row."""
-    lacking = f"waits for its replacement: {fleet.missing}" if fleet.missing else ""
-    rows = (i.waits_for or (lacking and f"{i.id} {lacking}") for i in instances)
-    return tuple(row for row in rows if row)
-
-
-def kept_because(instance: Instance, protected_too: bool) -> str:
-    """Why an instance is left alone although it is out of date, or an empty string."""
-    if "Standby" in instance.state:
-        return "it is in Standby"
-    return "it is protected from scale-in" if instance.protected and not protected_too else ""
-
-
-def refresh_preferences(fleet: Fleet, size: int) -> JSON:
-    """How an instance refresh is to go: new instances first, a batch of them, and only for those out of date."""
-    hands_off = any(instance.protected for instance in fleet.instances if instance.kept)
-    return {
-        "MinHealthyPercentage": 100,
-        "MaxHealthyPercentage": min(200, 100 + -(-100 * size // max(1, fleet.desired))),
-        "SkipMatching": True,
-        "ScaleInProtectedInstances": "Ignore" if hands_off else "Refresh",
-        "StandbyInstances": "Ignore",
-    }
-
-
-def launches(group: JSON) -> list[tuple[str, JSON]]:
-    """What the group launches now: each instance type ("" for any), and the template or configuration for it."""
-    policy: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
-    template = policy.get("LaunchTemplateSpecification") or group.get("LaunchTemplate")
-    overrides = policy.get("Overrides") or [{}]
-    return [
-        (
-            str(override.get("InstanceType") or ""),
-            {**group, "LaunchTemplate": override.get("LaunchTemplateSpecification") or template},
-        )
-        for override in overrides
-    ]
-
-
 def origin(launched: JSON, versions: Mapping[tuple[str, str], str]) -> tuple[str, str]:
-    """What an instance, or an entry of `launches`, is launched from: a key (empty if not known), and in words."""
+    """What an instance or a group is launched from: a key (empty if not known), and in words."""
     if template := launched.get("LaunchTemplate"):
         key = str(template.get("LaunchTemplateId") or template.get("LaunchTemplateName"))
         version = str(template.get("Version") or "$Default")
-        number = versions.get((key, version), version)
-        return f"{key} {number}", f"launch template {template.get('LaunchTemplateName') or key} version {number}"
+        version = versions.get((key, version), version)
+        return f"{key} {version}", f"launch template {template.get('LaunchTemplateName') or key} version {version}"
     configuration = str(launched.get("LaunchConfigurationName") or "")
     known = f"launch configuration {configuration}" if configuration else "no known launch configuration or template"
     return configuration, known
 
 
-def outdated_reason(member: JSON, group: JSON, versions: Mapping[tuple[str, str], str]) -> str:
+def outdated_reason(member: JSON, launched: Sequence[tuple[str, tuple[str, str]]]) -> str:
     """Why a group's instance is not as the group would launch it now, or an empty string."""
-    launched, instance_type = launches(group), member.get("InstanceType")
-    wanted = dict(origin(entry, versions) for kind, entry in launched if kind in ("", instance_type))
+    instance_type = member.get("InstanceType")
+    wanted = dict(each for kind, each in launched if kind in ("", instance_type))
     if not wanted:
         return f"instance type {instance_type}, not {' or '.join(sorted({kind for kind, _ in launched}))}"
-    key, text = origin(member, versions)
+    key, text = origin(member, {})
     return "" if key and key in wanted else f"{text}, not {' or '.join(dict.fromkeys(wanted.values()))}"
 
 
 def unsteady_reason(service: JSON) -> str:
     """Why a service is not steady, or an empty string: one completed deployment, and as many running as desired."""
-    desired, running = service.get("desiredCount", 0), service.get("runningCount", 0)
+    desired, running = number(service, "desiredCount"), number(service, "runningCount")
     deployments = service.get("deployments") or []
     if service.get("status") != "ACTIVE":
         return ""
@@ -5701,39 +5583,36 @@ class Replacement(Record):
 
     options: ReplaceInstancesOptions
     me: str
-    patience: Patience
     moved_s: float  # when an instance was last replaced
+    managed: bool  # ECS drains what the group terminates
+    protected_too: bool  # what is protected from scale-in is replaced as well
     size: int = 1
-    provider: JSON = field(default_factory=dict)
-    fleet: Fleet = Fleet({}, ())
-    known: frozenset[str] = frozenset()
-    empty: frozenset[str] = frozenset()
-    joined: set[str] = field(default_factory=set)
+    fleet: Fleet = Fleet({})
+    expected: set[int] = field(default_factory=set)  # the capacities that a look may show, if nobody else changes it
+    claim: Claim = Claim(0)  # the tag as this run has written it, or last seen another's
+    claim_s: float = 0.0  # since when
+    taken: str = ""  # the run that is not waited for
+    known: frozenset[str] = frozenset()  # the instances at the start
+    joined: set[str] = field(default_factory=set)  # those, and what was told to be in service
+    empty: frozenset[str] = frozenset()  # what drained at the last look, and had no task
     drained: set[str] = field(default_factory=set)
     terminated: set[str] = field(default_factory=set)
     replaced: list[str] = field(default_factory=list)
-    unsteady: Mapping[str, str] | None = None
-    claim: Claim | None = None  # ours
-    claimed_s: float = 0.0
-    expected: tuple[int, ...] = ()  # the desired capacity asked for last, after those that a look may still show
-    taken: str = ""
-    other: Claim | None = None
-    other_s: float = 0.0
+    unsteady: Sequence[str] | None = None  # the services that were not steady at the last look
     refresh: str = ""
     started: bool = False
 
     @property
     def by_refresh(self) -> bool:
         """True if the group's own engine does the work: ECS drains what it terminates, or it is at work already."""
-        drains = self.provider.get("managedDraining") == "ENABLED"
-        return bool(self.refresh) or (drains and not self.claim and not self.fleet.claim)
+        return bool(self.refresh) or (self.managed and self.fleet.claim.by is None)
 
 
 def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
     """Replace the out-of-date instances of a group; the exit code, 0 only if a last look shows every one current."""
     ctx.report.learn(cluster=options.cluster, group=options.group)
     run = plan_replacement(ctx, options)
-    if run.fleet.left or run.fleet.claim:
+    if run.fleet.left or run.fleet.claim.by is not None:
         require_replaceable(ctx, run)
         if options.output.dry_run:
             ctx.report.line("Dry run: nothing was changed.")
@@ -5752,10 +5631,10 @@ def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
 
 def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacement:
     """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
-    now_s, group = ctx.clock.now(), require_group(ctx, options.group)
-    provider = provider_of(ctx, options.cluster, str(group.get("AutoScalingGroupARN")))
-    patience = Patience(now_s, endless=not options.timeout_s)
-    run = Replacement(options, new_name(), patience, now_s, provider=provider)
+    provider = provider_of(ctx, options.cluster, options.group)
+    protected_too = options.include_protected or provider.get("managedTerminationProtection") == "ENABLED"
+    managed = provider.get("managedDraining") == "ENABLED"
+    run = Replacement(options, new_name(), ctx.clock.now(), managed, protected_too)
     run.fleet = look_at_fleet(ctx, run)
     run.empty = frozenset()  # the next look is too close to this one for a second proof
     outdated = [instance for instance in run.fleet.instances if instance.outdated]
@@ -5763,7 +5642,8 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
         why = f" ({each.outdated}), but left alone: {each.kept}" if each.kept else f": {each.outdated}"
         ctx.report.line(f"{each.id} is out of date{why}")
     ctx.report.learn(outdated=[{"instance": each.id, "reason": each.outdated} for each in outdated])
-    if claim := run.fleet.claim:
+    claim = run.fleet.claim
+    if claim.by is not None:
         who = f"{theirs(claim.by)} replaces its instances" if claim.by else "an earlier run left something to do"
         ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
         run.taken = claim.by if options.take_over else ""
@@ -5772,7 +5652,7 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
     count, percent = options.batch
     run.size = max(1, len(run.known) * percent // 100) if percent else count
     if run.fleet.left:
-        refreshes_of(ctx, run)
+        present_refresh(ctx, run)
     return run
 
 
@@ -5784,55 +5664,49 @@ def new_name() -> str:
 
 
 def require_replaceable(ctx: Context, run: Replacement) -> None:
-    """Raises `DeployError` for what would leave an instance half replaced."""
+    """Raises `DeployError` for what would leave an instance half replaced, or where no current one would come."""
     fleet, name, cluster = run.fleet, run.options.group, run.options.cluster
-    going = [instance for instance in fleet.left if instance.in_service]
     if not any(instance.arn for instance in fleet.instances):
         hint = "Name the cluster that the group's instances join."
         raise DeployError(f"No instance of {name} is registered in the cluster {cluster}", hint=hint)
-    if absent := [instance.id for instance in going if not instance.arn]:
+    if absent := [instance.id for instance in fleet.going if not instance.arn]:
         hint = "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance."
         raise DeployError(f"Not registered in the cluster {cluster}: {', '.join(absent)}", hint=hint)
-    if lost := [instance.id for instance in going if not instance.connected]:
+    if lost := [instance.id for instance in fleet.going if not instance.connected]:
         hint = "Its tasks cannot be moved. Restart its ECS agent, or terminate the instance."
         raise DeployError(f"Cannot be drained, the agent is not connected: {', '.join(lost)}", hint=hint)
-    if "Launch" in {process.get("ProcessName") for process in fleet.group.get("SuspendedProcesses") or []}:
+    if "Launch" in [process.get("ProcessName") for process in fleet.group.get("SuspendedProcesses") or []]:
         hint = scaling_command(ctx, run, "resume-processes", "--scaling-processes Launch")
         raise DeployError(f"{name} launches no instances, its process Launch is suspended", hint=hint)
-    if not run.by_refresh:
-        require_room(ctx, run)
-
-
-def require_room(ctx: Context, run: Replacement) -> None:
-    """Raises `DeployError` where new instances could not come, or would not be current."""
-    fleet, name = run.fleet, run.options.group
+    if run.by_refresh:
+        return
     if fleet.group.get("DesiredCapacityType") not in (None, "units"):
         raise DeployError(f"{name} counts its capacity in {fleet.group['DesiredCapacityType']}, which is not supported")
-    if fleet.going and not fleet.draining and not fleet.next(1):
-        room = f"{fleet.capacity} are desired, {fleet.group['MaxSize']} allowed"
+    if fleet.going and not fleet.batch(1):
+        room = f"{fleet.claim.capacity} are desired, {fleet.group['MaxSize']} allowed"
         hint = "New instances come before the old ones go: raise the group's maximum by one."
         raise DeployError(f"{name} has no capacity for one more instance: {room}", hint=hint)
     if old := outdated_warm(ctx, run):
-        hint = scaling_command(ctx, run, "delete-warm-pool", "--force-delete")
         message = f"The warm pool of {name} would replace old instances by old ones: {', '.join(old)}"
+        hint = scaling_command(ctx, run, "delete-warm-pool", "--force-delete")
         raise DeployError(message, hint=f"Delete it, and make it again afterwards:\n{hint}")
 
 
 def require_current(ctx: Context, run: Replacement) -> None:
     """Raises `DeployError` unless the last look showed every instance current; it names those that are not."""
-    name, kept = run.options.group, [instance for instance in run.fleet.instances if instance.outdated]
-    commands = {"Standby": "exit-standby", "InService": "set-instance-protection --no-protected-from-scale-in"}
-    hints = [scaling_command(ctx, run, commands.get(i.state, "exit-standby"), f"--instance-ids {i.id}") for i in kept]
-    old = outdated_warm(ctx, run)
-    if not kept and not old:
-        return
-    ctx.report.learn(verdict="failed", replaced=run.replaced)
+    name, kept, old = run.options.group, [i for i in run.fleet.instances if i.outdated], outdated_warm(ctx, run)
+    if kept or old:
+        ctx.report.learn(replaced=run.replaced)
     if kept:
         why = "; ".join(f"{instance.id}: {instance.kept}" for instance in kept)
-        hint = "Run it again after this, or with --include-protected for those that are protected:"
-        raise DeployError(f"Out of date and left alone in {name}: {why}", hint="\n".join([hint, *hints]))
-    hint = "They were launched from what the group had before. An instance refresh replaces them, too."
-    raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
+        hints = ["Run it again after this, or with --include-protected for those that are protected:"]
+        for instance in kept:
+            allow = "set-instance-protection --no-protected-from-scale-in" if instance.in_service else "exit-standby"
+            hints.append(scaling_command(ctx, run, allow, f"--instance-ids {instance.id}"))
+        raise DeployError(f"Out of date and left alone in {name}: {why}", hint="\n".join(hints))
+    if old:
+        hint = "They were launched from what the group had before. An instance refresh replaces them, too."
+        raise DeployError(f"Out of date in the warm pool of {name}: {', '.join(old)}", hint=hint)
 
 
 def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -> str:
@@ -5843,147 +5717,172 @@ def scaling_command(ctx: Context, run: Replacement, verb: str, more: str = "") -
 
 def carry_on(ctx: Context, run: Replacement) -> None:
     """Take one safe step after the other until nothing is left; raises `DeployError` 22 where one takes too long."""
+    name, timeout_s = run.options.group, run.options.timeout_s
+    patience = Patience(ctx.clock.now(), endless=not timeout_s)
     while True:
         try:
-            step = take_step(ctx, run)
-            run.patience.answered(ctx.clock.now())
+            waits_for = take_step(ctx, run)
+            patience.answered(ctx.clock.now())
         except AwsError as error:
             error.transient |= error.code in _MEANWHILE or "No managed instance" in error.message
-            run.patience.excuse(error, ctx.clock.now(), ctx.report)
-            step = Step(Act.WAIT, waits_for=(error.message,))
-        if step.act is Act.DONE:
+            patience.excuse(error, ctx.clock.now(), ctx.report)
+            waits_for = [error.message]
+        if waits_for is None:
             return
         now_s = ctx.clock.now()
-        left_s = run.moved_s + (run.options.timeout_s or FOREVER_S) - now_s
-        if step.act is Act.WAIT:
-            show_progress(ctx, run, step)
+        left_s = run.moved_s + (timeout_s or FOREVER_S) - now_s
+        reached = f"{name}: {len(run.replaced)} of {len(run.replaced) + len(run.fleet.left)} replaced"
+        if waits_for:
+            rows = {"": reached, **{row.split()[0]: row for row in waits_for}}
+            ctx.report.progress(rows, now_s - patience.begun_s)
         if left_s <= 0:
-            followed = f"If {theirs(run.other.by)} is gone: --take-over" if run.other and not run.claim else ""
-            waited = f"within {run.options.timeout_s:g} seconds: {'; '.join(step.waits_for or (step.act.value,))}"
-            raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, followed or "Run it again to go on.")
-        ctx.sleep(max(0.0, min(max(INSTANCE_POLL_S, run.patience.backoff_s), left_s)))
+            other = run.fleet.claim.by
+            hint = f"If {theirs(other)} is gone: --take-over" if other and other != run.me else "Run it again to go on."
+            waited = f"within {timeout_s:g} seconds: {'; '.join(waits_for) or reached}"
+            raise DeployError(f"Not replaced {waited}", Exit.TIMED_OUT, hint)
+        ctx.sleep(min(max(INSTANCE_POLL_S, patience.backoff_s), left_s))
 
 
-def show_progress(ctx: Context, run: Replacement, step: Step) -> None:
-    """How far it is, and what is waited for."""
-    count = len(run.replaced) + len(run.fleet.left)
-    rows = {"": f"{run.options.group}: {len(run.replaced)} of {count} replaced"}
-    ctx.report.progress(rows | {row.split()[0]: row for row in step.waits_for}, ctx.clock.now() - run.patience.begun_s)
+def take_step(ctx: Context, run: Replacement) -> Sequence[str] | None:
+    """Look, and do the one next thing that is safe; what is waited for, or None if nothing is left to be done.
 
-
-def take_step(ctx: Context, run: Replacement) -> Step:
-    """Look, decide, and act once; the step."""
-    fleet = look_at_fleet(ctx, run)
-    tell(ctx, run, fleet)
-    run.fleet = fleet
+    What is safe depends on what AWS shows alone, so any run can go on where another has ended.
+    """
+    before, run.fleet = run.fleet, look_at_fleet(ctx, run)
+    tell(ctx, run, before)
+    fleet, claim = run.fleet, run.fleet.claim
     if run.by_refresh:
         return follow_refresh(ctx, run)
-    heed_claim(ctx, run)
-    if run.fleet.going and not run.fleet.draining:
-        run.fleet = replace(run.fleet, unsteady=look_at_steadiness(ctx, run))
-    step = next_step(run.fleet, run.me, run.size)
-    new = [i for i in run.fleet.instances if i.outdated and i.id not in run.known]
-    if new and step.act not in (Act.WAIT, Act.TERMINATE):  # it would never end
+    if claim.by and claim.by != run.me:
+        return [f"{theirs(claim.by)} replaces the instances of this group", *fleet.rows(fleet.left)]
+    if not fleet.left and fleet.desired <= fleet.claim.capacity:
+        if claim.by is None:
+            return None
+        write_claim(ctx, run, replace(claim, by=None))
+        return ()
+    batch = fleet.batch(run.size)
+    return obstacles(ctx, run, batch) or replace_batch(ctx, run, batch)
+
+
+def obstacles(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> Sequence[str]:
+    """What is waited for before this batch can begin, or go on; raises `DeployError` where it would never end."""
+    fleet = run.fleet
+    if fleet.missing:
+        return fleet.rows(instance for instance in batch if instance.draining) or [fleet.missing]
+    if not batch:
+        return fleet.rows(fleet.left) or ["the group has no capacity for one more"]
+    if batch[0].draining:
+        return ()
+    if new := [instance for instance in fleet.left if instance.id not in run.known]:
         raise DeployError(f"The new instance {new[0].id} is out of date as well: {new[0].outdated}", hint=_CHANGED)
-    act(ctx, run, step)
-    return step
+    return look_at_steadiness(ctx, run)
 
 
-def act(ctx: Context, run: Replacement, step: Step) -> None:
-    """Carry the step out; what is about to be sent is remembered first, since its answer may be lost."""
-    group, fleet = run.options.group, run.fleet
-    if step.act is Act.CLAIM and claim_on(require_group(ctx, group)) == claim_on(fleet.group):
-        run.expected = (fleet.desired,)
-        run.drained = {instance.id for instance in fleet.draining if fleet.claim}
-        ctx.begun.enter(group, lambda cause: left_over(ctx, run), lambda cause: put_back(ctx, run))
-        write_claim(ctx, run, Claim(fleet.capacity, run.me))
-    elif step.act is Act.GROW:
-        run.expected = (fleet.desired, step.capacity)
-        ctx.aws.call("SetDesiredCapacity", {"AutoScalingGroupName": group, "DesiredCapacity": step.capacity})
-        ctx.report.line(f"Desired capacity of {group}: {fleet.desired} -> {step.capacity}")
-    elif step.act is Act.DRAIN:
-        run.drained |= {instance.id for instance in step.instances}
+def replace_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> Sequence[str]:
+    """Claim the group, let it grow, drain the batch, or terminate what is empty of it; what is waited for.
+
+    What is about to be sent is remembered first, since its answer may be lost.
+    """
+    fleet, group = run.fleet, run.options.group
+    needed = fleet.claim.capacity + sum(instance.weight for instance in batch)
+    if fleet.claim.by != run.me:
+        claim_group(ctx, run)
+    elif fleet.desired < needed:
+        run.expected = {fleet.desired, needed}
+        run.fleet = replace(fleet, desired=needed)
+        ctx.aws.call("SetDesiredCapacity", {"AutoScalingGroupName": group, "DesiredCapacity": needed})
+        ctx.report.line(f"Desired capacity of {group}: {fleet.desired} -> {needed}")
+    elif not batch[0].draining:
+        run.drained |= {instance.id for instance in batch}
         run.unsteady = None
-        ctx.aws.set_container_instances(run.options.cluster, [i.arn for i in step.instances], "DRAINING")
-    elif step.act is Act.TERMINATE:
-        for instance in step.instances:
-            lowered = run.expected[-1] - instance.weight
-            run.expected = (lowered, *run.expected)
-            params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
-            ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
-            run.expected = (*run.expected, lowered)
-            run.terminated.add(instance.id)
-    elif step.act is Act.RELEASE:
-        write_claim(ctx, run, None)
+        ctx.aws.set_container_instances(run.options.cluster, [instance.arn for instance in batch], "DRAINING")
+    else:
+        proved = [instance for instance in batch if instance.proved]
+        for instance in proved:
+            terminate(ctx, run, instance)
+        return [] if proved else fleet.rows(batch)
+    return []
+
+
+def terminate(ctx: Context, run: Replacement, instance: Instance) -> None:
+    """Have the group terminate an instance, and its desired capacity fall with it."""
+    lowered = run.fleet.desired - instance.weight
+    run.expected.add(lowered)
+    params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
+    ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
+    run.fleet = replace(run.fleet, desired=lowered)
+    run.terminated.add(instance.id)
 
 
 # The tag of the group
 
 
-def write_claim(ctx: Context, run: Replacement, claim: Claim | None) -> None:
-    """Set the group's tag; None removes it, since nothing is left to be remembered."""
+def claim_group(ctx: Context, run: Replacement) -> None:
+    """Write our tag, unless somebody else has done so since the last look."""
+    fleet, name = run.fleet, run.options.group
+    if claim_on(require_group(ctx, name)) == claim_on(fleet.group):
+        run.expected = {fleet.desired}
+        run.drained = {i.id for i in fleet.going if i.draining and fleet.claim.by is not None}
+        ctx.begun.enter(name, lambda cause: left_over(ctx, run), lambda cause: put_back(ctx, run))
+        write_claim(ctx, run, Claim(fleet.claim.capacity, run.me))
+
+
+def write_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
+    """Set the group's tag, or remove it, since nothing is left to be remembered."""
     tag = {"ResourceId": run.options.group, "ResourceType": "auto-scaling-group", "Key": REPLACING_TAG}
-    if claim:
-        run.claim, run.claimed_s = claim, ctx.clock.now()
-        ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**tag, "Value": claim.text, "PropagateAtLaunch": False}]})
-        return
-    ctx.aws.call("DeleteTags", {"Tags": [tag]})
-    run.claim = None
-    ctx.begun.settle(run.options.group)
-
-
-def heed_claim(ctx: Context, run: Replacement) -> None:
-    """Renew our tag, or follow the run whose it is; one that its run has left counts as nobody's."""
-    found = run.fleet.claim
-    if found and found.by == run.me:
-        renew_claim(ctx, run, found)
-        found = run.claim
-    elif found and found.by:
-        found = followed_claim(ctx, run, found)
-    elif run.claim:
-        found = replace(run.claim, by="")  # somebody has removed it
-    run.fleet = replace(run.fleet, claim=found)
-
-
-def renew_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
-    """Write our tag again where it is old, or where somebody else has changed the desired capacity."""
-    capacity, desired = claim.capacity, run.fleet.desired
-    if desired not in run.expected:
-        more = desired - run.expected[-1]  # what is added stays, what is taken away is obeyed
-        capacity = capacity + more if more > 0 else min(capacity, desired)
-        run.expected = (desired,)
-        ctx.report.note(f"Somebody else changed the desired capacity to {desired}; it is to be {capacity} in the end.")
-    if capacity != claim.capacity or ctx.clock.now() - run.claimed_s >= BEAT_S:
-        write_claim(ctx, run, Claim(capacity, run.me, claim.beats + 1))
-
-
-def followed_claim(ctx: Context, run: Replacement, claim: Claim) -> Claim:
-    """Another run's claim, as nobody's if that run is gone or is not to be waited for."""
-    now_s = ctx.clock.now()
-    if run.claim:
-        ctx.report.note(f"{theirs(claim.by)} has taken over.")
-        run.claim = None
+    run.claim, run.claim_s = claim, ctx.clock.now()
+    if claim.by is None:
+        ctx.aws.call("DeleteTags", {"Tags": [tag]})
         ctx.begun.settle(run.options.group)
-    if claim != run.other:
-        run.other, run.other_s = claim, now_s
-    gone = claim.by == run.taken or now_s - run.other_s >= GONE_S
-    return replace(claim, by="") if gone else claim
+    else:
+        value = f"capacity={claim.capacity} by={claim.by} beats={claim.beats}"
+        ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**tag, "Value": value, "PropagateAtLaunch": False}]})
+
+
+def heeded_claim(ctx: Context, run: Replacement, group: JSON) -> Claim:
+    """Whose the group is: our tag is renewed; one that its run has left or somebody has removed is nobody's."""
+    now_s, found, ours = ctx.clock.now(), claim_on(group), run.claim.by == run.me
+    if not found.by:
+        return replace(run.claim, by="") if ours else found
+    if found.by == run.me:
+        return renewed_claim(ctx, run, run.claim if ours else found, int(group["DesiredCapacity"]))
+    if ours:
+        ctx.report.note(f"{theirs(found.by)} has taken over.")
+        ctx.begun.settle(run.options.group)
+    if found != run.claim:
+        run.claim, run.claim_s = found, now_s
+    gone = found.by == run.taken or now_s - run.claim_s >= GONE_S
+    return replace(found, by="") if gone else found
+
+
+def renewed_claim(ctx: Context, run: Replacement, claim: Claim, desired: int) -> Claim:
+    """Our claim, written again where it is old, or where somebody else has changed the desired capacity."""
+    capacity = claim.capacity
+    if desired not in run.expected:
+        more = desired - run.fleet.desired  # what is added stays, what is taken away is obeyed
+        capacity = capacity + more if more > 0 else min(capacity, desired)
+        run.expected = {desired}
+        ctx.report.note(f"Somebody else changed the desired capacity to {desired}; it is to be {capacity} in the end.")
+    if capacity != claim.capacity or ctx.clock.now() - run.claim_s >= BEAT_S:
+        claim = Claim(capacity, run.me, claim.beats + 1)
+        write_claim(ctx, run, claim)
+    return claim
 
 
 def put_back(ctx: Context, run: Replacement) -> bool:
     """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells the next run."""
     try:
         run.fleet = fleet = look_at_fleet(ctx, run)
-        run.expected = (fleet.desired,)
-        if not fleet.claim or fleet.claim.by != run.me:
+        if fleet.claim.by != run.me:
             return True
         if back := unfinished(run):
             ctx.aws.set_container_instances(run.options.cluster, [instance.arn for instance in back], "ACTIVE")
             ctx.report.line(f"ACTIVE again: {', '.join(instance.id for instance in back)}")
             run.drained = set()
-        left = fleet.desired > fleet.capacity  # it is not lowered: the group would choose itself what to terminate
-        write_claim(ctx, run, Claim(fleet.capacity) if left else None)
-        return not left
+        capacity = fleet.claim.capacity
+        raised = fleet.desired > capacity  # and is not lowered: the group would choose itself what to terminate
+        write_claim(ctx, run, Claim(capacity, "" if raised else None))
+        return not raised
     except AwsError as error:
         ctx.report.note(f"Not put back: {error.message}")
         return False
@@ -5991,22 +5890,23 @@ def put_back(ctx: Context, run: Replacement) -> bool:
 
 def unfinished(run: Replacement) -> list[Instance]:
     """The instances that this run has set DRAINING, or taken over so, and that cannot be spared: they are not empty."""
-    spare = run.expected[-1] > run.fleet.capacity
-    return [i for i in run.fleet.instances if i.id in run.drained and i.in_service and not (i.empty and spare)]
+    spare = run.fleet.desired > run.fleet.claim.capacity
+    ours = [i for i in run.fleet.instances if i.id in run.drained and i.in_service]
+    return [i for i in ours if i.tasks or not (i.draining and spare)]
 
 
 def left_over(ctx: Context, run: Replacement) -> str:
     """How the group stands as last seen, or as it was last told to be; and the commands that mend it."""
-    fleet, options, said = run.fleet, run.options, list[str]()
+    desired, capacity = run.fleet.desired, run.fleet.claim.capacity
+    options, said = run.options, list[str]()
     cluster, group = shell_word(options.cluster), shell_word(options.group)
     if back := unfinished(run):
         active = f"aws ecs update-container-instances-state --cluster {cluster} --status ACTIVE --container-instances"
         said.append(f"DRAINING, not empty: {', '.join(i.id for i in back)}. To have them take tasks again:")
         said.append(f"  {active} {' '.join(i.arn for i in back)} {ctx.aws.place}")
-    desired = run.expected[-1]
-    if desired > fleet.capacity:
+    if desired > capacity:
         said.append(
-            f"{options.group} is left with a desired capacity of {desired}, {fleet.capacity} before. Do not lower"
+            f"{options.group} is left with a desired capacity of {desired}, {capacity} before. Do not lower"
             " it by hand: the group would choose itself which instance to terminate, with the tasks on it."
         )
     again = f"  ecs-deploy replace-instances --cluster {cluster} --asg {group} {ctx.aws.place}"
@@ -6016,53 +5916,64 @@ def left_over(ctx: Context, run: Replacement) -> str:
 # An instance refresh
 
 
-def refreshes_of(ctx: Context, run: Replacement) -> tuple[JSON, JSON]:
-    """The group's instance refresh that is under way, from now on the one to follow, and how that stands; or {}."""
-    pages = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
-    found: dict[str, JSON] = {str(refresh["InstanceRefreshId"]): refresh for refresh in pages}
-    under_way = next((name for name, refresh in found.items() if refresh["Status"] in _REFRESHING), "")
-    if under_way not in ("", run.refresh):
+def present_refresh(ctx: Context, run: Replacement) -> JSON:
+    """The group's instance refresh that is under way, from now on the one to follow; else the one followed, or {}."""
+    pages: list[JSON] = ctx.aws.pages("DescribeInstanceRefreshes", {"AutoScalingGroupName": run.options.group})
+    found = {str(refresh["InstanceRefreshId"]): refresh for refresh in pages}
+    present = next((name for name, refresh in found.items() if refresh["Status"] in _REFRESHING), run.refresh)
+    if present != run.refresh:
+        run.refresh, run.started = present, False
         enter_refresh(ctx, run)
-        follow(ctx, run, under_way, started=False)
-    return found.get(under_way, {}), found.get(run.refresh, {})
+        ctx.report.line(f"Following instance refresh {present} of {run.options.group}")
+    return found.get(present, {})
 
 
-def follow_refresh(ctx: Context, run: Replacement) -> Step:
+def follow_refresh(ctx: Context, run: Replacement) -> Sequence[str] | None:
     """Start an instance refresh if none is under way, and wait for its end; raises `DeployError` for a bad one."""
-    under_way, followed = refreshes_of(ctx, run)
-    if under_way or (run.refresh and not followed):
-        return Step(Act.WAIT, waits_for=refresh_rows(run, under_way))
-    ctx.begun.settle(run.options.group)
-    status = str(followed.get("Status") or "Successful")
-    if status != "Successful":
-        reason = theirs(followed.get("StatusReason") or "no reason given")
-        raise DeployError(f"Instance refresh {run.refresh} of {run.options.group} is {status}: {reason}")
-    left = run.fleet.left
-    if not any(instance.in_service for instance in left):
-        return Step(Act.WAIT if left else Act.DONE, waits_for=tuple(instance.waits_for for instance in left))
+    refresh, name, left = present_refresh(ctx, run), run.options.group, run.fleet.left
+    leaving = [instance.waits_for for instance in left if not instance.in_service]
+    status = refresh.get("Status")
+    if status in _REFRESHING or (run.refresh and not status):
+        return [refresh_row(run, refresh), *leaving]
+    ctx.begun.settle(name)
+    if status not in (None, "Successful"):
+        reason = theirs(refresh.get("StatusReason") or "no reason given")
+        raise DeployError(f"Instance refresh {run.refresh} of {name} is {status}: {reason}")
+    if len(leaving) == len(left):
+        return leaving or None
     if run.started:
-        names = ", ".join(instance.id for instance in left)
-        message = f"Instance refresh {run.refresh} has ended, but these are out of date: {names}"
-        raise DeployError(message, hint=_CHANGED)
+        message = f"Instance refresh {run.refresh} has ended, but these are out of date"
+        raise DeployError(f"{message}: {', '.join(instance.id for instance in left)}", hint=_CHANGED)
     run.refresh = ""
-    return start_refresh(ctx, run) if run.by_refresh else take_step(ctx, run)
+    if not run.by_refresh:
+        return []
+    start_refresh(ctx, run)
+    return [refresh_row(run, {}), *leaving]
 
 
-def start_refresh(ctx: Context, run: Replacement) -> Step:
-    """Have the group replace its instances by itself."""
-    preferences = refresh_preferences(run.fleet, run.size)
-    params = {"AutoScalingGroupName": run.options.group, "Strategy": "Rolling", "Preferences": preferences}
+def refresh_row(run: Replacement, refresh: JSON) -> str:
+    """How far the refresh is."""
+    reason = f": {theirs(refresh['StatusReason'])}" if refresh.get("StatusReason") else ""
+    state = f"{refresh.get('Status') or 'about to begin'}, {refresh.get('PercentageComplete') or 0} %{reason}"
+    return f"refresh {run.refresh} is {state}"
+
+
+def start_refresh(ctx: Context, run: Replacement) -> None:
+    """Have the group replace its instances by itself: a batch of new ones first, and only for those out of date."""
+    name, desired = run.options.group, run.fleet.desired
+    preferences = {
+        "MinHealthyPercentage": 100,
+        "MaxHealthyPercentage": min(200, 100 + -(-100 * run.size // max(1, desired))),
+        "SkipMatching": True,
+        "ScaleInProtectedInstances": "Refresh" if run.protected_too else "Ignore",
+        "StandbyInstances": "Ignore",
+    }
+    params = {"AutoScalingGroupName": name, "Strategy": "Rolling", "Preferences": preferences}
     enter_refresh(ctx, run)
-    with ctx.begun.sending(run.options.group):
-        refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
-    follow(ctx, run, refresh, started=True)
-    return Step(Act.WAIT, waits_for=refresh_rows(run, {}))
-
-
-def follow(ctx: Context, run: Replacement, refresh: str, *, started: bool) -> None:
-    """From now on wait for this instance refresh."""
-    run.refresh, run.started = refresh, started
-    ctx.report.line(f"{'Started' if started else 'Following'} instance refresh {refresh} of {run.options.group}")
+    with ctx.begun.sending(name):
+        run.refresh = str(ctx.aws.call("StartInstanceRefresh", params)["InstanceRefreshId"])
+    run.started = True
+    ctx.report.line(f"Started instance refresh {run.refresh} of {name}")
 
 
 def enter_refresh(ctx: Context, run: Replacement) -> None:
@@ -6070,12 +5981,12 @@ def enter_refresh(ctx: Context, run: Replacement) -> None:
     name, cancel = run.options.group, scaling_command(ctx, run, "cancel-instance-refresh")
     goes_on = f"of {name} goes on. To cancel it:\n{cancel}"
     says = lambda cause: f"Instance refresh {run.refresh or '(if it was started)'} {goes_on}"  # noqa: E731
-    ctx.begun.enter(name, says, lambda cause: run.started and cancelled(ctx, run, cause))
+    ctx.begun.enter(name, says, lambda cause: cancelled(ctx, run, cause))
 
 
 def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
     """After a time-out: cancel the instance refresh that this run has started; true if that was taken."""
-    if not (isinstance(cause, DeployError) and cause.exit_code == Exit.TIMED_OUT):
+    if not run.started or getattr(cause, "exit_code", None) != Exit.TIMED_OUT:
         return False
     try:
         ctx.aws.call("CancelInstanceRefresh", {"AutoScalingGroupName": run.options.group})
@@ -6086,39 +5997,28 @@ def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
     return True
 
 
-def refresh_rows(run: Replacement, refresh: JSON) -> tuple[str, ...]:
-    """How far the refresh is, and what the instances wait for that are on their way out."""
-    reason = f": {theirs(refresh['StatusReason'])}" if refresh.get("StatusReason") else ""
-    state = f"{refresh.get('Status') or 'about to begin'}, {refresh.get('PercentageComplete') or 0} %{reason}"
-    leaving = [instance.waits_for for instance in run.fleet.left if not instance.in_service]
-    return (f"refresh {run.refresh} is {state}", *leaving)
-
-
 # Looking
 
 
 def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
     """The group's instances as the group and the cluster describe them now, and what runs on those that drain."""
     group, cluster, found = require_group(ctx, run.options.group), run.options.cluster, list[Instance]()
-    versions = template_versions(ctx, group)
+    launched = launches(ctx, group)
     with explained(ctx, cluster):
         names = lambda: ctx.aws.pages("ListContainerInstances", {"cluster": cluster})  # noqa: E731
         described = complete(ctx, "DescribeContainerInstances", names, {"cluster": cluster})
     containers = {str(container.get("ec2InstanceId")): container for container in described}
-    ecs_protects = run.provider.get("managedTerminationProtection") == "ENABLED"
     for member in group.get("Instances") or []:
         if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
             member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
-        instance = instance_of(member, containers.get(member["InstanceId"], {}))
-        if outdated := outdated_reason(member, group, versions):
-            kept = kept_because(instance, run.options.include_protected or ecs_protects)
-            instance = replace(instance, outdated=outdated, kept=kept)
+        outdated, container = outdated_reason(member, launched), containers.get(member["InstanceId"], {})
+        instance = instance_of(member, container, outdated, protected_too=run.protected_too)
         if instance.draining:
-            instance = replace(instance, tasks=tasks_left(ctx, cluster, instance))
-            instance = replace(instance, proved=instance.empty and instance.id in run.empty)
+            tasks = tasks_left(ctx, cluster, instance)
+            instance = replace(instance, tasks=tasks, proved=not tasks and instance.id in run.empty)
         found.append(instance)
-    run.empty = frozenset(instance.id for instance in found if instance.empty)
-    return Fleet(group, tuple(found), claim_on(group))
+    run.empty = frozenset(instance.id for instance in found if instance.draining and not instance.tasks)
+    return Fleet(group, heeded_claim(ctx, run, group), int(group["DesiredCapacity"]), tuple(found))
 
 
 def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], params: JSON) -> list[JSON]:
@@ -6132,13 +6032,13 @@ def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], p
     raise AwsError(f"{operation} described {len(found)} of {len(wanted)}", code="MISSING", transient=True)
 
 
-def tell(ctx: Context, run: Replacement, fleet: Fleet) -> None:
+def tell(ctx: Context, run: Replacement, before: Fleet) -> None:
     """Print what has changed since the look before: what serves now, what drains, and what is gone."""
-    drained = {instance.id for instance in run.fleet.instances if instance.draining}
+    fleet, drained = run.fleet, {instance.id for instance in before.instances if instance.draining}
     now = {instance.id for instance in fleet.instances}
-    gone = [i for i in run.fleet.instances if i.id not in now and (i.outdated or i.id in run.terminated)]
+    gone = [i for i in before.instances if i.id not in now and (i.outdated or i.id in run.terminated)]
     changes = {
-        "In service": [i.id for i in fleet.serving if i.id not in run.joined],
+        "In service": [i.id for i in fleet.instances if i.serves and i.id not in run.joined],
         "DRAINING": [i.id for i in fleet.instances if i.draining and i.id not in drained],
         "Terminated": [instance.id for instance in gone],
     }
@@ -6161,7 +6061,7 @@ def require_group(ctx: Context, name: str) -> JSON:
     raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
 
 
-def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
+def provider_of(ctx: Context, cluster: str, group: str) -> JSON:
     """What the cluster's capacity provider says of that group; {} if it has none."""
     with explained(ctx, cluster):
         described = ctx.aws.described("DescribeClusters", [cluster], {})
@@ -6170,18 +6070,27 @@ def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
     names = described[0].get("capacityProviders") or []
     providers = complete(ctx, "DescribeCapacityProviders", lambda: names, {})
     groups: list[JSON] = [provider.get("autoScalingGroupProvider") or {} for provider in providers]
-    return next((group for group in groups if group.get("autoScalingGroupArn") == group_arn), {})
+    names_it = f":autoScalingGroupName/{group}"
+    return next((each for each in groups if str(each.get("autoScalingGroupArn")).endswith(names_it)), {})
 
 
-def template_versions(ctx: Context, group: JSON) -> dict[tuple[str, str], str]:
-    """The numbers that $Latest and $Default stand for in the group's launch templates."""
-    templates = [entry["LaunchTemplate"] for _, entry in launches(group) if entry["LaunchTemplate"]]
+def launches(ctx: Context, group: JSON) -> list[tuple[str, tuple[str, str]]]:
+    """The `origin` of what the group launches now, for each instance type ("" for any)."""
+    policy: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    usual = policy.get("LaunchTemplateSpecification") or group.get("LaunchTemplate")
+    overrides = policy.get("Overrides") or [{}]
+    templates = [override.get("LaunchTemplateSpecification") or usual for override in overrides]
+    versions = template_versions(ctx, [template for template in templates if template])
+    origins = [origin({**group, "LaunchTemplate": template}, versions) for template in templates]
+    return [(str(override.get("InstanceType") or ""), each) for override, each in zip(overrides, origins, strict=True)]
+
+
+def template_versions(ctx: Context, templates: Sequence[JSON]) -> dict[tuple[str, str], str]:
+    """The numbers that $Latest and $Default stand for in these launch templates."""
     ids = {str(t["LaunchTemplateId"]) for t in templates if str(t.get("Version", "$"))[0] == "$"}
-    found: dict[tuple[str, str], str] = {}
-    for template in ctx.aws.pages("DescribeLaunchTemplates", {"LaunchTemplateIds": sorted(ids)}) if ids else []:
-        found[template["LaunchTemplateId"], "$Latest"] = str(template["LatestVersionNumber"])
-        found[template["LaunchTemplateId"], "$Default"] = str(template["DefaultVersionNumber"])
-    return found
+    found = ctx.aws.pages("DescribeLaunchTemplates", {"LaunchTemplateIds": sorted(ids)}) if ids else []
+    names = ("$Latest", "$Default")
+    return {(t["LaunchTemplateId"], name): str(t[f"{name[1:]}VersionNumber"]) for t in found for name in names}
 
 
 def outdated_warm(ctx: Context, run: Replacement) -> list[str]:
@@ -6189,31 +6098,35 @@ def outdated_warm(ctx: Context, run: Replacement) -> list[str]:
     group = run.fleet.group
     if not group.get("WarmPoolConfiguration"):
         return []
-    versions, params = template_versions(ctx, group), {"AutoScalingGroupName": run.options.group}
-    warm = ctx.aws.pages("DescribeWarmPool", params)
-    return [str(member["InstanceId"]) for member in warm if outdated_reason(member, group, versions)]
+    launched = launches(ctx, group)
+    warm = ctx.aws.pages("DescribeWarmPool", {"AutoScalingGroupName": run.options.group})
+    return [str(member["InstanceId"]) for member in warm if outdated_reason(member, launched)]
 
 
 def tasks_left(ctx: Context, cluster: str, instance: Instance) -> Counter[str]:
-    """How many tasks of which group are still on an instance that drains."""
-    params = {"cluster": cluster, "containerInstance": instance.arn}
-    statuses = ("RUNNING", "STOPPED")
-    arns = [arn for status in statuses for arn in ctx.aws.pages("ListTasks", {**params, "desiredStatus": status})]
-    tasks = ctx.aws.describe_tasks(cluster, arns)
-    groups = {str(task.get("group")) for task in tasks if task.get("lastStatus") != "STOPPED"}
-    names = sorted(group.removeprefix("service:") for group in groups if group.startswith("service:"))
-    return remaining_tasks(instance.load, len(arns), tasks, ctx.aws.describe_services(cluster, names))
+    """How many tasks of which group keep an instance: all but daemons', and those that are counted, not described."""
+    params, listed = {"cluster": cluster, "containerInstance": instance.arn}, list[str]()
+    for status in ("RUNNING", "STOPPED"):
+        listed += ctx.aws.pages("ListTasks", {**params, "desiredStatus": status})
+    tasks = ctx.aws.describe_tasks(cluster, listed)
+    groups = [str(task.get("group")) for task in tasks if task.get("lastStatus") != "STOPPED"]
+    names = sorted({group.removeprefix("service:") for group in groups if group.startswith("service:")})
+    services = ctx.aws.describe_services(cluster, names)
+    daemons = [f"service:{n}" for n, service in services.items() if service.get("schedulingStrategy") == "DAEMON"]
+    unseen = max(len(listed) - len(tasks), instance.load - len(groups))
+    found = Counter(group for group in groups if group not in daemons)
+    return found + Counter({"a task that was not described": unseen})
 
 
-def look_at_steadiness(ctx: Context, run: Replacement) -> tuple[str, ...]:
+def look_at_steadiness(ctx: Context, run: Replacement) -> list[str]:
     """The cluster's services that have not been seen steady since the last batch began, with the reason."""
     cluster = run.options.cluster
-    names = list(run.unsteady) if run.unsteady is not None else ctx.aws.service_names(cluster)
+    names = ctx.aws.service_names(cluster) if run.unsteady is None else run.unsteady
     services = ctx.aws.describe_services(cluster, names)
     reasons = {n: unsteady_reason(services[n]) if n in services else "it was not described" for n in names}
     unsteady = {name: reason for name, reason in reasons.items() if reason}
-    run.unsteady = unsteady if len(services) == len(names) else None  # one that is not there any more is not waited for
-    return tuple(f"{name} is not steady: {reason}" for name, reason in unsteady.items())
+    run.unsteady = list(unsteady) if len(services) == len(names) else None  # one that has gone is not waited for
+    return [f"{name} is not steady: {reason}" for name, reason in unsteady.items()]
 
 
 # --- Command line ---------------------------------------------------------------------------- may not act
