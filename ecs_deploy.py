@@ -5443,9 +5443,13 @@ class Instance(Value):
     load: int  # its tasks by its own count
     outdated: str  # why it is not current
     kept: str  # why it is left alone although it is out of date
-    serves: bool  # it is current, and takes tasks
     tasks: Mapping[str, int] = field(default_factory=dict)  # what keeps one that drains, by the group of the task
     proved: bool = False  # nothing was seen that would die with it, neither now nor at the look before
+
+    @property
+    def serves(self) -> bool:
+        """True if it is current, and takes tasks."""
+        return self.in_service and self.ready and not self.outdated
 
     @property
     def waits_for(self) -> str:
@@ -5461,36 +5465,13 @@ class Instance(Value):
         return "" if self.ready else f"{self.id} cannot be drained, its agent is not connected"
 
 
-def instance_of(member: JSON, container: JSON, outdated: str, *, protected_too: bool) -> Instance:
-    """The instance that a group's member and the cluster's container instance ({}: there is none) are."""
-    state, status = str(member.get("LifecycleState") or ""), container.get("status")
-    connected = bool(container.get("agentConnected"))
-    in_service, ready = state == "InService", connected and status == "ACTIVE"
-    protected = member.get("ProtectedFromScaleIn") and not protected_too
-    kept = "it is in Standby" if "Standby" in state else "it is protected from scale-in" if protected else ""
-    return Instance(
-        id=str(member["InstanceId"]),
-        state=state,
-        in_service=in_service,
-        weight=int(member.get("WeightedCapacity") or 1),
-        arn=str(container.get("containerInstanceArn") or ""),
-        connected=connected,
-        ready=ready,
-        draining=status == "DRAINING",
-        load=number(container, "runningTasksCount") + number(container, "pendingTasksCount"),
-        outdated=outdated,
-        kept=kept if outdated else "",
-        serves=in_service and ready and not outdated,
-    )
-
-
 class Fleet(Value):
     """A group and its instances as one look shows them."""
 
     group: JSON
     claim: Claim = Claim(0)
     desired: int = 0
-    instances: tuple[Instance, ...] = ()
+    instances: Sequence[Instance] = ()
 
     @property
     def left(self) -> list[Instance]:
@@ -5520,12 +5501,6 @@ class Fleet(Value):
         ready = [instance for instance in self.going if instance.ready]
         draining = [instance for instance in self.going if instance.draining]
         return draining or fitting(ready, int(self.group["MaxSize"]) - self.claim.capacity)[:size]
-
-    def rows(self, instances: Iterable[Instance]) -> list[str]:
-        """What each of the instances waits for; those that wait for nothing have no row."""
-        lacking = self.missing and f" waits for its replacement: {self.missing}"
-        rows = (i.waits_for or (lacking and i.id + lacking) for i in instances)
-        return [row for row in rows if row]
 
 
 def fitting(instances: Iterable[Instance], room: int) -> list[Instance]:
@@ -5593,7 +5568,7 @@ class Replacement(Record):
     claim_s: float = 0.0  # since when
     taken: str = ""  # the run that is not waited for
     known: frozenset[str] = frozenset()  # the instances at the start
-    joined: set[str] = field(default_factory=set)  # those, and what was told to be in service
+    joined: set[str] = field(default_factory=set)  # those that came since, and were told to be in service
     empty: frozenset[str] = frozenset()  # what drained at the last look, and had no task
     drained: set[str] = field(default_factory=set)
     terminated: set[str] = field(default_factory=set)
@@ -5648,7 +5623,6 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
         ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
         run.taken = claim.by if options.take_over else ""
     run.known = frozenset(instance.id for instance in run.fleet.instances)
-    run.joined = set(run.known)
     count, percent = options.batch
     run.size = max(1, len(run.known) * percent // 100) if percent else count
     if run.fleet.left:
@@ -5754,7 +5728,9 @@ def take_step(ctx: Context, run: Replacement) -> Sequence[str] | None:
     if run.by_refresh:
         return follow_refresh(ctx, run)
     if claim.by and claim.by != run.me:
-        return [f"{theirs(claim.by)} replaces the instances of this group", *fleet.rows(fleet.left)]
+        lacking = fleet.missing and f" waits for its replacement: {fleet.missing}"
+        rows = [each.waits_for or (lacking and each.id + lacking) for each in fleet.left]
+        return [f"{theirs(claim.by)} replaces the instances of this group", *filter(None, rows)]
     if not fleet.left and fleet.desired <= fleet.claim.capacity:
         if claim.by is None:
             return None
@@ -5768,9 +5744,10 @@ def obstacles(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> Sequ
     """What is waited for before this batch can begin, or go on; raises `DeployError` where it would never end."""
     fleet = run.fleet
     if fleet.missing:
-        return fleet.rows(instance for instance in batch if instance.draining) or [fleet.missing]
+        return [instance.waits_for for instance in batch if instance.draining] or [fleet.missing]
     if not batch:
-        return fleet.rows(fleet.left) or ["the group has no capacity for one more"]
+        waiting = [instance.waits_for for instance in fleet.left if instance.waits_for]
+        return waiting or ["the group has no capacity for one more"]
     if batch[0].draining:
         return ()
     if new := [instance for instance in fleet.left if instance.id not in run.known]:
@@ -5799,19 +5776,14 @@ def replace_batch(ctx: Context, run: Replacement, batch: Sequence[Instance]) -> 
     else:
         proved = [instance for instance in batch if instance.proved]
         for instance in proved:
-            terminate(ctx, run, instance)
-        return [] if proved else fleet.rows(batch)
+            lowered = run.fleet.desired - instance.weight
+            run.expected.add(lowered)
+            params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
+            ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
+            run.fleet = replace(run.fleet, desired=lowered)
+            run.terminated.add(instance.id)
+        return [] if proved else [instance.waits_for for instance in batch]
     return []
-
-
-def terminate(ctx: Context, run: Replacement, instance: Instance) -> None:
-    """Have the group terminate an instance, and its desired capacity fall with it."""
-    lowered = run.fleet.desired - instance.weight
-    run.expected.add(lowered)
-    params = {"InstanceId": instance.id, "ShouldDecrementDesiredCapacity": True}
-    ctx.aws.call("TerminateInstanceInAutoScalingGroup", params)
-    run.fleet = replace(run.fleet, desired=lowered)
-    run.terminated.add(instance.id)
 
 
 # The tag of the group
@@ -6001,24 +5973,45 @@ def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
 
 
 def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
-    """The group's instances as the group and the cluster describe them now, and what runs on those that drain."""
-    group, cluster, found = require_group(ctx, run.options.group), run.options.cluster, list[Instance]()
+    """The group and its instances as they are now; a claim of ours is renewed."""
+    group, cluster = require_group(ctx, run.options.group), run.options.cluster
     launched = launches(ctx, group)
     with explained(ctx, cluster):
         names = lambda: ctx.aws.pages("ListContainerInstances", {"cluster": cluster})  # noqa: E731
         described = complete(ctx, "DescribeContainerInstances", names, {"cluster": cluster})
     containers = {str(container.get("ec2InstanceId")): container for container in described}
-    for member in group.get("Instances") or []:
-        if member["InstanceId"] in run.terminated and member.get("LifecycleState") == "InService":
-            member = {**member, "LifecycleState": "Terminating"}  # not listed so yet; a second call would lower twice
-        outdated, container = outdated_reason(member, launched), containers.get(member["InstanceId"], {})
-        instance = instance_of(member, container, outdated, protected_too=run.protected_too)
-        if instance.draining:
-            tasks = tasks_left(ctx, cluster, instance)
-            instance = replace(instance, tasks=tasks, proved=not tasks and instance.id in run.empty)
-        found.append(instance)
-    run.empty = frozenset(instance.id for instance in found if instance.draining and not instance.tasks)
-    return Fleet(group, heeded_claim(ctx, run, group), int(group["DesiredCapacity"]), tuple(found))
+    instances = [
+        look_at_instance(ctx, run, member, containers.get(member["InstanceId"], {}), outdated_reason(member, launched))
+        for member in group.get("Instances") or []
+    ]
+    run.empty = frozenset(instance.id for instance in instances if instance.draining and not instance.tasks)
+    return Fleet(group, heeded_claim(ctx, run, group), int(group["DesiredCapacity"]), instances)
+
+
+def look_at_instance(ctx: Context, run: Replacement, member: JSON, container: JSON, outdated: str) -> Instance:
+    """An instance as its group and the cluster ({}: it is not there) describe it, and what runs there if it drains."""
+    name, state = str(member["InstanceId"]), str(member.get("LifecycleState"))
+    if name in run.terminated and state == "InService":
+        state = "Terminating"  # not listed so yet; a second call would lower the capacity twice
+    protected = member.get("ProtectedFromScaleIn") and not run.protected_too
+    kept = "it is in Standby" if "Standby" in state else "it is protected from scale-in" if protected else ""
+    instance = Instance(
+        id=name,
+        state=state,
+        in_service=state == "InService",
+        weight=int(member.get("WeightedCapacity") or 1),
+        arn=str(container.get("containerInstanceArn") or ""),
+        connected=bool(container.get("agentConnected")),
+        ready=bool(container.get("agentConnected")) and container.get("status") == "ACTIVE",
+        draining=container.get("status") == "DRAINING",
+        load=number(container, "runningTasksCount") + number(container, "pendingTasksCount"),
+        outdated=outdated,
+        kept=kept if outdated else "",
+    )
+    if not instance.draining:
+        return instance
+    tasks = tasks_left(ctx, run.options.cluster, instance)
+    return replace(instance, tasks=tasks, proved=not tasks and name in run.empty)
 
 
 def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], params: JSON) -> list[JSON]:
@@ -6038,7 +6031,7 @@ def tell(ctx: Context, run: Replacement, before: Fleet) -> None:
     now = {instance.id for instance in fleet.instances}
     gone = [i for i in before.instances if i.id not in now and (i.outdated or i.id in run.terminated)]
     changes = {
-        "In service": [i.id for i in fleet.instances if i.serves and i.id not in run.joined],
+        "In service": [i.id for i in fleet.instances if i.serves and i.id not in run.known | run.joined],
         "DRAINING": [i.id for i in fleet.instances if i.draining and i.id not in drained],
         "Terminated": [instance.id for instance in gone],
     }
@@ -6053,9 +6046,8 @@ def tell(ctx: Context, run: Replacement, before: Fleet) -> None:
 def require_group(ctx: Context, name: str) -> JSON:
     """The Auto Scaling group; raises `AwsError` with the names that exist otherwise."""
     listed: list[JSON] = ctx.aws.pages("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [name]})
-    groups = {group["AutoScalingGroupName"]: group for group in listed}
-    if name in groups:
-        return groups[name]
+    if listed:
+        return listed[0]
     everything = lambda: [str(g["AutoScalingGroupName"]) for g in ctx.aws.pages("DescribeAutoScalingGroups", {})]  # noqa: E731
     hint = names_hint(everything, "Auto Scaling groups", name)
     raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
