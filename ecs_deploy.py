@@ -30,7 +30,7 @@ The map of this file, top to bottom; each section uses only those above it:
     Operations              the story: Deploying (`deploy`), Preflight, Following (`watch`), BLUE_GREEN, LINEAR, CANARY,
                             Saying why (`diagnose`), The way back (`roll_back`), Pruning, Schedules (`move_schedules`),
                             Tasks (`run_tasks`), Applications (`deploy_app`), The day after (`status`, `rollback`)
-    Instances               `next_step`: what a group and its cluster say, and what is safe to do next
+    Instances               `Fleet`: what a group and its cluster say of its instances, and which may go next
     Replacing instances     `replace_instances`: by the group's own refresh, or grow, drain, shrink
     Command line            `OPTIONS`: the table of all options; what follows from it: parsers, rules, values
     GitHub Actions          the action's inputs, annotations, outputs and summary
@@ -5566,7 +5566,6 @@ class Replacement(Record):
     expected: set[int] = field(default_factory=set)  # the capacities that a look may show, if nobody else changes it
     claim: Claim = Claim(0)  # the tag as this run has written it, or last seen another's
     claim_s: float = 0.0  # since when
-    taken: str = ""  # the run that is not waited for
     known: frozenset[str] = frozenset()  # the instances at the start
     joined: set[str] = field(default_factory=set)  # those that came since, and were told to be in service
     empty: frozenset[str] = frozenset()  # what drained at the last look, and had no task
@@ -5621,7 +5620,7 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
     if claim.by is not None:
         who = f"{theirs(claim.by)} replaces its instances" if claim.by else "an earlier run left something to do"
         ctx.report.line(f"{options.group} returns to a desired capacity of {claim.capacity}: {who}")
-        run.taken = claim.by if options.take_over else ""
+        run.claim_s -= GONE_S if options.take_over else 0.0
     run.known = frozenset(instance.id for instance in run.fleet.instances)
     count, percent = options.batch
     run.size = max(1, len(run.known) * percent // 100) if percent else count
@@ -5823,8 +5822,7 @@ def heeded_claim(ctx: Context, run: Replacement, group: JSON) -> Claim:
         ctx.begun.settle(run.options.group)
     if found != run.claim:
         run.claim, run.claim_s = found, now_s
-    gone = found.by == run.taken or now_s - run.claim_s >= GONE_S
-    return replace(found, by="") if gone else found
+    return replace(found, by="") if now_s - run.claim_s >= GONE_S else found
 
 
 def renewed_claim(ctx: Context, run: Replacement, claim: Claim, desired: int) -> Claim:

@@ -1293,6 +1293,24 @@ def assert_in_order_after(sim: Simulator, group: Group, old: list[Instance], *, 
     assert sim.instances.killed == []
 
 
+def test_a_tag_that_somebody_writes_just_before_ours_stays(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+
+    def write_a_tag(index: int, operation: str, params: dict[str, Any]) -> None:
+        if operation == "ListServices":
+            sim.on_call = None
+            foreign_claim(group)
+            sim.world.at(sim.now_s + 20, group.tags.clear)
+
+    sim.on_call = write_a_tag
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert min(times(result, "CreateOrUpdateTags")) >= 20
+    assert_replaced(sim, group, old)
+
+
 def test_a_tag_that_somebody_removes_is_written_again(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim)
     old = outdated(sim, group)
