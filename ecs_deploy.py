@@ -429,7 +429,7 @@ class ReplaceInstancesOptions(CommandOptions):
 
 _COMPONENT = r"[A-Za-z0-9]+(?:(?:\.|__?|-+)[A-Za-z0-9]+)*"
 _REFERENCE = re.compile(
-    rf"""(?P<name> (?: (?P<host> (?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]) (?::[0-9]+)? ) / )?
+    rf"""(?P<name> (?: (?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]) (?::[0-9]+)? / )?
           {_COMPONENT} (?:/{_COMPONENT})* )
         (?: : (?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}) )?
         (?: @ (?P<digest>[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z0-9]+)*:[0-9A-Fa-f]+) )?""",
@@ -479,6 +479,14 @@ class ImageReference(Value):
         if registry in ("docker.io", "index.docker.io", "registry-1.docker.io"):
             return "docker.io", path if "/" in path else f"library/{path}"
         return registry, path
+
+
+def repository_of(image: object) -> tuple[str, str]:
+    """Registry and repository of a container's image; empty if it cannot be read."""
+    try:
+        return ImageReference.parse(str(image)).repository()
+    except UsageError:
+        return "", ""
 
 
 # --- Members --------------------------------------------------------------------------- pure: no I/O
@@ -784,7 +792,7 @@ def _with_image(container: JSON, edits: Edits) -> JSON:
     name, live = container.get("name"), str(container.get("image"))
     own = dict(edits.images).get(str(name), "")
     tag = edits.tag if not edits.tag_containers or name in edits.tag_containers else ""
-    image = str(edits.image) if edits.image and _same_repository(container, edits.image) else ""
+    image = str(edits.image) if edits.image and repository_of(live) == edits.image.repository() else ""
     if own and (image not in ("", own) or (tag and ImageReference.parse(own).tag != tag)):
         option = f"--image {image}" if image else f"--tag-only {tag}"
         raise UsageError(f"{option} and --container-image give container {name} different images")
@@ -803,7 +811,7 @@ def require_containers(known: Sequence[str], named: Iterable[str]) -> None:
 
 
 def _require_match(definition: JSON, image: ImageReference) -> None:
-    if any(_same_repository(container, image) for container in containers_of(definition)):
+    if any(repository_of(container.get("image")) == image.repository() for container in containers_of(definition)):
         return
     found = "; ".join(f"{c.get('name')} runs {c.get('image')}" for c in containers_of(definition))
     raise DeployError(
@@ -812,13 +820,6 @@ def _require_match(definition: JSON, image: ImageReference) -> None:
         "Give the image with the registry and repository that it has there, name the container"
         " (-l NAME=IMAGE), or give only a tag (-to TAG).",
     )
-
-
-def _same_repository(container: JSON, image: ImageReference) -> bool:
-    try:
-        return ImageReference.parse(str(container.get("image"))).repository() == image.repository()
-    except UsageError:
-        return False
 
 
 def changes(old: JSON, new: JSON) -> list[str]:
@@ -1750,10 +1751,7 @@ _ARCHITECTURES = {"X86_64": ("amd64", "386"), "ARM64": ("arm64", "arm")}  # what
 
 def ecr_repository(image: str) -> tuple[str, JSON] | None:
     """The region of an image that is in ECR, and its repository as requests name it; None for any other."""
-    try:
-        host, name = ImageReference.parse(image).repository()
-    except UsageError:
-        return None
+    host, name = repository_of(image)
     found = _ECR_HOST.fullmatch(host)
     return (found["region"], {"registryId": found["account"], "repositoryName": name}) if found else None
 
