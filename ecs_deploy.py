@@ -707,12 +707,10 @@ _SIGNS = tuple("{}[],=\"'")
 def shorthand(text: str) -> JSON:
     """The AWS CLI's shorthand: pairs ::= key=value{,key=value}; value ::= {pairs} | [value{,value}] | word{,word}.
 
-    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `ArgumentTypeError`.
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html; raises `BadValue`.
     """
     tokens = re.findall(rf"""{_QUOTED}|[^\s{{}}\[\],="']+|\S""", text)
-    spelled = [
-        ":" if token == "=" else token if token in _SIGNS else json.dumps(token.strip("\"'")) for token in tokens
-    ]
+    spelled = [_in_json(token) for token in tokens]
     kinds = "".join(token if token in _SIGNS else "w" for token in tokens)
     for bare in re.finditer(r"=(w(?:,w)+)(?!=)", kinds):  # a list of words needs no brackets
         spelled[bare.start(1)] = f"[{spelled[bare.start(1)]}"
@@ -6217,7 +6215,7 @@ def _definition_file(path: str) -> JSON:
 
 
 def _require_kinds(where: str, place: JSON, **kinds: type) -> None:
-    """Raises `ArgumentTypeError` if one of these members is not an object, or not a list of objects."""
+    """Raises `BadValue` if one of these members is not an object, or not a list of objects."""
     for name, kind in kinds.items():
         value = kind() if place.get(name) is None else place[name]
         items = value if isinstance(value, list) else []
