@@ -1721,8 +1721,7 @@ def is_expected(expected: str, definition: JSON, digests: Mapping[str, Iterable[
     revision = expected.rpartition("task-definition/")[2]
     if revision == short_name(arn) or (found and all(found)):
         return True
-    other_revision = re.fullmatch(rf"{re.escape(family_of(arn))}:\d+", revision)
-    return False if found or other_revision else None
+    return False if found or re.fullmatch(rf"{re.escape(family_of(arn))}:\d+", revision) else None
 
 
 def _fits(expected: str, container: JSON, digests: Mapping[str, Iterable[str]]) -> bool | None:
@@ -5102,10 +5101,9 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
         counts = f"{number(counted, 'runningCount')}/{number(counted, 'desiredCount')}"
         definition = short_name(subject.definition)
         rows.append((subject.service, facts["state"], counts, definition, facts["since"] or "", why))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows if subjects else []:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        ctx.report.line("  ".join([*cells, row[5]]).rstrip())
+        ctx.report.line("  ".join(map(str.ljust, row, widths)).rstrip())
     steady = sum(subject.facts["steady"] for subject in subjects)
     ctx.report.line(f"{steady} of {len(subjects)} services of {cluster} steady")
 
