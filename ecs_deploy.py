@@ -1196,7 +1196,8 @@ class Rollout(Record):
     @property
     def stoppable(self) -> bool:
         """True if ECS can roll its service deployment back (BLUE_GREEN, LINEAR and CANARY)."""
-        return bool(self.native) and strategy_verdict(self.native_state).state is RolloutState.WAITING
+        failed = find_deployment(self.last, self.deployment_id).get("rolloutState") == "FAILED"
+        return bool(self.native) and not failed and strategy_verdict(self.native_state).state is RolloutState.WAITING
 
     @property
     def deadline_s(self) -> float:
