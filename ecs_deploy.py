@@ -4403,9 +4403,8 @@ def require_concerned(schedule: Schedule) -> Schedule:
 
 def look_at(ctx: Context, name: ScheduleName, aims: Aims) -> Schedule:
     """The rule or schedule as AWS has it now."""
-    described = ctx.aws.call(
-        "DescribeRule" if name.kind == "rule" else "GetSchedule", {"Name": name.name, **name.where}
-    )
+    operation = "DescribeRule" if name.kind == "rule" else "GetSchedule"
+    described = ctx.aws.call(operation, {"Name": name.name, **name.where})
     if name.kind == "rule":
         request: JSON = {"Rule": name.name, **name.where}
         request["Targets"] = ctx.aws.pages("ListTargetsByRule", request)
@@ -4533,9 +4532,8 @@ def move_back(ctx: Context, moved: Schedule) -> bool:
         ctx.report.warning(f"The {moved.name.label} could not be put back. {error.message}")
         return False
     old, new = short_names(moved.now[i] for i in moved.new), short_names(moved.new.values())
-    ctx.report.note(
-        f"The {moved.name.label} " + (f"was put back: it runs {old} again." if back else f"does not run {new}.")
-    )
+    did = f"was put back: it runs {old} again" if back else f"does not run {new}"
+    ctx.report.note(f"The {moved.name.label} {did}.")
     learn_moves(ctx, moved, "put back" if back else "not moved")
     return True
 
@@ -4575,10 +4573,8 @@ def move_hint(schedule: Schedule, error: AwsError) -> str:
     if "iam:PassRole" not in error.message:
         return error.hint
     roles = dict.fromkeys(str(t["RoleArn"]) for t in schedule.targets.values() if t.get("RoleArn"))
-    service = "events" if schedule.name.kind == "rule" else "scheduler"
-    return (
-        f"Allow iam:PassRole on {' and '.join(roles)} for {service}.amazonaws.com in the policy of these credentials."
-    )
+    service = f"{'events' if schedule.name.kind == 'rule' else 'scheduler'}.amazonaws.com"
+    return f"Allow iam:PassRole on {' and '.join(roles)} for {service} in the policy of these credentials."
 
 
 # Tasks
@@ -4624,9 +4620,8 @@ class StartedTask(Record):
 
     def to_stop(self, aws: Aws) -> str:
         """How to stop it."""
-        return (
-            f"To stop it:\n  aws ecs stop-task --cluster {self.part.request['cluster']} --task {self.arn} {aws.place}"
-        )
+        command = f"aws ecs stop-task --cluster {self.part.request['cluster']} --task {self.arn} {aws.place}"
+        return f"To stop it:\n  {command}"
 
 
 def run_tasks(ctx: Context, results: Results, parts: Sequence[PlannedTask]) -> None:
