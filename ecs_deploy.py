@@ -6899,10 +6899,13 @@ _STARTS = ("--task-definition-file", "--taskdef", "--use-latest-task-def")
 
 def _wrong(word: str, given: Given) -> Iterator[UsageError]:
     """What is wrong with the options together, in the order of the shell script's own checks."""
+    present = [option for option in options_of(word) if option.name in given]
+    for option in present:
+        if not option.adds and len(set(given[option.name])) > 1:
+            yield UsageError(f"{option.label} was given twice, with different values")
     for wrong, message, code, hint in _rules(word, given):
         if wrong:
             yield UsageError(message, code, hint)
-    present = [option for option in options_of(word) if option.name in given]
     for option in sorted(present, key=lambda option: (option.code == Exit.USAGE, option.code)):
         for needed in option.needed:
             if needed not in given:
@@ -6918,18 +6921,19 @@ def _wrong(word: str, given: Given) -> Iterator[UsageError]:
 def _rules(word: str, given: Given) -> tuple[tuple[object, str, Exit, str], ...]:
     """What does not stand in the table: whether it is wrong, what to say, the exit code, and what to do."""
     service, run = "--service-name" in given, "--run-task" in given
-    in_cluster = service or run or word in ("status", "rollback", "replace-instances")
+    no_cluster = ("--cluster" not in given, "CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER, "")
     kept = re.fullmatch(r"(0*[1-9]\d{0,8})?", _last(given, "--max-definitions"), re.ASCII)
     asked = word or any(_asks(option, given) for option in options_of("") if option.name in given)
     others = "-to TAG, -l NAME=IMAGE, --container-envvar, --task-definition-file, --force-new-deployment"
     return (
+        *((no_cluster,) if word == "replace-instances" else ()),
         (not given.keys() & set(COMMANDS[word].targets.split()), COMMANDS[word].required,
          Exit.NOTHING_TO_DO if word == "app" else Exit.NO_TARGET, ""),
         (service and "--task-definition" in given,
          "Only one of -n and -d may be given, but both were", Exit.TWO_TARGETS, ""),
         (service and run, "-n and --run-task exclude each other", Exit.USAGE,
          "To run a task, name its definition with -d instead of a service."),
-        (in_cluster and "--cluster" not in given, "CLUSTER is required: -c/--cluster", Exit.NO_CLUSTER, ""),
+        *((no_cluster,) if service or run or word == "status" else ()),
         (not asked, "Nothing to change was asked for: IMAGE is required (-i/--image)", Exit.NOTHING_TO_DO,
          f"Other changes are {others}."),
         (not kept, "MAX_DEFINITIONS must be a whole number of 1 or more", Exit.BAD_MAX_DEFINITIONS,

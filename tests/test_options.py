@@ -212,7 +212,7 @@ def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, argume
         pytest.param(["-cluster", "stage"], id="two clusters, spelled differently"),
         pytest.param(["-t", "30", "-t", "60"], id="two time-outs"),
         pytest.param(["-to", "1", "--tag-only=2"], id="two tags"),
-        pytest.param(["-k", "AKIA", "-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
+        pytest.param(["-s", "AKIAHUNTER2", "-s", "AKIAHUNTER3"], id="two secrets"),
         pytest.param(["--output", "json", "--output", "text"], id="two outputs"),
     ],
 )
@@ -267,7 +267,7 @@ def test_not_to_wait_is_an_option_of_the_wait() -> None:
 def test_the_same_value_twice_is_one(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 
-    result = cli(*SERVICE, *SERVICE, "-cluster", "prod", "-t", "60", "--timeout=60", "-v", "-v")
+    result = cli(*SERVICE, *SERVICE, "-cluster", "prod", "-t", "60", "--timeout=60", "-vvt60", "-v")
 
     assert (result.code, result.changes) == (0, ["RegisterTaskDefinition", "UpdateService"])
 
