@@ -2035,6 +2035,10 @@ class Reporter:
         """Something that is not as asked, but does not fail the run."""
         self.note(f"Warning: {text}")
 
+    def left(self, text: str) -> None:
+        """What a run that is cut short leaves behind."""
+        self.note(text)
+
     def error(self, text: str, hint: str = "", why: str = "", log: tuple[str, Sequence[str]] = ("", ())) -> None:
         """What failed, why, the last lines of a log, and what to do next."""
         title, lines = log
@@ -2266,11 +2270,11 @@ class Begun:
         left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
         if signalled and (said := [text for says, _ in left.values() if (text := says(cause))]):
-            report.note("\n".join(said))
+            report.left("\n".join(said))
         for key, (says, undo) in left.items():
             undone = undo is not None and undo(cause)
             if not undone and not signalled and (text := says(cause)):
-                report.note(text)
+                report.left(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 
 
@@ -3992,6 +3996,8 @@ def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
     running_s = rollout.running_s
     return {
         "new_task_definition": rollout.definition if rollout.part.points_elsewhere else None,
+        "task_definition": rollout.definition,
+        "previous_task_definition": rollout.part.draft.current,
         "deployment_id": rollout.deployment_id,
         "verdict": rollout.state.value[0],
         "reason": rollout.reason,
@@ -4148,11 +4154,11 @@ def taken_back(ctx: Context, rollout: Rollout, cause: BaseException) -> bool:
     try:
         sent = persistently(ctx, lambda: rollback_once(ctx, rollout), for_s=2 * UNSEEN_GRACE_S)
     except AwsError as error:
-        ctx.report.note(after(cause, f"the rollback could not be sent. {error.message}"))
+        ctx.report.left(after(cause, f"the rollback could not be sent. {error.message}"))
         return False
     if sent:
         left = left_revision(ctx, rollout)
-        ctx.report.note(after(cause, f"the rollback of {rollout.what} was sent, and is not waited for.{left}"))
+        ctx.report.left(after(cause, f"the rollback of {rollout.what} was sent, and is not waited for.{left}"))
     return bool(sent)
 
 
@@ -7185,6 +7191,10 @@ class GitHubReporter(Reporter):
         """An annotation."""
         self._tell("warning", self.mask.text(text))
 
+    def left(self, text: str) -> None:
+        """As an error: it is what somebody has to see to."""
+        self.error(text)
+
     def error(self, text: str, hint: str = "", why: str = "", log: tuple[str, Sequence[str]] = ("", ())) -> None:
         """An annotation, and a group for the log; it is kept for the summary and the output `failure-reason`."""
         if log[1]:
@@ -7285,12 +7295,16 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
         lines += _table(_DEPLOYED, [_deployed(part, facts, ending, duration_s) for part in parts])
     moved = [[row[member] for member in ("name", "old", "new", "result")] for row in facts.get("schedules") or []]
     lines += _table(_MOVED, moved)
-    if code:
-        details = [detail for item in [*facts.get("parts", []), facts] for detail in _details(item)]
-        lines += [_folded(title, told) for title, told in [("What failed", errors), *details] if told]
-    return "\n".join(lines) + "\n"
+    page, left = "\n".join(lines), 0
+    details = [detail for item in [*facts.get("parts", []), facts] for detail in _details(item)]
+    for title, told in [("What failed", errors), *details] if code else []:
+        part = f"\n{_folded(title, told)}" if told else ""
+        fits = len((page + part).encode()) < SUMMARY_BYTES
+        page, left = (page + part, left) if fits else (page, left + 1)
+    return page + (f"\n{left} more parts are in the log of this step.\n" if left else "\n")
 
 
+SUMMARY_BYTES = 1_000_000  # the runner refuses a summary beyond 1 MiB
 _DEPLOYED = ("Deployed", "Cluster", "Task definition", "Old image", "New image", "Duration", "Result")
 _STANDING = ("Service", "Cluster", "Task definition", "Tasks", "Since", "State", "Why")
 _MOVED = ("Rule or schedule", "Old revision", "New revision", "Result")
@@ -7303,7 +7317,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
 
 
 def _deployed(item: JSON, facts: JSON, ending: str, duration_s: float) -> tuple[object, ...]:
-    arns = [item.get("previous_task_definition"), item.get("new_task_definition")]
+    arns = [item.get(f"{which}task_definition") for which in ("previous_", "new_", "")]
     short = tuple(dict.fromkeys(short_name(str(arn)) for arn in arns if arn))
     name = item.get("name") or item.get("service") or item.get("group") or family_of(short[-1] if short else "")
     images: list[JSON] = item.get("images") or []
@@ -7329,8 +7343,13 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         minutes, rest_s = divmod(round(value), 60)
         return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
-    text = re.sub(r"[&<>|*`\[\]\\~\r\n]", lambda found: f"&#{ord(found[0])};", str(value or ""))
+    shown = re.sub(r"[&<>|*_`\[\]\\~\r\n]|:(?=//)|\.(?<=www\.)", _entity, str(value or "")[:1000])
+    text = re.sub(r"@(?=[\w-]+\.)", "@<wbr>", shown)  # an entity would not keep it from being a link
     return text and f"<code>{text}</code>"
+
+
+def _entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
 
 
 def _details(item: JSON) -> Iterator[tuple[str, list[str]]]:
@@ -7344,7 +7363,7 @@ def _details(item: JSON) -> Iterator[tuple[str, list[str]]]:
 
 
 def _folded(title: str, lines: Sequence[str]) -> str:
-    """A part that folds. Bounded, because the runner refuses a summary beyond 1 MiB."""
+    """A part that folds, with the last lines."""
     import html
 
     tag = "<details open>" if title == "What failed" else "<details>"
@@ -7383,7 +7402,7 @@ def main(
     except (Interrupted, KeyboardInterrupt) as stop:
         code = stop.exit_code if isinstance(stop, Interrupted) else Exit.SIGINT
         report.learn(error="interrupted")
-        report.note("Interrupted.")
+        report.left("Interrupted.")
     except Exception:
         code = report_bug(report)
     report.finish(code)

@@ -6,6 +6,7 @@ defaults, obeys the workflow commands in the output, and reads the output file.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cmarkgfm
 import pytest
 import yaml
 
@@ -629,8 +631,34 @@ def test_a_cancelled_step_says_so(shop: Simulator, step: Run) -> None:
 
     assert done.code == Exit.SIGTERM
     assert done.outputs["status"] == "cancelled"
-    assert done.outputs["failure-reason"] == "interrupted"
+    assert done.outputs["task-definition-arn"] == f"{PREFIX}/web:2"
+    said = done.outputs["failure-reason"]
+    assert "of service web goes on" in said
+    assert f"--task-definition {PREFIX}/web:1" in said
+    assert said.endswith("\nInterrupted.")
+    assert [kind for kind, _ in done.annotations] == ["error", "error"]
     assert done.summary.startswith("### ⚠️ ecs-deploy: cancelled (143)\n")
+    assert "of service web goes on" in done.summary
+
+
+def test_a_redeployment_has_the_outputs_of_a_deployment(shop: Simulator, step: Run) -> None:
+    done = step("{cluster: prod, service_name: web, force_new_deployment: true}")
+
+    assert done.code == Exit.OK
+    assert done.outputs["task-definition-arn"] == f"{PREFIX}/web:1"
+    assert done.outputs["previous-task-definition-arn"] == f"{PREFIX}/web:1"
+    assert done.outputs["deployment-id"] == shop.services["prod", "web"].primary.id
+    assert "| <code>web</code> | <code>prod</code> | <code>web:1</code> |" in done.summary
+
+
+def test_what_keeps_instances_from_being_replaced_is_said_like_any_failure(shop: Simulator, step: Run) -> None:
+    done = step("{command: replace-instances, cluster: prod, asg: workers}")
+
+    assert done.code == Exit.AWS
+    assert done.outputs["status"] == "failure"
+    assert done.outputs["failure-reason"].startswith("The Auto Scaling group workers was not found in us-east-1")
+    assert [kind for kind, _ in done.annotations] == ["error"]
+    assert "| <code>workers</code> | <code>prod</code> |" in done.summary
 
 
 # Applications
@@ -704,6 +732,42 @@ def test_a_summary_stays_below_what_the_runner_takes(shop: Simulator, step: Run)
     assert done.code == Exit.FAILED
     assert "\n29 xxx" in done.summary
     assert len(done.summary.encode()) < 1024 * 1024
+
+
+def test_a_summary_of_fifty_failures_stays_below_it_too(shop: Simulator, step: Run, tmp_path: Path) -> None:
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "shop", "awslogs-stream-prefix": "api"}}
+    container = {"name": "api", "image": "shop/api:1", "memory": 64, "logConfiguration": logs}
+    names = [f"api-{number}" for number in range(50)]
+    for name in names:
+        shop.service("prod", name, containers=[container])
+    shop.image("shop/api:2").crashes(after_s=1).logs([f"{number} " + "x" * 2_000 for number in range(60)])
+    services = "".join(f"  - {{name: {name}, containers: [api]}}\n" for name in names)
+    file = tmp_path / "app.yml"
+    file.write_text(f"version: v1\ncluster: prod\nservices:\n{services}")
+
+    done = step(f"{{command: app, config: {file}, image_tag: '2', fail_fast: 1}}")
+
+    assert done.code == Exit.FAILED
+    assert 500_000 < len(done.summary.encode()) < 1024 * 1024
+    assert all(f"| <code>{name}</code> |" in done.summary for name in names)
+    assert re.search(r"\n\d+ more parts are in the log of this step\.\n$", done.summary)
+    assert done.summary.count("<details") == done.summary.count("</details>")
+
+
+def test_a_reason_is_no_markdown(shop: Simulator, step: Run, tmp_path: Path) -> None:
+    shop.service("prod", "api", image="shop/api:1")
+    shop.image("shop/job:2").cannot_be_pulled("_a_ see https://a.example/b, www.a.example or a@b.example")
+    file = tmp_path / "app.yml"
+    file.write_text(APPLICATION)
+
+    done = step(f"{{command: app, config: {file}, image_tag: '2'}}")
+
+    (row,) = [line for line in done.summary.splitlines() if line.startswith("| <code>pre job")]
+    table = f"| a | b | c | d | e | f | g |\n{'|---' * 7}|\n{row}\n"
+    rendered = cmarkgfm.github_flavored_markdown_to_html(table).replace("<!-- raw HTML omitted -->", "")
+    assert "_a_ see https://a.example/b, www.a.example or a@b.example" in html.unescape(rendered)
+    assert "<em>" not in rendered
+    assert "<a " not in rendered
 
 
 def test_status_has_a_row_for_each_service_and_its_definition_as_output(shop: Simulator, step: Run) -> None:
