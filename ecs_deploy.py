@@ -1350,7 +1350,8 @@ def _back_by_ecs(service: JSON, rollout: Rollout) -> str:
         return f"{undotted(_failure(ours))}; ECS is rolling back to {short_name(definition)}"
     if "rolling back" in said.lower():
         return f"{theirs(said.rstrip('.'))} ({short_name(definition)})"
-    if definition != (rollout.previous_definition or (rollout.definition if told else "")) or not definition:
+    before = rollout.part.service.get("taskDefinition") if told else ""  # even if it is INACTIVE: ECS may go there
+    if definition != (rollout.previous_definition or before) or not definition:
         return ""
     made = f"{primary.get('id')} made the previous task definition PRIMARY again"
     return f"{'ECS said that the deployment failed' if told else made} ({short_name(definition)})"
