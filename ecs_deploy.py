@@ -1763,8 +1763,10 @@ def ecr_image_id(image: str) -> dict[str, str]:
 
 def platforms_of(manifest: str) -> set[str]:
     """The platforms that an index (or manifest list) is for, as os/architecture; empty if it does not tell them all."""
-    listed = [each.get("platform") or {} for each in json.loads(manifest or "{}").get("manifests") or []]
-    named = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in listed}
+    named: set[str] = set()
+    with contextlib.suppress(ValueError, AttributeError, TypeError):  # what it cannot read it cannot tell
+        listed = [each.get("platform") or {} for each in json.loads(manifest).get("manifests") or []]
+        named = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in listed}
     return set() if "None/None" in named else named - {"unknown/unknown"}  # those attest how the others were built
 
 
@@ -7296,12 +7298,19 @@ def summary_of(facts: JSON, errors: Sequence[str], duration_s: float) -> str:
         lines += _table(_DEPLOYED, [_deployed(part, facts, ending, duration_s) for part in parts])
     moved = [[row[member] for member in ("name", "old", "new", "result")] for row in facts.get("schedules") or []]
     lines += _table(_MOVED, moved)
-    page, left = "\n".join(lines), 0
     details = [detail for item in [*facts.get("parts", []), facts] for detail in _details(item)]
-    for title, told in [("What failed", errors), *details] if code else []:
-        part = f"\n{_folded(title, told)}" if told else ""
-        fits = len((page + part).encode()) < SUMMARY_BYTES
-        page, left = (page + part, left) if fits else (page, left + 1)
+    explained = [("What failed", errors), *details] if code else []
+    return _bounded("\n".join(lines), [_folded(title, told) for title, told in explained if told])
+
+
+def _bounded(page: str, parts: Iterable[str]) -> str:
+    """The page with as many of the parts as the runner takes, and how many there are more."""
+    left = 0
+    for part in parts:
+        if len(f"{page}\n{part}".encode()) < SUMMARY_BYTES:
+            page = f"{page}\n{part}"
+        else:
+            left += 1
     return page + (f"\n{left} more parts are in the log of this step.\n" if left else "\n")
 
 

@@ -762,6 +762,7 @@ def test_a_reason_is_no_markdown(shop: Simulator, step: Run, tmp_path: Path) -> 
 
     done = step(f"{{command: app, config: {file}, image_tag: '2'}}")
 
+    assert done.code == Exit.FAILED
     (row,) = [line for line in done.summary.splitlines() if line.startswith("| <code>pre job")]
     table = f"| a | b | c | d | e | f | g |\n{'|---' * 7}|\n{row}\n"
     rendered = cmarkgfm.github_flavored_markdown_to_html(table).replace("<!-- raw HTML omitted -->", "")

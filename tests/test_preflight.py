@@ -11,6 +11,7 @@ import pytest
 from ecs_deploy import platforms_for
 from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
+from tests.simulator.registries import INDEX
 from tests.test_readme import block
 from tests.vocabulary import WEB, Json
 
@@ -172,6 +173,15 @@ def test_an_index_must_have_the_platform(
 
 def test_an_architecture_that_nobody_foresaw_tells_nothing() -> None:
     assert platforms_for({"runtimePlatform": {"cpuArchitecture": "RISCV"}}) == []
+
+
+@pytest.mark.parametrize("listed", ["3", "[3]", '["linux/amd64"]', '[{"platform": 3}]'])
+def test_an_index_that_nobody_can_read_tells_nothing(shop: Simulator, cli: Cli, listed: str) -> None:
+    repository = shop.registries.repository("shop/web")
+    digest = repository.push("2", platforms=("linux/arm64",))
+    repository.manifests[digest] = f'{{"mediaType": "{INDEX}", "manifests": {listed}}}'
+
+    assert cli(*WEB, "-i", f"{ECR}:2").code == 0
 
 
 def test_what_the_image_before_is_for_is_right_where_no_platform_is_named(sim: Simulator, cli: Cli) -> None:
