@@ -5604,7 +5604,8 @@ def replace_instances(ctx: Context, options: ReplaceInstancesOptions) -> int:
 
 def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacement:
     """What there is to do; prints each out-of-date instance with the reason, and those that are left alone."""
-    provider = provider_of(ctx, options.cluster, options.group)
+    group = require_group(ctx, options.group)
+    provider = provider_of(ctx, options.cluster, str(group.get("AutoScalingGroupARN")))
     protected_too = options.include_protected or provider.get("managedTerminationProtection") == "ENABLED"
     managed = provider.get("managedDraining") == "ENABLED"
     run = Replacement(options, new_name(), ctx.clock.now(), managed, protected_too)
@@ -6050,7 +6051,7 @@ def require_group(ctx: Context, name: str) -> JSON:
     raise AwsError(f"The Auto Scaling group {name} was not found in {ctx.aws.region}", code="MISSING", hint=hint)
 
 
-def provider_of(ctx: Context, cluster: str, group: str) -> JSON:
+def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
     """What the cluster's capacity provider says of that group; {} if it has none."""
     with explained(ctx, cluster):
         described = ctx.aws.described("DescribeClusters", [cluster], {})
@@ -6059,8 +6060,7 @@ def provider_of(ctx: Context, cluster: str, group: str) -> JSON:
     names = described[0].get("capacityProviders") or []
     providers = complete(ctx, "DescribeCapacityProviders", lambda: names, {})
     groups: list[JSON] = [provider.get("autoScalingGroupProvider") or {} for provider in providers]
-    names_it = f":autoScalingGroupName/{group}"
-    return next((each for each in groups if str(each.get("autoScalingGroupArn")).endswith(names_it)), {})
+    return next((group for group in groups if group.get("autoScalingGroupArn") == group_arn), {})
 
 
 def launches(ctx: Context, group: JSON) -> list[tuple[str, tuple[str, str]]]:
