@@ -504,6 +504,11 @@ class MemberEdit(Value):
     steps: tuple[PathStep, ...]
     value: Any = None
 
+    @property
+    def path(self) -> str:
+        """Where it is, as people read it."""
+        return ".".join(step if isinstance(step, str) else step[1] for step in self.steps)
+
     def applied(self, document: Any) -> Any:
         """A copy of the document with that member changed."""
         return with_member(document, self)
@@ -2884,7 +2889,7 @@ def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     show_images(ctx, options.edits)
     draft = drafted(ctx, options, name)
     draft = draft if run.run_task else replace(draft, ready="")  # there is nothing that could use it as it is
-    show_draft(ctx, draft, [], "")
+    show_draft(ctx, draft, [f"+ run {run.count} task{'' if run.count == 1 else 's'}"] if run.run_task else [], "")
     if not run.run_task:
         return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
@@ -2971,6 +2976,9 @@ def draft_of(ctx: Context, live: JSON, base: JSON, edits: Edits, ready: str) -> 
     output_only, in_use = ctx.aws.output_only_members(), str(live.get("taskDefinitionArn", "none"))
     old = registrable({**live, "tags": base.get("tags")}, output_only)
     new = edited(registrable(base, output_only), edits)
+    for edit in edits.members:
+        if edit.value is None and edit.applied(base) == base:
+            ctx.report.note(f"{edit.path} is not there, so there is nothing to unset.")
     return Draft(in_use, old, new, ready, start=in_use, deregistered=live.get("status") == "INACTIVE")
 
 
@@ -3012,10 +3020,11 @@ def show_draft(ctx: Context, draft: Draft, more: Sequence[str], label: str) -> N
     """Print the definition in use and what changes."""
     ctx.report.line(f"{label}Current task definition: {draft.start}")
     ctx.report.learn(previous_task_definition=draft.current, images=image_changes(draft.old, draft.new))
-    unchanged = "nothing changes; the same definition is registered again"
-    if draft.ready:
-        unchanged = f"nothing changes in the definition; {short_name(draft.ready)} is used as it is"
-    ctx.report.block(f"{label}Changes:", [*changes(draft.old, draft.new), *more] or [unchanged])
+    lines = changes(draft.old, draft.new)
+    if draft.ready and not lines:
+        lines = [f"nothing changes in the definition; {short_name(draft.ready)} is used as it is"]
+    again = "nothing changes; the same definition is registered again"
+    ctx.report.block(f"{label}Changes:", [*lines, *more] or [again])
 
 
 def warn_at_start(ctx: Context, wait: WaitOptions, service: JSON, label: str) -> None:
@@ -3048,11 +3057,10 @@ def service_changes(service: JSON, change: ServiceOptions) -> list[str]:
     """One line per member of the service that is to be changed, without values that may be secret."""
     lines: list[str] = []
     for edit in change.members:
-        path = ".".join(step if isinstance(step, str) else step[1] for step in edit.steps)
         before = member_at(service, edit.steps)
         if before != edit.value:
-            plain = not isinstance(edit.value, (dict, list)) and not _SECRET_NAME.search(path)
-            path = path.removeprefix("deploymentConfiguration.")
+            plain = not isinstance(edit.value, (dict, list)) and not _SECRET_NAME.search(edit.path)
+            path = edit.path.removeprefix("deploymentConfiguration.")
             lines.append(f"~ service: {path}" + (f" {before} -> {edit.value}" if plain else ""))
     return lines
 
@@ -4046,7 +4054,7 @@ def say_ending(ctx: Context, rollout: Rollout, code: int, ending: str, evidence:
         stands, command = standing_after(ctx, rollout)
     why += [f"{count} × {reason}" for reason, count in rollout.reasons.most_common()] if evidence else []
     left = "" if code == Exit.ROLLED_BACK else left_revision(ctx, rollout).strip()
-    what = f"{rollout.label}The {rollout.what} {ending}"
+    what = f"The {rollout.what} {ending}"
     what += "" if rollout.succeeded else f": {undotted(rollout.reason)}"
     hint = "\n".join(part for part in (stands, next_step, command, left) if part)
     ctx.report.error(f"{what}.", hint, "\n".join(why), rollout.log)

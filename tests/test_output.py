@@ -472,3 +472,34 @@ def test_a_forced_redeploy_says_what_it_redeploys(sim: Simulator, cli: Cli) -> N
 
     assert result.code == 0
     assert "Redeploying web:1: app:1" in result.err
+
+
+def test_what_is_to_be_unset_and_is_not_there_is_said(sim: Simulator, cli: Cli) -> None:
+    variables = [{"name": "HERE", "value": "1"}]
+    container = {"name": "web", "image": "app:1", "memory": 64, "environment": variables}
+    sim.service("prod", "web", containers=[container])
+    unset = ["--container-envvar", "web=HERE=", "--container-envvar", "web=GONE=", "--unset", "pidMode"]
+
+    result = cli("-c", "prod", "-n", "web", *unset, "--container-logopt", "web=awslogs=mode=", "--dry-run")
+
+    assert result.code == 0
+    assert [line for line in result.err.splitlines() if "nothing to unset" in line] == [
+        "containerDefinitions.web.environment.GONE is not there, so there is nothing to unset.",
+        "containerDefinitions.web.logConfiguration.options.mode is not there, so there is nothing to unset.",
+        "pidMode is not there, so there is nothing to unset.",
+    ]
+
+
+@pytest.mark.parametrize(("count", "said"), [("1", "+ run 1 task"), ("3", "+ run 3 tasks")])
+@pytest.mark.parametrize("image", ["2", ""])
+def test_how_many_tasks_are_to_run_stands_in_the_changes(
+    sim: Simulator, cli: Cli, count: str, said: str, image: str
+) -> None:
+    sim.task_definition("job", containers=[{"name": "job", "image": "job:1", "memory": 64}])
+    edit = ["-to", image] if image else []
+
+    result = cli("-c", "prod", "-d", "job", *edit, "--run-task", "--count", count, "--dry-run")
+
+    assert result.code == 0
+    changed = "~ job: image job:1 -> job:2" if image else "nothing changes in the definition; job:1 is used as it is"
+    assert f"Changes:\n  {changed}\n  {said}\n" in result.err
