@@ -2273,15 +2273,17 @@ class Begun:
     def abandon(self, cause: BaseException, report: Reporter, only: Sequence[str] | None = None) -> None:
         """Take back what is unsettled (or `only` these), newest first, and name what stays.
 
-        After a signal all of it is named first, in one write: whoever sent it may kill within seconds.
+        After a signal all of it is named first, in one write: whoever sent it may kill within seconds. What could
+        not be taken back is named again if by then it stands otherwise.
         """
         left = {k: self._unsettled[k] for k in reversed(list(self._unsettled)) if only is None or k in only}
         signalled = isinstance(cause, Interrupted)
         if signalled and (said := [text for says, _ in left.values() if (text := says(cause))]):
             report.left("\n".join(said))
         for key, (says, undo) in left.items():
+            before = says(cause) if signalled else ""
             undone = undo is not None and undo(cause)
-            if not undone and not signalled and (text := says(cause)):
+            if not undone and (text := says(cause)) != before:
                 report.left(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 

@@ -585,6 +585,21 @@ def test_a_signal_after_ecs_went_back_names_what_is_there(sim: Simulator, cli: C
     assert "web:2 stays registered; once nothing uses it:\n  aws ecs deregister-task-definition" in result.err
 
 
+def test_after_a_signal_it_says_what_stands_otherwise_by_then(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.at(20.5, lambda: sim.world.someone_deploys("prod", "web", "app:9"))
+    sim.world.at(20.6, terminated)
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    said = result.err.partition("SIGTERM: ")[2]
+    assert result.code == 143
+    assert re.search(r"Not rolled back: \S+ is the service's PRIMARY deployment now\.", said)
+    assert re.search(r"SIGTERM: deployment \S+ of service web is over: \S+ \(web:3\) was PRIMARY 0 s ago\.", said)
+    assert "web:2 stays registered; once nothing uses it:\n  aws ecs deregister-task-definition" in said
+
+
 @pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.SERVER_ERROR])
 def test_tasks_that_may_have_been_started_are_to_be_looked_for(sim: Simulator, cli: Cli, fault: Fault) -> None:
     sim.cluster("prod")
