@@ -3582,11 +3582,12 @@ def look(ctx: Context, waiting: Sequence[Rollout]) -> None:
     for rollout in waiting:
         rollout.current = False
     services = ctx.aws.describe_services(waiting[0].cluster, [r.service for r in waiting], retries=False)
+    now_s = ctx.clock.now()
     for rollout in waiting:  # at once: a signal may come before all of it is looked at
         keep_answer(ctx, rollout, services.get(rollout.service))
     look_at_strategies(ctx, waiting)
     for rollout in waiting:
-        observe(ctx, rollout, services.get(rollout.service))
+        observe(ctx, rollout, services.get(rollout.service), now_s)
     rows = {rollout.service: progress_of(rollout) for rollout in waiting if rollout.verdict is None}
     ctx.report.progress(rows, ctx.clock.now() - min(rollout.started_s for rollout in waiting))
 
@@ -3603,11 +3604,10 @@ def keep_answer(ctx: Context, rollout: Rollout, service: JSON | None) -> bool:
     return True
 
 
-def observe(ctx: Context, rollout: Rollout, service: JSON | None) -> None:
-    """Report what is new of one service, and set the verdict once ECS has decided."""
+def observe(ctx: Context, rollout: Rollout, service: JSON | None, now_s: float) -> None:
+    """Report what is new of one service, as it was answered at that time, and set the verdict once ECS has decided."""
     if rollout.current:
         note_counts(ctx, rollout)
-    now_s = ctx.clock.now()
     verdict = judged(rollout, service, now_s)
     if verdict.state in (RolloutState.WAITING, RolloutState.COMPLETED) and rollout.running_s is None:
         first_wait(ctx, rollout, verdict, now_s)
@@ -4118,11 +4118,18 @@ def left_revision(ctx: Context, rollout: Rollout) -> str:
 
 
 def refresh(ctx: Context, rollout: Rollout, *, retries: bool = False) -> JSON:
-    """The service as AWS shows it now, or as it was seen last if that answer is older; {} if it is not there."""
-    service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service)
-    if keep_answer(ctx, rollout.latest, service):
-        rollout.unsure = False
-    return rollout.latest.last if service else {}
+    """The service as AWS shows it now, or as it was seen last if that answer is older; {} if it is not there.
+
+    Where it `retries`, one answer that does not know the service is none.
+    """
+    latest = rollout.latest
+    while True:
+        service = ctx.aws.describe_services(rollout.cluster, [rollout.service], retries=retries).get(rollout.service)
+        if keep_answer(ctx, latest, service):
+            rollout.unsure = False
+        if service or not retries or ctx.clock.now() - latest.missing_s >= MISSING_S:
+            return latest.last if service else {}
+        ctx.sleep(LOOK_S)
 
 
 # The way back

@@ -207,6 +207,47 @@ def test_a_service_that_is_missing_once_is_not_deleted(sim: Simulator, cli: Cli,
     assert cli(*DEPLOY).code == 0
 
 
+def test_a_service_that_is_missing_from_one_slow_look_is_not_deleted(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.service("prod", "api", image="app:1", deploymentConfiguration={"strategy": "BLUE_GREEN"})
+    sim.image("app:2").starts_after(40)
+    missing = [1]
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        if operation == "DescribeServiceDeployments":
+            sim.world.advance(4)
+        if operation == "DescribeServices" and sim.world.now_s >= 30 and missing:
+            missing.pop()
+            return Fault.MISSING
+        return None
+
+    sim.world.on_call = on_call
+
+    assert cli(*DEPLOY, "-n", "api").code == 0
+
+
+@pytest.mark.parametrize("by_ecs", [False, True])
+def test_a_service_that_is_missing_once_is_brought_back(sim: Simulator, cli: Cli, by_ecs: bool) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER if by_ecs else {})
+    sim.image("app:2").crashes(after_s=1)
+    missing = [1]
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        stopped = sum(call.operation == "DescribeTasks" for call in sim.calls)
+        if operation == "DescribeServices" and stopped and missing:
+            missing.pop()
+            return Fault.MISSING
+        return None
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "-D", "3", "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    assert "deleted" not in result.err
+    assert sim.services["prod", "web"].desired_count == 1
+
+
 def test_a_task_that_is_missing_once_is_not_lost(sim: Simulator, cli: Cli) -> None:
     sim.cluster("prod")
     sim.task_definition("job", "app:1")
