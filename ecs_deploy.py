@@ -3370,15 +3370,15 @@ def deregister_command(ctx: Context, arn: str) -> str:
     return f"aws ecs deregister-task-definition --task-definition {arn} {ctx.aws.place}"
 
 
-def discard(ctx: Context, cluster: str, arn: str, what: str, changed: Mapping[str, float] | None = None) -> bool:
+def discard(ctx: Context, cluster: str, arn: str, what: str, ends: Mapping[str, Rollout] | None = None) -> bool:
     """Deregister a revision that this run made, once no service is seen to use it; False where it stays.
 
-    `changed` has this run's services and AWS's time of our last update of each: an older answer proves nothing.
+    `ends` has this run's services, each with what was begun last of it: an older answer proves nothing.
     """
-    known, left = changed or {}, ""
+    known, left = ends or {}, ""
     try:
         services = services_of(ctx, cluster, known)
-        if any(changed_s(services.get(name) or {}) < after_s for name, after_s in known.items()):
+        if any(is_outdated(services.get(name) or {}, end, young=False) for name, end in known.items()):
             left = "AWS does not show yet that nothing uses it"
         elif arn in definitions_in_use(services.values()):
             left = "a deployment of the service still uses it"
@@ -4244,7 +4244,7 @@ def discard_failed(ctx: Context, rollouts: Sequence[Rollout]) -> None:
         owners = [rollout for rollout in discardable if rollout.definition == definition]
         worked = any(rollout.succeeded or completed_late(rollout) for rollout in owners)
         what = "that was rolled back" if worked else "that failed"
-        known = {rollout.service: rollout.latest.after_s for rollout in owners}
+        known = {rollout.service: rollout.latest for rollout in owners}
         if not discard(ctx, owners[0].cluster, definition, what, known):
             ctx.report.note(_registered(ctx, definition))
 

@@ -739,6 +739,18 @@ def test_nothing_is_deregistered_while_aws_shows_what_was_before_our_last_write(
     assert sim.active_revisions("web") == [1, 2]
 
 
+def test_an_answer_from_the_second_of_the_rollback_does_not_show_who_uses_the_revision(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.at(20, lambda: service.primary.becomes("FAILED", "tasks failed to start.", sim.world.now_s))
+    sim.world.on_call = at_call("ListServices", lambda: setattr(service, "stale_reads_left", 5))
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 20
+    assert "is left ACTIVE: AWS does not show yet that nothing uses it." in result.err
+
+
 def test_without_botocore_a_member_cannot_be_typed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore.model", None)
 
