@@ -2778,6 +2778,7 @@ class PlannedService(Planned):
     update: JSON = field(default_factory=dict)
     wait: WaitOptions = WaitOptions()
     stops: str = ""  # the service deployment in progress, if ECS is to take that back by itself
+    goes_back: bool = False  # that is what the user asked for
 
     @property
     def points_elsewhere(self) -> bool:
@@ -3615,6 +3616,8 @@ def observe(ctx: Context, rollout: Rollout, service: JSON | None, now_s: float) 
         rollout.verdict = verdict if verdict.state is not RolloutState.WAITING else ended_early(ctx, rollout)
     if rollout.state is RolloutState.COMPLETED:
         say(ctx, rollout, "unchanged, and stable" if rollout.left_alone else "Service deployment successful.")
+        if rollout.part.goes_back:  # at once: while others are waited for, somebody may deploy
+            ctx.report.line(f"{rollout.label}The service is back on {rollout.part.draft.ready}, and stable.")
 
 
 def say(ctx: Context, rollout: Rollout, text: str) -> None:
@@ -5311,11 +5314,7 @@ def rollback(ctx: Context, options: RollbackOptions) -> int:
         return show_dry_run(ctx, plan)
     for part in parts:
         ctx.report.line(f"{plan.label(part)}{_ANNOUNCED} {part.draft.ready}")
-    results = carry_out(ctx, plan)
-    for part in parts:
-        if results.parts.get(part.name, {}).get("result") in ("successful", "skipped"):
-            ctx.report.line(f"{plan.label(part)}The service is back on {part.draft.ready}, and stable.")
-    return results.code
+    return carry_out(ctx, plan).code
 
 
 def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> PlannedService:
@@ -5342,7 +5341,8 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     stops = release if best and best.definition == arn else ""
     if not stops:
         warn_at_start(ctx, options.wait, service, label)
-    return PlannedService(name, draft, service, {"cluster": options.cluster, "service": name}, options.wait, stops)
+    update = {"cluster": options.cluster, "service": name}
+    return PlannedService(name, draft, service, update, options.wait, stops, goes_back=True)
 
 
 def open_release(service: JSON, history: Sequence[Past]) -> str:

@@ -424,6 +424,20 @@ def test_several_services_go_back_together(sim: Simulator, cli: Cli) -> None:
     assert f"api: The service is back on {PREFIX}/api:1, and stable." in result.lines
 
 
+def test_one_is_back_when_it_is_seen_and_not_when_the_last_one_is(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2")
+    deployed(sim, "api:1", "api:2", name="api")
+    sim.image("app:1").starts_after(30)
+    begun_s = sim.world.now_s
+    sim.world.at(begun_s + 20, lambda: sim.someone_deploys("prod", "api", "api:9"))
+
+    result = cli("rollback", *WEB, "-n", "api")
+
+    assert result.code == 0
+    ends = [line for line in result.lines if "is back on" in line or "Waiting" in line]
+    assert [line.partition(": ")[0] for line in ends] == ["api", "api", "web", "web"]
+
+
 def test_one_without_a_way_back_keeps_all_as_they_are(sim: Simulator, cli: Cli) -> None:
     deployed(sim, "app:1", "app:2")
     deployed(sim, "api:1", name="api")
