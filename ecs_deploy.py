@@ -4233,7 +4233,8 @@ def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
         return Exit.SUPERSEDED
     if not back.succeeded:
         reason = undotted(back.reason) or "its end was not seen"
-        did = "did not complete" if back.current else "was not seen to complete"
+        fresh = back.current and ctx.clock.now() - back.last_s <= LOOK_S
+        did = "did not complete" if fresh else "was not seen to complete"
         ctx.report.note(f"{rollout.label}The rollback to {back.definition} {did}: {reason}.")
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.definition}, and stable.")
