@@ -17,6 +17,7 @@ from tests.conftest import Cli
 from tests.simulator import Simulator
 from tests.simulator.errors import AwsError, Fault, Json
 from tests.terminal import progress_of
+from tests.vocabulary import PREFIX
 
 SHOP = """\
 version: v1
@@ -185,6 +186,17 @@ def test_an_unchanged_service_that_is_not_stable_is_a_failure(sim: Simulator, cl
 
     assert result.code == Exit.FAILED
     assert "  worker: not steady within 120 seconds: 0 of 1 running" in result.lines
+
+
+def test_a_rollback_that_had_no_time_may_be_complete_when_the_others_have_ended(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("  - name: web\n", "  - name: web\n    max_wait: 1\n"))
+    sim.image("shop/app:2").starts_after(500)
+    sim.image("shop/app:1").starts_after(80)
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback")
+
+    assert result.code == Exit.FAILED  # the worker, which had more time, is back
+    assert f"web: The rollback to {PREFIX}/web:1 was not seen to complete: no task of the new" in result.err
 
 
 def test_force_redeploys_what_does_not_change(sim: Simulator, cli: Cli) -> None:

@@ -739,7 +739,7 @@ def test_nothing_is_deregistered_while_aws_shows_what_was_before_our_last_write(
     assert sim.active_revisions("web") == [1, 2]
 
 
-def test_an_answer_from_the_second_of_the_rollback_does_not_show_who_uses_the_revision(sim: Simulator, cli: Cli) -> None:
+def test_an_answer_from_the_second_of_the_rollback_does_not_show_who_uses_what(sim: Simulator, cli: Cli) -> None:
     service = sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(500)
     sim.world.at(20, lambda: service.primary.becomes("FAILED", "tasks failed to start.", sim.world.now_s))
