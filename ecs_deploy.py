@@ -4364,6 +4364,8 @@ def prune(ctx: Context, results: Results) -> None:
     arns = {results.arn(part) for part in results.plan.parts()}
     if not results.plan.cluster:
         ctx.report.warning("Nobody could tell which of the old revisions are in use: no cluster was given (-c).")
+    left = "all else is done and stays; the outdated revisions are not all deregistered."
+    ctx.begun.enter("outdated revisions", lambda cause: after(cause, left))
     for family in dict.fromkeys(map(family_of, arns)):
         try:
             in_use = arns | results.plan.scheduled
@@ -4371,6 +4373,7 @@ def prune(ctx: Context, results: Results) -> None:
             prune_revisions(ctx, results.plan, outdated)
         except AwsError as error:
             ctx.report.warning(f"The old revisions of {family} are not deregistered. {error.message}")
+    ctx.begun.settle("outdated revisions")
 
 
 def prune_revisions(ctx: Context, plan: Plan, outdated: Iterable[str]) -> None:

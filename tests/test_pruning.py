@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
 
 from tests.conftest import Cli
 from tests.simulator import Simulator
-from tests.vocabulary import DEPLOY, PREFIX
+from tests.vocabulary import DEPLOY, PREFIX, Json
 
 
 def test_the_oldest_revisions_beyond_the_newest_are_deregistered_after_success(sim: Simulator, cli: Cli) -> None:
@@ -85,6 +87,25 @@ def test_a_refused_deregistration_is_a_warning(sim: Simulator, cli: Cli, denied:
     assert result.code == 0
     assert said in result.err
     assert sim.active_revisions("web") == [1, 2, 3]
+
+
+def test_a_signal_says_that_only_old_revisions_are_left(sim: Simulator, cli: Cli) -> None:
+    for _ in range(3):
+        sim.task_definition("web", "app:1")
+    sim.service("prod", "web", image="app:1")
+
+    def on_call(_: int, operation: str, __: Json) -> None:
+        if operation == "DeregisterTaskDefinition":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "--max-definitions", "1")
+
+    assert result.code == 143
+    said = "SIGTERM: all else is done and stays; the outdated revisions are not all deregistered."
+    assert result.err.splitlines()[-2:] == [said, "Interrupted."]
+    assert sim.active_revisions("web") == [2, 3, 4, 5]
 
 
 def test_registering_and_deregistering_keep_within_the_budget_of_aws(sim: Simulator, cli: Cli) -> None:

@@ -11,6 +11,7 @@ from tests.faults.offers import Offer, Unreadable, offers_in, read
 from tests.faults.runs import Run
 from tests.faults.scenarios import PROFILE
 from tests.faults.schedules import definitions
+from tests.faults.sentences import ALL_DONE
 from tests.faults.tracks import Track
 from tests.simulator import AwsError
 from tests.simulator.definitions import Definition
@@ -82,7 +83,7 @@ def _leavings(run: Run) -> Iterator[Leaving]:
             yield _task(task, can_be_undone=_is_waited_for(run))
     ours = {definition.arn for definition in run.world.registered}
     for name, arns in definitions(run.world).items():
-        if run.code != Exit.OK and ours & set(arns) and run.world.made.scheduled:
+        if run.code != Exit.OK and ours & set(arns) and run.world.made.scheduled and ALL_DONE not in run.said:
             yield _schedule(run, name)
     for definition in run.world.registered:
         if definition.status == "ACTIVE" and _is_in_vain(run, definition):
@@ -108,7 +109,7 @@ def _goes_on(run: Run, track: Track) -> bool:
         return False
     if service.hides_rollout_state and track.ever_complete:
         return False  # nobody outside of ECS can tell more
-    if "stays deployed" in run.said and run.world.made.has("--skip-deployments-check"):
+    if ("stays deployed" in run.said or ALL_DONE in run.said) and run.world.made.has("--skip-deployments-check"):
         return False
     if run.code == Exit.OK or service.release.status.startswith("ROLLBACK_"):
         return False
@@ -167,11 +168,13 @@ def _is_wanted(run: Run) -> bool:
 def _revision(run: Run, definition: Definition) -> Leaving:
     """One whose registration was never answered can't be named by its ARN; that there may be one can be said."""
     known = definition.arn in run.world.known
+    views = [track.shown for track in run.world.tracks.values() if track.shown]
+    let_go = any(view.definition == definition.arn for view in views)  # by ECS, after all that was shown
     return Leaving(
         f"the revision {definition.arn} is ACTIVE, and nothing uses it",
         (definition.arn,) if known else (" may ",),
         ("DeregisterTaskDefinition",),
         (definition.arn,),
         lambda _: definition.status != "ACTIVE",
-        can_be_undone=known and not _is_wanted(run),
+        can_be_undone=known and not _is_wanted(run) and not let_go,
     )

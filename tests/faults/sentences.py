@@ -17,6 +17,7 @@ from tests.faults.witness import WatchedWorld
 from tests.faults.worlds import CONTAINER
 
 ARN = r"arn:[\w:/.-]*[\w]"
+ALL_DONE = "all else is done and stays"
 LAST_SEEN = re.compile(r"\b(?:as|when) last seen\b|\blast seen\b")
 
 
@@ -65,6 +66,11 @@ def _is_back(claim: Claim) -> bool:
     service = claim.of.service  # where ECS tells no state, all that runs is all that can be known
     counted = service.hides_rollout_state and claim.seen.running == claim.seen.desired
     return claim.seen.definition == claim["arn"] and (claim.seen.completed or counted)
+
+
+def _did_not_complete(claim: Claim) -> bool:
+    """The service is not back; or it is only since ECS has taken it back, from a rollback that failed."""
+    return not _is_back(claim) or any(update.after.rollout_state == "FAILED" for update in claim.of.rollbacks)
 
 
 def _goes_on(claim: Claim) -> bool:
@@ -171,6 +177,15 @@ def _is_used(claim: Claim) -> bool:
     return claim["arn"] in claim.seen.used
 
 
+def _is_all_done(claim: Claim) -> bool:
+    """Every service that was updated runs our deployment, and every rule and schedule that was to run it does."""
+    world = claim.world
+    updated = [track for track in world.tracks.values() if track.updates]
+    here = all(track.ever_ran or track.ever_complete or track.service.desired_count == 0 for track in updated)
+    ours = {definition.arn for definition in world.registered}
+    return here and (not world.made.scheduled or all(ours & set(arns) for arns in definitions(world).values()))
+
+
 def _is_registered(claim: Claim) -> bool:
     definition = claim.world.definitions.find(claim["name"])
     return definition is not None and definition.status == "ACTIVE"
@@ -194,7 +209,7 @@ SENTENCES = (
     _row(r"our deployment is not the service's PRIMARY any more", _is_not_ours),
     _row(r"Somebody else deployed in the meantime|was superseded", _was_superseded),
     _row(r"Service deployment successful\.", _was_complete),
-    _row(r"The rollback to (?P<arn>ARN) did not complete", lambda claim: not _is_back(claim)),
+    _row(r"The rollback to (?P<arn>ARN) did not complete", _did_not_complete),
     _row(r"no task of the new deployment was (?P<what>running|healthy) within (?P<seconds>[\d.]+)", _nothing_ran),
     _row(r"(?P<arn>ARN) is left ACTIVE: a deployment of the service still uses it", _is_used),
     _row(r"the service was deleted|the service is being deleted|The service \S+ was deleted", _is_deleted),
@@ -209,6 +224,7 @@ SENTENCES = (
     _row(r"Task (?P<arn>ARN) executed successfully!", _task_ended_well, of_service=False),
     _row(r"ECS does not know the task (?P<arn>ARN)", _task_is_unknown, of_service=False),
     _row(r"(?P<count>\d+) of \d+ tasks were started", _so_many_started, of_service=False),
+    _row(ALL_DONE, _is_all_done, of_service=False),
     _row(r"[Nn]othing was changed", _nothing_was_changed, of_service=False),
     _row(
         r"^The (?P<name>(?:rule|schedule) \S+) (?:was put back: it )?runs (?P<what>\S+:\d+(?:, \S+:\d+)*)(?: again)?\.",
