@@ -107,6 +107,7 @@ class Campaign:
         """Take the faults away; every image is good now."""
         with self._sim.lock:
             world.behaviours.clear()
+            world.calm_down()
             world.advance(SETTLES_S)
             world.disturb(Faults(), ())
 

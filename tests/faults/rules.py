@@ -18,6 +18,8 @@ from tests.simulator.errors import Json
 
 RETRY_DELAY_S = 15.0
 """The longest delay after one failed attempt."""
+UNREACHED_S = 15.0
+"""The longest that all attempts of a call take together which AWS never sees, so that none of them is counted."""
 RETRIED = ("ThrottlingException", "ServerException", "Dropped")
 SLACK_S = 5.0
 
@@ -58,7 +60,7 @@ def _knows_what_it_does(run: Run) -> Iterator[str]:
 
 _QUOTES = re.compile(
     r"^> \w+ \{|^ *(?:[0-9a-f]{8} )?(?:[\w-]+ )?\| |event: |^ *(?:[\w -]+: +)?[~+-] |^Would (?:register|send \w+): "
-    r"|(?:stopped|failed|ended well|rolled back|rollback|going back|went back): |\d+ × |did not complete: "
+    r"|(?:stopped|failed|ended well|rolled back|rollback|going back|went back(?: to this)?): |\d+ × |did not complete: "
     r"|AWS (?:refused|denied|throttled|does not accept|had an error|was not reached|cannot be used)"
     r"|^x-amz-[\w-]+:"  # a line of the request that a refusal of AWS repeats
 )
@@ -347,7 +349,7 @@ def _ends_in_time(run: Run) -> Iterator[str]:
     timeout_s = 400.0 if made.command.name == "app" else float(made.option("-t") or 90)
     if world.is_calm:
         return  # the same again, with all the time in the world
-    bound_s = waits * timeout_s + _delays_s(run, 0) + SLACK_S
+    bound_s = waits * timeout_s + _delays_s(run, 0) + SLACK_S + (0.0 if made.reaches_aws else UNREACHED_S)
     spent_s = world.now_s - world.begun_s
     if made.command.name == "app":
         bound_s += 200.0 + sum(call.operation == "DeregisterTaskDefinition" for call in calls)
@@ -409,6 +411,10 @@ def may_succeed(run: Run) -> bool:
 
 def _may_be_replaced(run: Run, track: Track) -> bool:
     made, service = run.world.made, track.service
+    runs_new = service.primary.definition.images[0] == image(service.primary.definition.family, NEW)
+    stays = made.command.name == "app" and runs_new and track.name not in made.line.forced
+    if stays and service.primary.rollout_state == "FAILED":
+        return False  # nothing changes in it, so it is not deployed again
     desired = int(made.option("-D") or service.desired_count)
     minimum = int(made.option("-m") or service.configuration["minimumHealthyPercent"])
     maximum = int(made.option("-M") or service.configuration["maximumPercent"])
