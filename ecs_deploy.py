@@ -4087,6 +4087,9 @@ def standing_after(ctx: Context, rollout: Rollout) -> tuple[str, str]:
         points = f"When last seen, {seen_s:.0f} s ago, the service pointed at"
     command, by = (undo_command(ctx, rollout), "") if ours else ("", f" ({primary.get('id')})")
     said = f"{points} {primary.get('taskDefinition')}{by}." if primary else ""
+    if rollout.left_alone and rollout.state is RolloutState.FAILED:
+        again = {"cluster": rollout.cluster, "service": rollout.service, "forceNewDeployment": True}
+        return said, f"Nothing changes in it, so it is not deployed again unless by:\n  {update_command(ctx, again)}"
     return said, f"To go back:\n  {command}" if command else ""
 
 
@@ -4095,8 +4098,13 @@ def undo_command(ctx: Context, rollout: Rollout) -> str:
     if rollout.stoppable and rollout.previous_definition:
         stop = f"--service-deployment-arn {rollout.native} --stop-type ROLLBACK"
         return f"aws ecs stop-service-deployment {stop} {ctx.aws.place}"
-    given = [_cli_option(name, value) for name, value in rollout.way_back.items()]
-    return " ".join(["aws ecs update-service", *given, ctx.aws.place]) if rollout.leads_back else ""
+    return update_command(ctx, rollout.way_back) if rollout.leads_back else ""
+
+
+def update_command(ctx: Context, update: JSON) -> str:
+    """The AWS CLI command that sends UpdateService's request."""
+    given = [_cli_option(name, value) for name, value in update.items()]
+    return " ".join(["aws ecs update-service", *given, ctx.aws.place])
 
 
 def _cli_option(member: str, value: Any) -> str:

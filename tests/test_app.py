@@ -199,6 +199,20 @@ def test_a_rollback_that_had_no_time_may_be_complete_when_the_others_have_ended(
     assert f"web: The rollback to {PREFIX}/web:1 was not seen to complete: no task of the new" in result.err
 
 
+def test_an_unchanged_service_that_failed_is_told_how_to_be_deployed_again(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+    sim.services["shop", "worker"].configuration.update(breaker)
+    sim.image("shop/app:2").crashes(after_s=1)
+    first = cli("app", "--image-tag", "2", "--skip-tasks")
+
+    again = cli("app", "--image-tag", "2", "--skip-tasks")
+
+    assert (first.code, again.code, again.changes) == (Exit.FAILED, Exit.FAILED, [])
+    force = "aws ecs update-service --cluster shop --service worker --force-new-deployment --region us-east-1"
+    assert f"Nothing changes in it, so it is not deployed again unless by:\n  {force}\n" in again.err
+
+
 def test_force_redeploys_what_does_not_change(sim: Simulator, cli: Cli) -> None:
     shop(sim, SHOP.replace("  - name: web\n", "  - name: web\n    force: true\n"))
 
