@@ -3808,14 +3808,16 @@ def diagnose(ctx: Context, rollout: Rollout) -> None:
     except AwsError as error:
         say_once(ctx, rollout, "The stopped tasks cannot be read.", error.message)
         return
+    told = set(rollout.reasons)
     for task in tasks:
-        if task.get("lastStatus") == "STOPPED" and counts_as_failure(task):
-            arn, reason = str(task["taskArn"]), stop_reason(task)
-            is_new = reason not in rollout.reasons
-            rollout.stopped[arn] = task
-            note_cause(ctx, rollout, task)
-            if is_new:
-                ctx.report.note(f"{rollout.label}Task {short_name(arn)[:8]} stopped: {reason}")
+        if task.get("lastStatus") != "STOPPED" or not counts_as_failure(task):
+            continue
+        arn, reason = str(task["taskArn"]), stop_reason(task)
+        rollout.stopped[arn] = task
+        note_cause(ctx, rollout, task)
+        if reason not in told:
+            told.add(reason)
+            ctx.report.note(f"{rollout.label}Task {short_name(arn)[:8]} stopped: {reason}")
 
 
 def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
