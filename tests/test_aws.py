@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -175,6 +176,22 @@ def test_a_role_that_may_not_be_assumed_is_an_error(web: Simulator, cli: Cli) ->
     assert result.operations == ["AssumeRole"]
 
 
+@pytest.mark.parametrize("options", [(), ("-a", ROLE)], ids=["own keys", "a role"])
+def test_a_refusal_that_repeats_the_credentials_is_shown_without_them(
+    web: Simulator, cli: Cli, options: tuple[str, ...]
+) -> None:
+    def repeat(_index: int, operation: str, _params: Json) -> AwsError | None:
+        message = f"The canonical string was: {web.senders[-1].session_token}/x, 12345"
+        return AwsError("InvalidSignatureException", message, 403) if operation == "DescribeServices" else None
+
+    web.world.on_call = repeat
+
+    result = cli(*DEPLOY, *options, env={"AWS_SECRET_ACCESS_KEY": "12345", "AWS_SESSION_TOKEN": "canary-token"})
+
+    assert result.code == 24
+    assert "The canonical string was: ***/x, ***)" in result.err
+
+
 # --- Regions
 
 
@@ -339,6 +356,35 @@ def test_what_may_pass_is_tried_five_times(
     assert result.err.startswith(f"ERROR: {said}")
     assert result.err.splitlines()[-1] == hint
     assert len(clock.slept) == len(result.calls) - 1
+
+
+def test_before_each_further_attempt_it_waits_a_part_of_twice_as_long_up_to_eight_seconds(
+    web: Simulator, cli: Cli, clock: SimClock
+) -> None:
+    web.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR
+    random.seed(8)
+    parts = [random.random() for _ in range(6)]
+    random.seed(8)
+
+    result = cli(*DEPLOY, env={"AWS_MAX_ATTEMPTS": "7"})
+
+    assert result.code == 24
+    assert clock.slept == [part * longest for part, longest in zip(parts, (1, 2, 4, 8, 8, 8), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("TooManyRequestsException", 400), ("RequestLimitExceeded", 503), ("SlowDown", 503), ("Throttling", 400)],
+)
+def test_a_throttle_is_one_by_whatever_name(web: Simulator, cli: Cli, code: str, status: int) -> None:
+    refusal = AwsError(code, "Not so fast", status)
+    web.world.on_call = lambda index, operation, params: refusal if operation == "RegisterTaskDefinition" else None
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert "ERROR: AWS throttled RegisterTaskDefinition (Not so fast)\n" in result.err
+    assert result.operations.count("RegisterTaskDefinition") > 20  # for ten minutes
 
 
 def test_what_passes_in_time_is_not_an_error(web: Simulator, cli: Cli) -> None:

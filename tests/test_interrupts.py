@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -100,6 +101,23 @@ def test_a_signal_during_a_call_that_changes_something_waits_for_its_answer(
     registered = operation == "RegisterTaskDefinition"
     assert sim.active_revisions("web") == ([1] if registered else [1, 2])
     assert ("goes on" in result.err) != registered
+
+
+def test_a_signal_ends_a_call_that_only_reads_before_its_answer_comes(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    main = threading.main_thread().ident or 0
+
+    def on_call(_index: int, called: str, _params: object) -> None:
+        if called == "DescribeTaskDefinition":
+            signal.pthread_kill(main, signal.SIGTERM)
+            threading.Event().wait(0.2)  # the answer comes later than that
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "-v")
+
+    assert result.code == 143
+    assert re.search(r"^> DescribeTaskDefinition .* -> no answer, ", result.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("at", range(12))

@@ -158,6 +158,48 @@ def test_of_two_secrets_the_longer_one_is_not_half_shown(sim: Simulator, cli: Cl
 
 
 @pytest.mark.parametrize(
+    ("value", "said", "shown"),
+    [
+        pytest.param(
+            "harbour", "harbour, harbour1, myharbour", "***, harbour1, myharbour", id="a word in a longer one"
+        ),
+        pytest.param("a-1", "a-1", "a-1", id="three letters"),
+        pytest.param("$ecret!", "my$ecret!and", "my***and", id="signs around it"),
+        pytest.param("pass-1", "pass-1, pass-12", "***, pass-12", id="a sign in it"),
+        pytest.param("Schlüssel", "Schlüssel, \\u0053, Schl\\u00fcssel", "***, \\u0053, ***", id="as JSON spells it"),
+        pytest.param("first\n  second line \n", "second line", "***", id="one of its lines"),
+        pytest.param("123456", "12345, 123456", "12345, ***", id="a long number"),
+    ],
+)
+def test_a_secret_is_masked_where_it_stands_as_a_word(
+    sim: Simulator, cli: Cli, value: str, said: str, shown: str
+) -> None:
+    environment = [{"name": "A", "value": value}, {"name": "SHORT", "value": "12345"}]
+    sim.service("prod", "web", containers=[{"name": "web", "image": "app:1", "memory": 64, "environment": environment}])
+    refusal = AwsError("ClientException", f"cannot use: {said}")
+    sim.world.on_call = lambda index, operation, params: refusal if operation == "RegisterTaskDefinition" else None
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert f"cannot use: {shown} (ClientException)" in result.err
+
+
+def test_letters_beyond_ascii_stay_readable(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", "app:1", tags=[{"key": "team", "value": "Küche"}])
+    refusal = AwsError("ClientException", "not in the Küche")
+    sim.world.on_call = lambda index, operation, params: refusal if operation == "RegisterTaskDefinition" else None
+
+    dry = cli("-d", "job", "-i", "app:2", "--dry-run")
+    refused = cli("-d", "job", "-i", "app:2", "-v", "--output", "json")
+
+    assert (dry.code, refused.code) == (0, 24)
+    assert '{"key": "team", "value": "Küche"}' in dry.out
+    assert '{"key": "team", "value": "Küche"}' in refused.err
+    assert "not in the Küche" in refused.out
+
+
+@pytest.mark.parametrize(
     ("ends", "options", "verdict", "code"),
     [
         pytest.param(lambda sim: None, (), "completed", 0, id="completed"),

@@ -360,6 +360,18 @@ def test_entries_that_put_targets_refuses_are_errors(world: Simulator, cli: Cli)
     assert "report:18 stays registered." in result.err
 
 
+def test_each_target_that_is_refused_is_named_with_its_reason(world: Simulator, cli: Cli) -> None:
+    several(world)
+    refused = {"a": ("ConcurrentModificationException", "try again"), "b": ("LimitExceededException", "too many")}
+    world.world.events.refused_targets |= refused
+
+    result = cli(*DEPLOY, "--schedule", "one")
+
+    assert result.code == Exit.FAILED
+    said = "a: try again (ConcurrentModificationException); b: too many (LimitExceededException)"
+    assert f"AWS refused PutTargets of {said}" in result.err
+
+
 def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simulator, cli: Cli) -> None:
     names = several(world)
     written: list[str] = []

@@ -148,6 +148,8 @@ class _Connection(socketserver.StreamRequestHandler):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         body = self.rfile.read(int(headers.get("content-length", 0)))
+        if method == "GET" and body:
+            self.server.simulator.world.violations.append(f"a body in GET {path}, which not every proxy lets through")
         if method == "POST":
             self._answer_call(headers, body)
         elif _sender(headers).service == "scheduler":
