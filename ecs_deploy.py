@@ -1042,7 +1042,7 @@ def _read_application(text: str, suffix: str) -> tuple[Any, Mapping[KeyPath, int
 
 
 def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
-    hint = "pip install 'ecs-deploy-script[yaml]', or write the file as .ecs-deploy.json or .ecs-deploy.toml."
+    hint = "pip install pyyaml, or write the file as .ecs-deploy.json or .ecs-deploy.toml."
     yaml = _module("yaml", "To read YAML, PyYAML is needed, and it is not installed", hint)
     lines: dict[KeyPath, int] = {(): 1}
     try:
@@ -5175,13 +5175,13 @@ def look_back(ctx: Context, subject: Subject) -> str:
     service, facts = subject.last, subject.facts
     facts["way_back"] = None
     if (service.get("deploymentController") or {}).get("type", "ECS") != "ECS":
-        return "nothing to go back to"
+        return "nowhere"
     history = deployed_before(ctx, subject.cluster, service)
     if history and history[0].ended == "ROLLBACK_SUCCESSFUL":
         facts["went_back"] = facts["went_back"] or f"from {short_name(history[0].definition)}"
     past = way_back_of(ctx, service, history, subject.label)
     if past is None:
-        return "nothing to go back to"
+        return "nowhere"
     facts["way_back"] = {"task_definition": past.definition, "known_by": past.known_by}
     return f"{short_name(past.definition)} ({images_text(definition_of(ctx, past.definition))}), {past.known_by}"
 
@@ -5399,11 +5399,12 @@ def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSO
     read = {arn: definition_of(ctx, arn) for arn in dict.fromkeys(past.definition for past in rows)}
     ctx.report.line(f"{name} runs {short_name(current)}; {'' if best else 'nothing to go back to; '}it was deployed:")
     facts = [candidate(past, read[past.definition], chosen=past == best) for past in rows]
-    for each in facts:
+    cells = [(short_name(each["task_definition"]), each["deployed"], each["ended"]) for each in facts]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for each, row in zip(facts, cells, strict=True):
         notes = [each["status"]] if each["status"] != "ACTIVE" else []
         notes += ["<- a rollback leads here"] if each["chosen"] else []
-        cells = [f"{short_name(each['task_definition']):<16}", each["deployed"], f"{each['ended']:<19}", each["images"]]
-        ctx.report.line("  " + "  ".join([*cells, *notes]).rstrip())
+        ctx.report.line("  " + "  ".join([*map(str.ljust, row, widths), each["images"], *notes]).rstrip())
     return {"name": name, "task_definition": current, "candidates": facts}
 
 
@@ -6487,7 +6488,8 @@ OPTIONS = (
         Option("-to --tag-only TAG", "put this tag on every image of the definition", "edits.tag", _tag),
         _WAITS,
         Option("--enable-rollback", "on failure go back, and wait for that too", "wait.rollback"),
-        Option("-d --task-definition DEFINITION", "register a new revision of this family, family:revision", "."),
+        Option("-d --task-definition DEFINITION", "register a new revision of this family, family:revision or ARN",
+               "."),
     )),
     Group("which task definition", ("",), (
         Option("--taskdef DEFINITION", "start from this definition instead of the one in use", "source."),
@@ -6761,6 +6763,12 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         """All spellings, and the value once (as Python 3.13 has it)."""
         return " ".join([", ".join(action.option_strings), *([str(action.metavar)] if action.metavar else [])])
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """The lines of a text; a file's name is not broken at its hyphen."""
+        import textwrap
+
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse without `SystemExit`, abbreviations, or values in error messages about unknown options."""
@@ -6845,7 +6853,12 @@ def _stray(word: str, argv: Sequence[str]) -> str:
     said = f"argument {place + 1} belongs to no option{after_flag}"
     if argv[place : place + 1] in [[each] for each in COMMANDS]:
         return f"{said}; a command comes first: {_program(argv[place])} …"
-    return said if before else f"{said}; the commands are {_listed([*filter(None, COMMANDS)])}"
+    import difflib
+
+    words = [*filter(None, COMMANDS)]
+    near = [match for text in argv[place : place + 1] for match in difflib.get_close_matches(text, words, 1)]
+    meant = f" (did you mean {_program(near[0])}?)" if near else ""
+    return said if before else f"{said}{meant}; the commands are {_listed(words)}"
 
 
 def _without_value(argument: str) -> str:

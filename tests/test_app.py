@@ -574,7 +574,7 @@ def test_the_cluster_of_the_command_line_wins(sim: Simulator, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(("name", "module", "said"), [
-    (".ecs-deploy.yml", "yaml", "pip install 'ecs-deploy-script[yaml]'"),
+    (".ecs-deploy.yml", "yaml", "pip install pyyaml, or write the file as .ecs-deploy.json"),
     (".ecs-deploy.toml", "tomllib", "To read TOML, Python 3.11 is needed"),
 ])  # fmt: skip
 def test_a_reader_that_is_not_installed_is_named(

@@ -44,6 +44,7 @@ def test_help_fits_a_terminal_and_its_examples_can_be_read(cli: Cli, word: str) 
     examples = re.findall(r"^ +ecs-deploy (.*)$", result.out.replace("\\\n", " ").partition("\nexample")[2], re.M)
     assert result.code == 0
     assert max(map(len, result.lines)) <= 80
+    assert not re.search(r"\w-$", result.out, re.MULTILINE), "a name is broken at its hyphen"
     assert examples
     for example in examples:
         assert example.startswith(word)
@@ -364,6 +365,11 @@ def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
             ["deploy", *SERVICE],
             "argument 1 belongs to no option; the commands are app, status, rollback and replace-instances",
             id="no command",
+        ),
+        pytest.param(
+            ["staus", "-c", "prod"],
+            "argument 1 belongs to no option (did you mean ecs-deploy status?); the commands are app, ",
+            id="nearly a command",
         ),
     ],
 )

@@ -66,6 +66,7 @@ def test_running_it_again_goes_further_back_and_never_to_what_was_left(sim: Simu
     assert [run.code for run in runs] == [0, 0, 1]
     assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
     assert "The service web has nothing to go back to from web:1" in runs[2].err
+    assert "  a rollback leads to: nowhere" in cli("status", *WEB).lines
     assert sim.running("prod", "web") == {"app:1": 1}
 
 
@@ -549,6 +550,18 @@ def test_the_list_shows_what_was_deployed_and_does_nothing(sim: Simulator, cli: 
         "web:2 2025-06-16 15:06:40 UTC SUCCESSFUL app:2 INACTIVE",
         "web:1 2025-06-15 15:06:40 UTC SUCCESSFUL app:1 <- a rollback leads here",
     ]
+
+
+def test_the_columns_of_the_list_are_as_wide_as_what_stands_in_them(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, *(f"app:{number}" for number in range(1, 11)))
+
+    lines = cli("rollback", *WEB, "--list").lines
+
+    assert lines[1:3] == [
+        "  web:10  2025-06-24 15:06:40 UTC  SUCCESSFUL  app:10",
+        "  web:9   2025-06-23 15:06:40 UTC  SUCCESSFUL  app:9  <- a rollback leads here",
+    ]
+    assert {line.index("app:") for line in lines[1:]} == {lines[1].index("app:")}
 
 
 def test_the_list_has_what_ecs_does_not_remember_and_says_where_there_is_nothing(sim: Simulator, cli: Cli) -> None:
