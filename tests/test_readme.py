@@ -81,6 +81,17 @@ def test_the_failing_command_prints_what_the_readme_shows() -> None:
     assert [line for line in done.stderr.splitlines() if line in shown] == shown
 
 
+@pytest.mark.slow
+def test_the_application_for_the_local_ecs_is_rolled_out(tmp_path: Path) -> None:
+    file = tmp_path / "app.json"
+    file.write_text(block("local application"))
+
+    done = against_the_local_ecs("app", "--image-tag", "18", "--config", str(file))
+
+    assert done.returncode == Exit.OK
+    assert "Report on services: total: 2, successful: 2, skipped: 0, failed: 0" in done.stdout
+
+
 def undated(text: str) -> str:
     """The text with its dates, which are those of the run, as one and the same."""
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "DATE", text)
