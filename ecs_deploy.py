@@ -1171,7 +1171,7 @@ class Rollout(Record):
     @property
     def what(self) -> str:
         """Its name in sentences."""
-        return f"deployment {self.deployment_id} of service {self.service}"
+        return f"{f'deployment {self.deployment_id}' if self.deployment_id else 'the update'} of service {self.service}"
 
     @property
     def state(self) -> RolloutState:
@@ -4233,10 +4233,13 @@ def begin_rollback(ctx: Context, rollout: Rollout) -> Exit | None:
 def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
     """Say where the rollback ended."""
     back = rollout.latest
+    if back.succeeded and back.native:
+        back.left_id = rollout.deployment_id  # ECS has taken it back: only an old answer shows it as PRIMARY
     if back.succeeded and (back.native or ctx.clock.now() - back.last_s > LOOK_S):
         with contextlib.suppress(AwsError):  # some calls ago nobody else had deployed
             primary = primary_of(refresh(ctx, rollout))
-            if primary.get("taskDefinition", back.definition) != back.definition:
+            others = primary.get("id") != rollout.deployment_id
+            if others and primary.get("taskDefinition", back.definition) != back.definition:
                 back.verdict = Verdict(RolloutState.SUPERSEDED, f"{named(primary)} is PRIMARY now")
     if back.state is RolloutState.SUPERSEDED:
         ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")

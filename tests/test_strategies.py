@@ -126,6 +126,26 @@ def test_a_blue_green_deployment_that_takes_too_long_is_rolled_back_by_ecs(sim: 
     assert sim.active_revisions("web") == [1]
 
 
+def test_an_old_answer_that_shows_what_ecs_took_back_is_not_somebody_elses_deployment(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green())
+    sim.image("app:2").starts_after(500)
+    old: list[Json] = []
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        if operation == "StopServiceDeployment":
+            old.append(service.described())
+            service.before_update = old[0]
+        return Fault.STALE if old and operation == "DescribeServices" else None
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 20
+    assert f"The service is back on {PREFIX}/web:1, and stable." in result.err
+    assert f"{PREFIX}/web:2 is left ACTIVE: AWS does not show yet that nothing uses it." in result.err
+
+
 def test_without_the_permission_to_stop_it_the_service_is_updated_back(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green())
     sim.image("app:2").starts_after(500)

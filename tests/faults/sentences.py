@@ -69,8 +69,9 @@ def _is_back(claim: Claim) -> bool:
 
 
 def _did_not_complete(claim: Claim) -> bool:
-    """The service is not back; or it is only since ECS has taken it back, from a rollback that failed."""
-    return not _is_back(claim) or any(update.after.rollout_state == "FAILED" for update in claim.of.rollbacks)
+    """The service is not back, or goes; or it is back only since ECS took it there from a rollback that failed."""
+    failed = any(update.after.rollout_state == "FAILED" for update in claim.of.rollbacks)
+    return not _is_back(claim) or failed or claim.seen.status != "ACTIVE"
 
 
 def _goes_on(claim: Claim) -> bool:
