@@ -260,6 +260,7 @@ class Interrupted(BaseException):
         super().__init__(signum)
         self.exit_code = Exit.SIGINT if signum == signal.SIGINT else Exit.SIGTERM
         self.name = signal.Signals(signum).name
+        self.maybe_done = False  # what was about to be sent may have been carried out
 
 
 # --- Options ---------------------------------------------------------------- may not see the arguments they are from
@@ -2261,7 +2262,7 @@ class Begun:
         """What was entered is sent in this block; it is settled if AWS says that it was not carried out."""
         try:
             yield
-        except AwsError as error:
+        except (AwsError, Interrupted) as error:  # a signal comes before a write, or between two attempts
             if not error.maybe_done:
                 self.settle(key)
             raise
@@ -2438,21 +2439,24 @@ class Aws(Record):
     def call(self, operation: str, params: JSON, *, region: str = "", retries: bool = True) -> JSON:
         """The answer. Errors that may pass are sat out: a few attempts, or ten minutes where ECS throttles hard.
 
-        `maybe_done` of the error that is raised tells whether any of the attempts may have been carried out.
+        `maybe_done` of what is raised, a signal too, tells whether any of the attempts may have been carried out.
         """
         attempt, lost = 1, False
         give_up_s = self._clock.now() + (PACED_S if operation in _PACED else 0.0)
         while True:
             try:
+                self._sleep(_backoff_s(attempt - 1) if attempt > 1 else 0.0)
                 self._pace(operation)
                 return self._call_once(operation, params, region)
+            except Interrupted as stop:
+                stop.maybe_done = lost
+                raise
             except AwsError as error:
                 lost = error.maybe_done = error.maybe_done or lost
                 may = error.transient and error.code != _UNREADABLE and not (lost and operation in _ONCE)
                 left = attempt < self._attempts or (error.throttled and self._clock.now() < give_up_s)
                 if not (retries and may and left):
                     raise
-            self._sleep(_backoff_s(attempt))
             attempt += 1
 
     def pages(self, operation: str, params: JSON) -> list[Any]:

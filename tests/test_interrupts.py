@@ -14,7 +14,7 @@ import pytest
 
 import ecs_deploy
 from tests.conftest import Cli, Result
-from tests.simulator import Simulator
+from tests.simulator import Fault, Simulator
 from tests.vocabulary import DEPLOY, PREFIX, WEB
 
 
@@ -118,6 +118,28 @@ def test_a_signal_ends_a_call_that_only_reads_before_its_answer_comes(sim: Simul
 
     assert result.code == 143
     assert re.search(r"^> DescribeTaskDefinition .* -> no answer, ", result.err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.DROP_BEFORE])
+def test_a_signal_between_two_attempts_tells_apart_what_was_refused_and_what_may_be_done(
+    sim: Simulator, cli: Cli, fault: Fault
+) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    def on_call(_: int, operation: str, __: Any) -> Fault | None:
+        if operation != "UpdateService":
+            return None
+        os.kill(os.getpid(), signal.SIGTERM)
+        return fault
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY)
+
+    lost = fault is Fault.DROP_BEFORE
+    assert (result.code, result.changes.count("UpdateService")) == (143, 1)
+    assert ("SIGTERM: the update of service web to" in result.err) == lost
+    assert sim.active_revisions("web") == [1]
 
 
 @pytest.mark.parametrize("at", range(12))
