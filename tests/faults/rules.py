@@ -252,7 +252,8 @@ def _registers_once_and_points_at_old_or_new(run: Run) -> Iterator[str]:
         yield f"{len(ours)} revisions were registered, of {len(set(texts))} kinds"
     for track in world.tracks.values():
         theirs = [deployment.definition for deployment in track.theirs]
-        allowed = {d.arn for d in [track.old, *ours, *theirs]} | track.worked
+        latest = track.latest if "--use-latest-task-def" in run.argv else frozenset[str]()
+        allowed = {d.arn for d in [track.old, *ours, *theirs]} | track.worked | latest
         primary = track.service.primary.definition
         as_asked = world.made.command.name == "app" and primary.images[0] == image(primary.family, NEW)
         as_asked = as_asked or (world.made.command.name == "rollback" and primary.revision < track.old.revision)
@@ -313,7 +314,7 @@ def _waits_while_it_is_throttled(run: Run) -> Iterator[str]:
         return
     [track] = world.tracks.values()
     passes = throttling.moment.later_s + throttling.seconds + 2 * RETRY_DELAY_S < made.timeout_s
-    if run.code == Exit.AWS and passes and "deletes" not in world.acts:
+    if run.code == Exit.AWS and passes and "deletes" not in world.acts and not _is_refused(run):
         yield f"an error of AWS after {world.now_s - world.begun_s:.0f} s, throttled for {throttling.seconds:.0f} s"
     tried = track.rollbacks or track.stops or track.theirs or "deletes" in track.acts
     if run.code == Exit.ROLLBACK_FAILED and passes and track.must_go_back and not tried and _is_ours(track):

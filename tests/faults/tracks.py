@@ -63,6 +63,10 @@ class Track:
         self.old, self.old_count = service.primary.definition, service.desired_count
         self.old_configuration = dict(service.configuration)
         self.updates: list[Update] = []
+        self.asked: Json | None = None
+        """The program's first UpdateService, whether or not that was carried out."""
+        self.latest: frozenset[str] = frozenset()
+        """The newest ACTIVE revision of the family, as it was right before the first update."""
         self.stops = 0
         self.theirs: list[Deployment] = []
         self.acts: list[str] = []
@@ -88,11 +92,11 @@ class Track:
 
     @property
     def forward(self) -> list[Update]:
-        return [update for update in self.updates if update.params == self.updates[0].params]
+        return [update for update in self.updates if update.params == self.asked]
 
     @property
     def rollbacks(self) -> list[Update]:
-        return [update for update in self.updates if update.params != self.updates[0].params]
+        return [update for update in self.updates if update.params != self.asked]
 
     @property
     def redeploys(self) -> bool:

@@ -400,6 +400,8 @@ class WatchedWorld(World):
         before = track.service.primary if track else None
         self._forget_stale_reads()
         if track and operation == "UpdateService" and not track.updates:
+            track.asked = track.asked or params
+            track.latest = frozenset(d.arn for d in self.definitions.of_status(track.old.family, "ACTIVE")[-1:])
             track.prepare_way_back(self.now_s)
         goes_over = bool(track and track.updates and track.is_theirs and not self._looked(track, operation, params))
         used_by = self._users(params) if operation == "DeregisterTaskDefinition" else []
