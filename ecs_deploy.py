@@ -2865,7 +2865,7 @@ def blind_redeploy(options: DeployOptions, name: str) -> PlannedService:
     """A redeployment that is not followed, so that nothing needs to be read: one call, which old policies allow."""
     update = service_update(options.cluster, name, options.change, {})
     draft = Draft(name, {}, {}, ready=name)  # whatever it runs
-    return PlannedService(name, draft, {}, update, replace(options.wait, no_wait=True))
+    return PlannedService(name, draft, {}, update, replace(options.wait, no_wait=True, until_draining=False))
 
 
 def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str) -> PlannedService:

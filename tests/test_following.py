@@ -86,11 +86,14 @@ def test_the_deployment_itself_need_not_be_waited_for(sim: Simulator, cli: Cli) 
     assert not sim.steady("prod", "web")
 
 
+@pytest.mark.parametrize("more", [[], ["--wait-until", "draining-started"]])
 @pytest.mark.parametrize("desired_count", [0, 1])
-def test_a_forced_redeploy_that_is_not_followed_is_one_call(sim: Simulator, cli: Cli, desired_count: int) -> None:
+def test_a_forced_redeploy_that_is_not_followed_is_one_call(
+    sim: Simulator, cli: Cli, desired_count: int, more: list[str]
+) -> None:
     sim.service("prod", "web", image="app:1", desired_count=desired_count)
 
-    result = cli(*WEB, "--force-new-deployment", "--skip-deployments-check")
+    result = cli(*WEB, "--force-new-deployment", "--skip-deployments-check", *more)
 
     deployment = sim.services["prod", "web"].primary
     assert result.code == 0
