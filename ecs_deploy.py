@@ -2984,8 +2984,9 @@ def draft_of(ctx: Context, live: JSON, base: JSON, edits: Edits, ready: str) -> 
     old = registrable({**live, "tags": base.get("tags")}, output_only)
     new = edited(registrable(base, output_only), edits)
     for edit in edits.members:
-        if edit.value is None and edit.applied(base) == base:
-            ctx.report.note(f"{edit.path} is not there, so there is nothing to unset.")
+        with contextlib.suppress(DeployError):  # of a log driver that comes with another edit
+            if edit.value is None and edit.applied(base) == base:
+                ctx.report.note(f"{edit.path} is not there, so there is nothing to unset.")
     return Draft(in_use, old, new, ready, start=in_use, deregistered=live.get("status") == "INACTIVE")
 
 

@@ -400,6 +400,15 @@ def test_an_option_of_another_log_driver_is_refused(sim: Simulator, cli: Cli) ->
     assert "--container-logopt web=awslogs==" in result.err
 
 
+def test_a_new_log_driver_may_come_with_an_option_that_is_to_be_unset(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", containers=[{"name": "web", "image": "a:1", "memory": 64, "logConfiguration": LOGS}])
+    options = ["web=awslogs==", "web=splunk=splunk-source=", "web=splunk=splunk-url=u"]
+
+    after = logged(cli, *(word for option in options for word in ("--container-logopt", option)))
+
+    assert after == {"logDriver": "splunk", "options": {"splunk-url": "u"}}
+
+
 @pytest.mark.parametrize("text", ["web", "web=awslogs", "web=awslogs=a", "web==a=b", "we b=awslogs=a=b"])
 def test_half_a_log_option_is_a_usage_error(cli: Cli, text: str) -> None:
     for option in ("--container-logopt", "--container-logsecret"):
