@@ -4822,10 +4822,10 @@ def logs_of(task: StartedTask, *, several: bool) -> list[Log]:
 
 def show_late_logs(ctx: Context, tasks: Iterable[StartedTask], delay_s: float) -> None:
     """CloudWatch shows the last lines a moment after the task has stopped; a chatty task has pages of them."""
-    read = [(task, log) for task in tasks for log in task.logs if log.token]
-    if read and delay_s > 0:
+    logs = [(task, log) for task in tasks for log in task.logs]
+    if any(log.token for _, log in logs) and delay_s > 0:
         ctx.sleep(delay_s)
-        for task, log in read:
+        for task, log in logs:
             while show_page(ctx, task, log):
                 pass
 

@@ -508,6 +508,23 @@ def test_lines_that_arrive_after_the_end_are_shown_too(world: Simulator, cli: Cl
     assert [line for line in result.err.splitlines() if "| " in line] == ["| first", "| last"]
 
 
+def test_a_log_that_comes_only_after_the_end_is_shown_beside_one_that_came_before(world: Simulator, cli: Cli) -> None:
+    world.task_definition("job", containers=[logging("job"), logging("helper", image="helper:1")])
+    world.image("app:2").exits(0, after_s=10).logs(["one"])
+    world.image("helper:1").exits(0, after_s=10).logs(["two"])
+
+    def comes_late(index: int, operation: str, params: Json) -> AwsError | None:
+        ended = all(task.stopped_s is not None and world.now_s > task.stopped_s + 1 for task in world.tasks_of("prod"))
+        late = operation == "GetLogEvents" and "/helper/" in params["logStreamName"] and not ended
+        return AwsError("ResourceNotFoundException", "The specified log stream does not exist.") if late else None
+
+    world.world.on_call = comes_late
+
+    result = cli(*WAIT)
+
+    assert [line for line in result.err.splitlines() if "| " in line] == ["job | one", "helper | two"]
+
+
 def test_lines_are_prefixed_where_there_is_more_than_one_container(world: Simulator, cli: Cli) -> None:
     plain = {"name": "silent", "image": "silent:1", "memory": 64}
     no_prefix = logging("elsewhere")
