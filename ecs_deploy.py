@@ -3505,7 +3505,7 @@ def event_ids(service: JSON) -> set[str]:
 
 def what_worked(part: PlannedService) -> str:
     """The definition that a rollback leads to: what last worked, else what is in use; empty if that is INACTIVE."""
-    current = str(part.service.get("taskDefinition"))
+    current = str(part.service.get("taskDefinition") or "")
     target = last_completed(part.service) or current
     return "" if (target == current and part.draft.deregistered) or target == part.draft.ready else target
 

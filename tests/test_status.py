@@ -354,6 +354,20 @@ def test_what_is_followed_ends_as_a_deployment_does(
     assert result.err.count("Likeliest cause") <= 1
 
 
+def test_what_never_had_another_definition_is_offered_no_way_back(sim: Simulator, status: Cli) -> None:
+    """A service of another controller has definitions only in its task sets."""
+    task_set = {
+        "id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": f"{PREFIX}/web:1", "computedDesiredCount": 1,
+        "runningCount": 0, "pendingCount": 1, "stabilityStatus": "STABILIZING", "createdAt": 1_750_000_000.0,
+    }  # fmt: skip
+    sim.service("prod", "web", "app:1", deploymentController={"type": "EXTERNAL"}, taskSets=[task_set])
+
+    result = status(*WEB, "--wait", "-t", "5")
+
+    assert result.code == 22
+    assert "update-service" not in result.err
+
+
 def test_a_way_back_that_does_not_end_is_said(sim: Simulator, status: Cli) -> None:
     rolling_out_badly(sim)
     sim.image("app:1").starts_after(500)

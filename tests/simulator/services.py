@@ -454,7 +454,7 @@ class Service:
             "desiredCount": self.desired_count,
             "runningCount": sum(deployment.running_count for deployment in self.deployments),
             "pendingCount": sum(deployment.pending_count for deployment in self.deployments),
-            "taskDefinition": self.primary.definition.arn,
+            **({} if self.controller == "EXTERNAL" else {"taskDefinition": self.primary.definition.arn}),
             "deploymentConfiguration": self.configuration,
             "deploymentController": {"type": self.controller},
             "deployments": [d.described(self) for d in self.deployments] if by_ecs and not gone else [],
