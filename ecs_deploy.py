@@ -3011,7 +3011,7 @@ def tagged(ctx: Context, required: bool, of: str, call: Callable[[bool], JSON]) 
     try:
         return call(True)
     except AwsError as error:
-        if required or error.code not in _DENIED or "Tag" not in error.message:
+        if required or error.code not in _DENIED or not re.search(r"\becs:\w*Tag", error.message):
             raise
         ctx.report.warning(f"The tags{of} are not copied. {error.message}")
         return call(False)

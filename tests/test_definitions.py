@@ -216,6 +216,16 @@ def test_where_tags_are_required_a_refusal_is_an_error(sim: Simulator, cli: Cli)
     assert sim.active_revisions("job") == [1]
 
 
+def test_a_refused_registration_is_no_refused_tag_whatever_the_family_is_called(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("TagWriter", "app:1", tags=TAGS)
+    sim.deny("ecs:RegisterTaskDefinition")
+
+    result = cli("-d", "TagWriter", "-i", "app:2")
+
+    assert (result.code, result.changes) == (24, ["RegisterTaskDefinition"])
+    assert "not copied" not in result.err
+
+
 def tags_may_not_be_read(index: int, operation: str, params: Json) -> AwsError | None:
     """ECS as it answers to somebody who may read definitions, but not their tags."""
     if operation != "DescribeTaskDefinition" or "include" not in params:
