@@ -257,7 +257,6 @@ class Interrupted(BaseException):
     """SIGINT or SIGTERM; a BaseException so that no handler of errors takes it for one."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(signum)
         self.exit_code = Exit.SIGINT if signum == signal.SIGINT else Exit.SIGTERM
         self.name = signal.Signals(signum).name
         self.maybe_done = False  # what was about to be sent may have been carried out

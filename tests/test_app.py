@@ -492,7 +492,11 @@ NO_CLUSTER = "cluster: missing; name it here or with --cluster (line 1)"
             "version: v1\na: [1\nb",
             "The application file is not YAML: line 3 column 2: expected ',' or ']', but got '<stream end>'\n",
         ),
-        ("key-twice.yml", "version: v1\nversion: v1\n", "version: is there twice (line 1)"),
+        (
+            "key-twice.yml",
+            "version: v1\nversion: v1\n",
+            "The application file is wrong:\n  version: is there twice (line 1)",
+        ),
         ("empty.yml", "", "the file: expected a table of keys, got NoneType (line 1)"),
         ("no-cluster.yml", "version: v1\n", NO_CLUSTER),
         ("service-twice.yml", TWICE, "services[1].name: a is there twice (line 3)"),
@@ -506,6 +510,72 @@ def test_a_file_that_cannot_be_used_is_a_usage_error(sim: Simulator, cli: Cli, n
     assert result.code == Exit.USAGE
     assert said in result.err
     assert result.operations == []
+
+
+def test_each_key_that_has_to_be_there_is_named_where_it_is_missing(sim: Simulator, cli: Cli) -> None:
+    bare = {"capacity_provider_strategies": [{}], "network_configuration": {"vpc_configuration": {}}}
+    tasks = {"pre": [bare], "post": [{"network_configuration": {}}]}
+    Path("a.json").write_text(json.dumps({"tasks": tasks, "services": [{}]}))
+
+    result = cli("app", "-t", "2", "-f", "a.json")
+
+    assert result.code == Exit.USAGE
+    assert result.err.splitlines()[1:] == [
+        "  version: missing",
+        "  tasks.pre[0].family: missing",
+        "  tasks.pre[0].count: missing",
+        "  tasks.pre[0].containers: missing",
+        "  tasks.pre[0].capacity_provider_strategies[0].capacity_provider: missing",
+        "  tasks.pre[0].network_configuration.vpc_configuration.security_groups: missing",
+        "  tasks.pre[0].network_configuration.vpc_configuration.subnets: missing",
+        "  tasks.post[0].family: missing",
+        "  tasks.post[0].count: missing",
+        "  tasks.post[0].containers: missing",
+        "  tasks.post[0].network_configuration.vpc_configuration: missing",
+        "  services[0].name: missing",
+        "  services[0].containers: missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        pytest.param("count", True, "expected a whole number, got true or false", id="a flag for a number"),
+        pytest.param("count", {}, "expected a whole number, got a table of keys", id="a table for a number"),
+        pytest.param("count", 1.5, "expected a whole number, got float", id="a fraction"),
+        pytest.param("family", ["migrate"], "expected text, got a list", id="a list for a text"),
+        pytest.param("network_configuration", "x", "expected a table of keys, got text", id="a text for a table"),
+        pytest.param("launch_type", "lambda", "lambda is not ec2 or fargate or external", id="no launch type"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(sim: Simulator, cli: Cli, key: str, value: object, said: str) -> None:
+    task = {"family": "migrate", "count": 1, "containers": ["app"], key: value}
+    Path("a.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "tasks": {"post": [task]}}))
+
+    result = cli("app", "-t", "2", "-f", "a.json")
+
+    assert (result.code, result.operations) == (Exit.USAGE, [])
+    assert result.err.splitlines()[1:] == [f"  tasks.post[0].{key}: {said}"]
+
+
+@pytest.mark.parametrize("launch_type", ["ec2", "Fargate", "EXTERNAL"])
+def test_a_task_gets_the_launch_type_of_the_file_and_no_public_address_unasked(
+    sim: Simulator, cli: Cli, launch_type: str
+) -> None:
+    shop(sim)
+    sim.task_definition("migrate", containers=[container("app", "shop/app:1")], networkMode="awsvpc")
+    network = {"vpc_configuration": {"security_groups": ["sg-1"], "subnets": ["subnet-1"]}}
+    task = {"family": "migrate", "count": 1, "containers": ["app"], "network_configuration": network}
+    application = {"version": "V1", "cluster": "shop", "tasks": {"pre": [{**task, "launch_type": launch_type}]}}
+    Path("app.json").write_text(json.dumps(application))
+
+    result = cli("app", "-t", "2", "-f", "app.json")
+
+    assert result.code == Exit.OK
+    (request,) = result.requests("RunTask")
+    assert request["launchType"] == launch_type.upper()
+    assert request["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] == "DISABLED"
+    assert "capacityProviderStrategy" not in request
 
 
 TOML = """\

@@ -191,6 +191,14 @@ def test_tags_are_copied_but_those_of_aws(sim: Simulator, cli: Cli) -> None:
     assert result.requests("DescribeTaskDefinition") == [{"taskDefinition": "job", "include": ["TAGS"]}]
 
 
+def test_where_all_tags_are_those_of_aws_none_is_sent(sim: Simulator, cli: Cli) -> None:
+    sim.task_definition("job", "app:1", tags=TAGS[1:])
+
+    (sent,) = cli("-d", "job", "-i", "app:2").requests("RegisterTaskDefinition")
+
+    assert "tags" not in sent
+
+
 def test_where_aws_refuses_tags_they_are_left_out_with_a_warning(sim: Simulator, cli: Cli) -> None:
     sim.task_definition("job", "app:1", tags=TAGS)
     sim.deny("ecs:TagResource")

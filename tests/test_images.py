@@ -71,6 +71,7 @@ SAME = [
     pytest.param("redis", "library/redis:7", id="the namespace of official images"),
     pytest.param("redis", "docker.io/redis:7", id="the registry that is meant where there is none"),
     pytest.param("redis", "index.docker.io/library/redis", id="its older name"),
+    pytest.param("redis", "registry-1.docker.io/library/redis", id="the host that it is pulled from"),
     pytest.param("shop/web", "docker.io/shop/web:1", id="a user's repository there"),
     pytest.param("Registry.Example/web", "registry.example/web:1", id="a host name in other letters"),
 ]
@@ -81,6 +82,8 @@ DIFFERENT = [
     pytest.param("api", "shop/api:1", id="another namespace"),
     pytest.param("registry.example/api", "api:1", id="another registry"),
     pytest.param("registry.example/api", "registry.example:5000/api:1", id="another port"),
+    pytest.param("localhost/api", "docker.io/localhost/api:1", id="a registry of this machine"),
+    pytest.param("registry/api", "registry:5000/api:1", id="a namespace called like a registry"),
     pytest.param("registry.example/a.b", "registry.example/axb:1", id="a dot that is no wildcard"),
     pytest.param("shop/web", "shop/Web:1", id="a path in other letters"),
 ]

@@ -58,6 +58,18 @@ def set_in(document: Any, shape: Any, path: str, text: str | None) -> Any:
                      {"containerDefinitions": [{"name": "api",
                                                 "mountPoints": [{"sourceVolume": "data", "readOnly": False}]}]},
                      id="a thing that is named otherwise"),
+        pytest.param("containerDefinitions[api].dependsOn[db].condition", "HEALTHY",
+                     {"containerDefinitions": [{"name": "api",
+                                                "dependsOn": [{"containerName": "db", "condition": "HEALTHY"}]}]},
+                     id="a thing named by its container"),
+        pytest.param("containerDefinitions[api].systemControls[net.core.x].value", "9",
+                     {"containerDefinitions": [{"name": "api",
+                                                "systemControls": [{"namespace": "net.core.x", "value": "9"}]}]},
+                     id="a thing named by its namespace"),
+        pytest.param("containerDefinitions[api].extraHosts[db].ipAddress", "10.0.0.1",
+                     {"containerDefinitions": [{"name": "api",
+                                                "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.1"}]}]},
+                     id="a thing named by its host"),
     ],
 )  # fmt: skip
 def test_a_member_of_a_definition_is_set(path: str, text: str, document: Any) -> None:
@@ -74,6 +86,10 @@ def test_a_member_of_a_definition_is_set(path: str, text: str, document: Any) ->
          {"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 3}]}),
         (SERVICE, "deploymentConfiguration.canaryConfiguration.canaryPercent", "12.5",
          {"deploymentConfiguration": {"canaryConfiguration": {"canaryPercent": 12.5}}}),
+        (SERVICE, "serviceConnectConfiguration.services[http].discoveryName", "web",
+         {"serviceConnectConfiguration": {"services": [{"portName": "http", "discoveryName": "web"}]}}),
+        (SERVICE, "loadBalancers[web].containerPort", "-80",
+         {"loadBalancers": [{"containerName": "web", "containerPort": -80}]}),
         (TASK, "propagateTags", "TASK_DEFINITION", {"propagateTags": "TASK_DEFINITION"}),
         (TASK, "overrides.containerOverrides[job].memory", "512",
          {"overrides": {"containerOverrides": [{"name": "job", "memory": 512}]}}),
@@ -196,6 +212,12 @@ def test_what_the_command_decides_is_refused(shape: Any, path: str, said: str) -
     assert str(error.value) == said
 
 
+@pytest.mark.parametrize("text", ["1.2.3", "1e3", "ten", ".5", "1.", ""])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(BadValue, match=r"canaryPercent must be a number$"):
+        member_edit(SERVICE, "deploymentConfiguration.canaryConfiguration.canaryPercent", text)
+
+
 @given(st.text("abcdN.[]=aefimly", max_size=20), st.text("{}[]=,1a'\" ", max_size=12))
 def test_any_path_and_any_value_is_an_edit_or_refused(path: str, text: str) -> None:
     for start in ("", "tags[", "containerDefinitions[api].", "volumes", "ephemeralStorage"):
@@ -257,6 +279,17 @@ def test_members_of_the_definition_are_set_and_taken_away_in_one_revision(sim: S
     assert "  ~ api: memory\n" in result.err
     assert "  ~ api: dockerLabels\n" in result.err
     assert "  + cpu\n" in result.err
+
+
+def test_a_member_beside_the_containers_needs_no_container(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*WEB, "--set", "runtimePlatform.cpuArchitecture=ARM64", "--set", "volumes[data].host.sourcePath=/x")
+
+    assert result.code == 0
+    (sent,) = result.requests("RegisterTaskDefinition")
+    assert sent["runtimePlatform"] == {"cpuArchitecture": "ARM64"}
+    assert sent["volumes"] == [{"name": "data", "host": {"sourcePath": "/x"}}]
 
 
 def test_a_dry_run_shows_a_member_and_no_secret(sim: Simulator, cli: Cli) -> None:
