@@ -498,6 +498,12 @@ NO_CLUSTER = "cluster: missing; name it here or with --cluster (line 1)"
             "The application file is wrong:\n  version: is there twice (line 1)",
         ),
         ("empty.yml", "", "the file: expected a table of keys, got NoneType (line 1)"),
+        (
+            "texts.yml",
+            "version: v1\ncluster: c\nservices: [web, worker]\n",
+            "  services[0]: expected a table of keys, got text (line 3)\n"
+            "  services[1]: expected a table of keys, got text (line 3)\n",
+        ),
         ("no-cluster.yml", "version: v1\n", NO_CLUSTER),
         ("service-twice.yml", TWICE, "services[1].name: a is there twice (line 3)"),
     ],

@@ -294,6 +294,22 @@ def test_a_region_that_cannot_be_one_is_an_error(cli: Cli, region: str) -> None:
             id="denied, no action named",
         ),
         pytest.param(
+            AwsError("AccessDenied", "no", 403),
+            [
+                "ERROR: AWS denied DescribeServices: no",
+                "Allow ecs:DescribeServices in the IAM policy of these credentials.",
+            ],
+            id="denied in fewer words",
+        ),
+        pytest.param(
+            AwsError("UnauthorizedOperation", "no", 403),
+            [
+                "ERROR: AWS denied DescribeServices: no",
+                "Allow ecs:DescribeServices in the IAM policy of these credentials.",
+            ],
+            id="denied as EC2 says it",
+        ),
+        pytest.param(
             AwsError("AccessDeniedException", "User: x is not authorized to perform: kms:Decrypt on resource: y"),
             [
                 "ERROR: AWS denied DescribeServices: User: x is not authorized to perform: kms:Decrypt on resource: y",

@@ -439,6 +439,8 @@ def test_the_diff_of_another_definition_names_containers_and_members(sim: Simula
         "+ memory",
         "- networkMode",
     ]
+    document = json.loads(cli("-c", "prod", "-n", "web", "--taskdef", "web", "--dry-run", "--output", "json").out)
+    assert document["images"] == [{"container": "comes", "old": "", "new": "new:1"}]
 
 
 def test_a_redeployed_file_without_a_change_says_so(sim: Simulator, cli: Cli, tmp_path: Path) -> None:

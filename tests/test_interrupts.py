@@ -184,6 +184,19 @@ def test_a_signal_before_anything_changed_leaves_everything_as_it_was(sim: Simul
     assert result.err.endswith("Interrupted.\n")
 
 
+def test_a_signal_ends_a_run_too_that_had_lost_the_answer_to_its_update(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(600)
+    sim.world.on_call = lambda index, called, params: Fault.DROP_AFTER if called == "UpdateService" else None
+    sim.world.at(60, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 143
+    assert sim.world.now_s < 70
+    assert "of service web goes on" in result.err
+
+
 def test_the_handlers_of_the_caller_are_put_back(sim: Simulator, cli: Cli) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     sim.service("prod", "web", image="app:1")
