@@ -144,6 +144,27 @@ def test_names_stay_readable_where_a_variable_has_the_same_text(sim: Simulator, 
     assert "***" not in result.out + result.err
 
 
+def test_our_own_words_stay_readable_where_a_variable_has_the_same_text(sim: Simulator, cli: Cli) -> None:
+    values = ["checkout", "production", "deployment", "definition"]
+    environment = [{"name": f"V{number}", "value": value} for number, value in enumerate(values)]
+    container = {"name": "checkout", "image": "checkout:1", "memory": 64, "environment": environment}
+    sim.service("production", "checkout", containers=[container])
+
+    result = cli("-c", "production", "-n", "checkout", "-i", "checkout:2", "--skip-deployments-check")
+
+    assert result.code == 0
+    assert "Service updated successfully, new task definition running." in result.lines
+    assert "  ~ checkout: image checkout:1 -> checkout:2\n" in result.err
+
+
+def test_rows_with_more_and_fewer_parts_line_up() -> None:
+    assert ecs_deploy.lined_up(["web: 1 running, 2 pending; old: 1", "worker: stable", "a: 12 running, none"]) == [
+        "web:    1 running,  2 pending; old: 1",
+        "worker: stable",
+        "a:      12 running, none",
+    ]
+
+
 def test_of_two_secrets_the_longer_one_is_not_half_shown(sim: Simulator, cli: Cli) -> None:
     values = {"PASSWORD": CANARY, "TOKEN": f"{CANARY}-and-more"}
     environment = [{"name": name, "value": value} for name, value in values.items()]

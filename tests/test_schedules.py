@@ -369,7 +369,8 @@ def test_each_target_that_is_refused_is_named_with_its_reason(world: Simulator, 
 
     assert result.code == Exit.FAILED
     said = "a: try again (ConcurrentModificationException); b: too many (LimitExceededException)"
-    assert f"AWS refused PutTargets of {said}" in result.err
+    assert f"AWS refused PutTargets of {said}\nThe rule one does not run report:18.\n" in result.err
+    assert result.err.endswith("report:18 stays registered.\n")
 
 
 def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simulator, cli: Cli) -> None:
