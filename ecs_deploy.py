@@ -1475,10 +1475,11 @@ def without_names(event: str) -> str:
 
 
 def event_text(event: str, label: str) -> str:
-    """An event as people read it: without the tasks that it lists, or the service's name behind a label with it."""
+    """An event as people read it: without the tasks that it lists, or a service's name that the label has, too."""
     listed = re.sub(r":( \(task [^)]*\))+", "", event)
     shortened = re.sub(r"\(task (\w{8})\w+\)", r"(task \1)", listed)
-    return re.sub(r"^\(service [^)]*\) ", "", shortened) if label else shortened
+    named = re.match(r"\(service ([^)]*)\) ", shortened)
+    return shortened[named.end() :] if named and label.startswith(f"{named[1]}: ") else shortened
 
 
 def counts_as_failure(task: JSON) -> bool:

@@ -566,3 +566,18 @@ def test_how_many_tasks_are_to_run_stands_in_the_changes(
     assert result.code == 0
     changed = "~ job: image job:1 -> job:2" if image else "nothing changes in the definition; job:1 is used as it is"
     assert f"Changes:\n  {changed}\n  {said}\n" in result.err
+
+
+def test_an_event_names_its_service_once_a_line(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.service("prod", "api", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+
+    alone = cli("-c", "prod", "-n", "web", "-i", "app:2", "--enable-rollback", "--fail-fast", "1")
+    both = cli("-c", "prod", "-n", "web", "-n", "api", "-i", "app:2", "--enable-rollback", "--fail-fast", "1")
+
+    assert (alone.code, both.code) == (20, 20)
+    assert "event: (service web) has started 1 tasks." in alone.err
+    assert "rollback: event: (service web) has started 1 tasks." in alone.err
+    assert "web: event: has started 1 tasks." in both.err
+    assert "api: rollback: event: has started 1 tasks." in both.err
