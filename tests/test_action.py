@@ -468,6 +468,16 @@ def test_an_error_of_aws_that_repeats_a_key_does_not_show_it(shop: Simulator, st
     assert "AKIAINPUT" not in done.summary + str(done.annotations)
 
 
+def test_a_key_is_masked_that_does_not_look_like_a_secret(shop: Simulator, step: Run) -> None:
+    shop.on_call = lambda *_: AwsError("IncompleteSignature", "Credential=abc is not complete")
+
+    done = step("{aws_access_key: abc, aws_secret_key: '123', cluster: prod, service_name: web, image: shop/web:2}")
+
+    assert done.code == Exit.AWS
+    assert done.masks == ["abc", "123"]
+    assert "Credential=*** is not complete" in done.outputs["failure-reason"]
+
+
 def test_a_secret_with_quotes_is_masked_in_the_json_document_and_the_summary(shop: Simulator, step: Run) -> None:
     secret = 'pass"word\\<&'
     shop.image("shop/web:2").crashes(after_s=1, reason=f"cannot log in with {secret}")
@@ -769,6 +779,17 @@ def test_a_reason_is_no_markdown(shop: Simulator, step: Run, tmp_path: Path) -> 
     assert "_a_ see https://a.example/b, www.a.example or a@b.example" in html.unescape(rendered)
     assert "<em>" not in rendered
     assert "<a " not in rendered
+
+
+def test_of_several_containers_the_summary_has_each_ones_image_on_a_line(shop: Simulator, step: Run) -> None:
+    containers = [{"name": name, "image": f"shop/{name}:1", "memory": 64} for name in ("api", "proxy")]
+    shop.service("prod", "api", containers=containers)
+
+    done = step("{cluster: prod, service_name: api, tag_only: 2}")
+
+    assert done.code == Exit.OK
+    old, new = ("<br>".join(f"<code>{name}: shop/{name}:{tag}</code>" for name in ("api", "proxy")) for tag in (1, 2))
+    assert f"| {old} | {new} |" in done.summary
 
 
 def test_status_has_a_row_for_each_service_and_its_definition_as_output(shop: Simulator, step: Run) -> None:

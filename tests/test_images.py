@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -287,6 +288,22 @@ def test_a_file_in_the_image_is_read_when_asked_for(sim: Simulator, cli: Cli, tm
     result = cli("-d", "job", "-i", f"web:$(< {tmp_path}/VERSION)", "--eval-image")
 
     assert result.lines[0] == "Using image name: web:1.2.3"
+
+
+def test_a_command_in_the_image_takes_nothing_from_what_the_program_was_given_to_read(cli: Cli) -> None:
+    theirs, ours = os.dup(0), os.pipe()
+    os.write(ours[1], b"7\n")
+    os.close(ours[1])
+    os.dup2(ours[0], 0)
+    try:
+        result = cli("-d", "job", "-i", "web:$(cat)", "--eval-image")
+        left = os.read(0, 9)
+    finally:
+        os.dup2(theirs, 0)
+        os.close(theirs)
+        os.close(ours[0])
+
+    assert (result.code, left) == (13, b"7\n")
 
 
 @pytest.mark.parametrize("image", ["web:`echo 2`", "web:$(echo 2)"])

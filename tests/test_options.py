@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import BadValue, Exit, given_options, parse, shorthand
+from ecs_deploy import BadValue, Exit, __version__, given_options, main, parse, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -66,6 +67,14 @@ def test_no_arguments_print_ten_lines_of_usage_and_are_a_usage_error(cli: Cli) -
         assert len(nothing.lines) <= 10
         assert nothing.out.startswith(cli("--help").out.partition("\n\n")[0])
         assert "ecs-deploy --help\n" in nothing.out
+
+
+def test_the_arguments_are_those_of_the_process_unless_others_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["ecs-deploy", "--version"])
+    out = StringIO()
+
+    assert main(env={}, out=out) == 0
+    assert out.getvalue() == f"{__version__}\n"
 
 
 def test_the_version_is_one_line(cli: Cli) -> None:
@@ -449,7 +458,30 @@ def test_only_a_newline_ends_a_line_of_an_env_file(sim: Simulator, cli: Cli, tmp
             "healthCheck is not an object",
             id="a health check that is no object",
         ),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": ["awslogs"]}]}',
+            "logConfiguration is not an object",
+            id="a log configuration that is a list",
+        ),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": {"options": "a=b"}}]}',
+            "options is not an object",
+            id="log options that are a text",
+        ),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web", "environment": ["A=1"]}]}',
+            "environment is not a list of objects",
+            id="variables that are texts",
+        ),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web", "secrets": {"A": "arn"}}]}',
+            "secrets is not a list of objects",
+            id="secrets that are no list",
+        ),
         pytest.param(b'{"containerDefinitions": [{"name": "web"}]}', "is not a task definition", id="no family"),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": {"name": "web"}}', "is not a task definition", id="no list"
+        ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web"}], "tags": {"a": 1}}',
             "tags is not a list",

@@ -291,6 +291,37 @@ def test_the_json_document_tells_of_a_usage_error(cli: Cli, arguments: list[str]
     assert document["error"] in result.err
 
 
+def test_the_json_document_says_what_helps_against_a_usage_error(cli: Cli) -> None:
+    document = json.loads((result := cli("-c", "prod", "-n", "web", "--output", "json")).out)
+
+    assert (document["verdict"], document["exit_code"], result.code) == ("error", 8, 8)
+    assert document["hint"].startswith("Other changes are -to TAG, ")
+
+
+def test_the_json_document_tells_of_a_bug(
+    sim: Simulator, cli: Cli, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    monkeypatch.setattr(clock, "sleep", lambda seconds: 1 / 0)
+
+    result = cli(*DEPLOY, "--output", "json", bug=True)
+
+    document = json.loads(result.out)
+    assert (document["error"], document["exit_code"], result.code) == ("a bug in ecs-deploy", 70, 70)
+
+
+@pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("value", ["abc", "12345"], ids=["three letters", "a number"])
+def test_a_key_is_masked_that_does_not_look_like_a_secret(sim: Simulator, cli: Cli, variable: str, value: str) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.on_call = lambda *_: AwsError("IncompleteSignature", f"{value} is not complete")
+
+    result = cli(*DEPLOY, env={variable: value})
+
+    assert result.code == 24
+    assert "*** is not complete" in result.err
+
+
 def test_the_json_document_tells_of_a_dry_run(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 

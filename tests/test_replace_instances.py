@@ -562,6 +562,18 @@ def test_a_dry_run_lists_what_is_out_of_date_and_changes_nothing(
     assert result.err == ""
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+@pytest.mark.parametrize("desired", [2, 0])
+def test_where_nothing_is_out_of_date_there_is_nothing_to_replace(
+    sim: Simulator, replace: Callable[..., Result], desired: int, more: tuple[str, ...]
+) -> None:
+    sim.instances.group("workers", "prod", desired=desired)
+
+    result = replace(*more)
+
+    assert (result.code, result.lines) == (Exit.OK, ["Nothing to replace in workers."])
+
+
 # What cannot be done
 
 
@@ -863,6 +875,57 @@ def test_a_capacity_of_one_more_is_taken_back_even_where_nothing_is_out_of_date_
     assert result.lines[-1] == "Nothing to replace in workers."
     sim.advance(60)
     assert_in_order(sim, group)
+
+
+def one_too_many(sim: Simulator, *busy: int) -> tuple[Group, list[Instance]]:
+    """Three current instances where a run has left a capacity of two to return to; those named run jobs for long."""
+    group: Group = sim.instances.group("workers", "prod", desired=3)
+    group.tags["ecs-deploy:replacing"] = "capacity=2 by= beats=0"
+    for number in busy:
+        long_job_on(sim, group.members[number], exits_after_s=100)
+    return group, group.members
+
+
+def test_what_is_above_the_capacity_is_taken_from_where_the_fewest_tasks_run(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group, (first, idle, last) = one_too_many(sim, 0, 2)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert f"Terminated: {idle.id}" in result.lines
+    assert (group.members, group.desired) == ([first, last], 2)
+
+
+def test_what_is_above_the_capacity_is_taken_from_what_drains_already(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group, (first, draining, last) = one_too_many(sim, 1)
+    sim.instances.set_status(draining, "DRAINING")
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert result.requests("UpdateContainerInstancesState") == []
+    assert (group.members, group.desired) == ([first, last], 2)
+
+
+def test_an_instance_whose_agent_is_lost_during_the_run_is_not_drained(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    first, lost = outdated(sim, group)
+    sim.on_call = lambda index, operation, params: (
+        setattr(lost, "agent_connected", False) if operation == "TerminateInstanceInAutoScalingGroup" else None
+    )
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    assert f"within 60 seconds: {lost.id} cannot be drained, its agent is not connected" in result.err
+    assert [r["containerInstances"] for r in result.requests("UpdateContainerInstancesState")] == [[first.arn]]
+    assert (lost.state, lost.container_status) == ("running", "ACTIVE")
 
 
 def test_an_instance_that_does_not_drain_in_time_serves_again(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -1395,6 +1458,37 @@ def test_a_refresh_that_is_under_way_is_followed(sim: Simulator, replace: Callab
     assert_replaced(sim, group, old)
 
 
+@pytest.mark.parametrize("status", ["Pending", "Baking", "RollbackInProgress"])
+def test_a_refresh_that_is_not_at_its_end_yet_is_waited_for(
+    sim: Simulator, replace: Callable[..., Result], status: str
+) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody())
+    refresh = group.refreshes[0]
+    refresh.status = status
+    sim.world.at(sim.now_s + 20, lambda: setattr(refresh, "status", "InProgress"))
+    sim.world.at(sim.now_s + 20, refresh.tick)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert result.changes == []
+    assert f"refresh {refresh.id} is {status}, 0 %" in result.err
+    assert_replaced(sim, group, old)
+
+
+def test_a_refresh_needs_no_room_between_the_capacity_and_the_maximum(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = by_refresh(sim)
+    group.maximum = 2
+    old = outdated(sim, group)
+
+    assert replace().code == Exit.OK
+    assert_replaced(sim, group, old)
+
+
 def started_by_somebody(**preferences: Any) -> dict[str, Any]:
     chosen = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, **preferences}
     return {"AutoScalingGroupName": "workers", "Preferences": chosen}
@@ -1654,6 +1748,23 @@ def test_a_document_of_what_was_done(sim: Simulator, replace: Callable[..., Resu
         "replaced": ids(old),
         "exit_code": 0,
     }
+
+
+def test_a_document_of_a_dry_run_and_one_of_instances_that_are_left_alone(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = sim.instances.group("workers", "prod", desired=1)
+    kept = outdated(sim, group)[0]
+
+    dry = replace("--output", "json", "--dry-run")
+    kept.protected = True
+    left = replace("--output", "json")
+
+    assert (dry.code, json.loads(dry.out)["verdict"]) == (Exit.OK, "dry run")
+    document = json.loads(left.out)
+    assert left.code == Exit.FAILED
+    assert (document["verdict"], document["replaced"]) == ("error", [])
+    assert [row["instance"] for row in document["outdated"]] == [kept.id]
 
 
 def test_progress_says_how_far_it_is_and_what_each_instance_waits_for(
