@@ -810,6 +810,15 @@ def test_status_has_a_row_for_each_service_and_its_definition_as_output(shop: Si
     assert "The service api is not steady, but rolling out" in bad.outputs["failure-reason"]
 
 
+def test_a_service_without_a_definition_has_an_empty_cell(shop: Simulator, step: Run) -> None:
+    shop.service("prod", "sets", "app:1", deploymentController={"type": "EXTERNAL"}, runningCount=0, taskDefinition="")
+
+    done = step("{command: status, cluster: prod, service_name: sets}")
+
+    assert done.code == Exit.FAILED
+    assert "| <code>sets</code> | <code>prod</code> |  | <code>0 of 1</code> |" in done.summary
+
+
 def test_a_rollback_has_the_outputs_of_a_deployment(shop: Simulator, step: Run) -> None:
     shop.someone_deploys("prod", "web", "shop/web:2")
     shop.advance(60)

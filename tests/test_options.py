@@ -294,6 +294,15 @@ def test_the_same_edit_given_twice_is_one(sim: Simulator, cli: Cli) -> None:
     assert sent["containerDefinitions"][0]["environment"] == [{"name": "A", "value": "1"}]
 
 
+@pytest.mark.parametrize("option", ["--watch-container=web", "--propagate-exit-code", "--stop-on-interrupt"])
+def test_what_needs_the_wait_for_a_task_is_named_together(cli: Cli, option: str) -> None:
+    result = cli(*RUN, option)
+
+    assert result.code == 3
+    said = "--watch-container, --propagate-exit-code and --stop-on-interrupt require --wait-for-success"
+    assert result.err == f"ERROR: {said}\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

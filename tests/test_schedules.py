@@ -545,6 +545,7 @@ def test_the_document_and_the_outputs_name_them(world: Simulator, cli: Cli, tmp_
         output.read_text()
     )
     assert "<code>schedule nightly</code> | <code>report:16</code> | <code>report:18</code>" in summary.read_text()
+    assert "| Rule or schedule | Old revision | New revision | Result |" in summary.read_text()
 
 
 def test_two_services_that_get_different_revisions_of_a_family_leave_open_which_one(world: Simulator, cli: Cli) -> None:
