@@ -301,6 +301,7 @@ def test_a_twin_that_names_another_option_is_refused_without_a_value_as_well(sho
             "The input command is app, status, rollback, replace-instances or NAME=COMMAND, not 'deploy'",
         ),
         ("{service_name: web, batch: 2}", 3, "The input batch does not belong to ecs-deploy"),
+        ("{cluster: c, service_name: w, image: '(-x)'}", 13, "Unable to parse image name: (-x)"),
     ],
 )
 def test_errors_name_the_inputs(shop: Simulator, step: Run, given: str, code: int, said: str) -> None:
@@ -699,7 +700,7 @@ def test_an_application_is_deployed_and_each_part_has_its_row(shop: Simulator, s
     rows = re.findall(r"^\| <code>(.*)</code> \|$", done.summary, re.MULTILINE)
     names = [re.sub(r"</?code>", "", row).split(" | ")[0] for row in rows]
     assert names == ["pre job", "web", "api"]
-    assert "<code>shop/api:1</code> | <code>shop/api:2</code>" in done.summary
+    assert re.search(r"<code>shop/api:1</code> \| <code>shop/api:2</code> \| \d+ s \|", done.summary)
 
 
 def test_a_failing_application_says_which_part_and_why(shop: Simulator, step: Run, tmp_path: Path) -> None:
@@ -760,8 +761,10 @@ def test_a_summary_of_fifty_failures_stays_below_it_too(shop: Simulator, step: R
     assert done.code == Exit.FAILED
     assert 500_000 < len(done.summary.encode()) < 1024 * 1024
     assert all(f"| <code>{name}</code> |" in done.summary for name in names)
-    assert re.search(r"\n\d+ more parts are in the log of this step\.\n$", done.summary)
     assert done.summary.count("<details") == done.summary.count("</details>")
+    more = re.search(r"\n(\d+) more parts are in the log of this step\.\n$", done.summary)
+    assert more
+    assert done.summary.count("<details") + int(more[1]) == 1 + len(names) * len(("reasons", "events", "log"))
 
 
 def test_a_reason_is_no_markdown(shop: Simulator, step: Run, tmp_path: Path) -> None:

@@ -290,6 +290,14 @@ def test_a_file_in_the_image_is_read_when_asked_for(sim: Simulator, cli: Cli, tm
     assert result.lines[0] == "Using image name: web:1.2.3"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no kill")
+def test_an_interrupt_while_a_command_in_the_image_runs_is_no_bug(cli: Cli) -> None:
+    result = cli("-d", "job", "-i", "web:$(kill -INT $PPID)", "--eval-image")
+
+    assert (result.code, result.operations) == (130, [])
+    assert result.err == "Interrupted.\n"
+
+
 def test_a_command_in_the_image_takes_nothing_from_what_the_program_was_given_to_read(cli: Cli) -> None:
     theirs, ours = os.dup(0), os.pipe()
     os.write(ours[1], b"7\n")

@@ -358,6 +358,13 @@ def test_an_unknown_option_comes_with_what_may_have_been_meant(cli: Cli, argumen
     assert said in result.err
 
 
+def test_of_an_unknown_option_of_one_letter_nothing_is_shown_that_may_be_its_value(cli: Cli) -> None:
+    result = cli(*SERVICE, "-zhunter2")
+
+    assert result.code == 3
+    assert "unknown option: -z…\n" in result.err
+
+
 def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
     result = cli("app", "-i", "x")
 

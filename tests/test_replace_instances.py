@@ -258,6 +258,7 @@ def test_a_service_with_too_few_tasks_is_waited_for(sim: Simulator, replace: Cal
 
     assert result.code == Exit.OK
     assert "growing is not steady: 1 of 2 running" in result.err
+    assert result.operations.count("ListServices") == 2  # at each batch; then only those that were not steady
     assert min(times(result, "SetDesiredCapacity")) >= 50
     sim.violations[:] = [violation for violation in sim.violations if not violation.startswith("growing")]
     assert_replaced(sim, group, old)
@@ -486,6 +487,7 @@ def test_what_is_left_alone_is_named_and_no_success(
     why = "launch template workers version 1, not launch template workers version 2"
     assert result.lines[:count] == [f"{i.id} is out of date ({why}), but left alone: {reason}" for i in kept]
     assert f"ERROR: Out of date and left alone in workers: {kept[0].id}: {reason}" in result.err
+    assert "Run it again after this, or with --include-protected for those that are protected:\n" in result.err
     assert (
         f"  aws autoscaling {command} --auto-scaling-group-name workers --instance-ids {kept[0].id} --region us-east-1"
         in result.err
@@ -613,15 +615,27 @@ def test_a_group_of_another_cluster(sim: Simulator, cli: Cli, more: tuple[str, .
 
     result = cli("replace-instances", "-c", "test", "--asg", "workers", *more)
 
-    assert "ERROR: No instance of workers is registered in the cluster test" in refused(sim, result, group)
+    message = refused(sim, result, group)
+    assert "ERROR: No instance of workers is registered in the cluster test\n" in message
+    assert "Name the cluster that the group's instances join." in message
 
 
 @pytest.mark.parametrize("launch", [workers, by_refresh])
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "said", "help_"),
     [
-        pytest.param({"container_status": ""}, "Not registered in the cluster prod: ", id="not in the cluster"),
-        pytest.param({"agent_connected": False}, "Cannot be drained, the agent is not connected: ", id="no agent"),
+        pytest.param(
+            {"container_status": ""},
+            "Not registered in the cluster prod: ",
+            "Look at its ECS agent, or terminate the instance.",
+            id="not in the cluster",
+        ),
+        pytest.param(
+            {"agent_connected": False},
+            "Cannot be drained, the agent is not connected: ",
+            "Restart its ECS agent, or terminate the instance.",
+            id="no agent",
+        ),
     ],
 )
 def test_an_instance_that_ecs_cannot_drain(
@@ -630,12 +644,16 @@ def test_an_instance_that_ecs_cannot_drain(
     launch: Callable[[Simulator], Group],
     change: dict[str, Any],
     said: str,
+    help_: str,
 ) -> None:
     group = launch(sim)
     lost = outdated(sim, group)[1]
     vars(lost).update(change)
 
-    assert f"ERROR: {said}{lost.id}" in refused(sim, replace(), group)
+    message = refused(sim, replace(), group)
+
+    assert f"ERROR: {said}{lost.id}\n" in message
+    assert help_ in message
 
 
 def test_a_group_without_capacity_for_one_more(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -644,7 +662,8 @@ def test_a_group_without_capacity_for_one_more(sim: Simulator, replace: Callable
 
     message = refused(sim, replace(), group)
 
-    assert "ERROR: workers has no capacity for one more instance: 2 are desired, 2 allowed" in message
+    assert "ERROR: workers has no capacity for one more instance: 2 are desired, 2 allowed\n" in message
+    assert "raise the group's maximum by one." in message
 
 
 def test_a_group_that_launches_nothing(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -721,7 +740,9 @@ def test_current_instances_with_an_old_warm_pool_are_no_success(sim: Simulator, 
 
     result = replace()
 
-    assert f"ERROR: Out of date in the warm pool of workers: {group.warm[0].id}" in refused(sim, result, group)
+    message = refused(sim, result, group)
+    assert f"ERROR: Out of date in the warm pool of workers: {group.warm[0].id}\n" in message
+    assert "An instance refresh replaces them, too." in message
 
 
 def test_an_instance_refresh_replaces_the_warm_pool_as_well(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -825,6 +846,7 @@ def test_an_instance_that_is_listed_after_its_end_is_terminated_once(
 # Going wrong, and going on
 
 
+CHANGED = "If the group's template changed in the meantime, run it again.\n"
 GO_ON = "  ecs-deploy replace-instances --cluster prod --asg workers --region us-east-1\n"
 
 
@@ -944,11 +966,23 @@ def test_an_instance_that_does_not_drain_in_time_serves_again(sim: Simulator, re
     assert group.capacity == group.desired == 3
 
 
-def long_job_on(sim: Simulator, instance: Instance, exits_after_s: float = 5000) -> Any:
+def test_what_keeps_an_instance_is_named_by_its_groups(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    for name in ("family:job", "family:job", "family:sync"):
+        long_job_on(sim, old[0], group=name)
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    assert f"{old[0].id} is DRAINING, tasks left: 2 × family:job, 1 × family:sync" in result.err
+
+
+def long_job_on(sim: Simulator, instance: Instance, exits_after_s: float = 5000, group: str = "family:job") -> Any:
     """A task that nobody's service runs, on that instance."""
     sim.image("job:1").exits(0, after_s=exits_after_s)
     definition = sim.task_definition("job", "job:1")
-    task = sim.world.new_task("prod", definition, started_by="somebody", group="family:job")
+    task = sim.world.new_task("prod", definition, started_by="somebody", group=group)
     task.host = instance
     task.launch()
     sim.advance(5)
@@ -1116,7 +1150,7 @@ def test_a_template_that_changes_during_the_run_ends_it_between_two_batches(
     assert result.code == Exit.FAILED
     new = group.members[-1]
     reason = "launch template workers version 2, not launch template workers version 3"
-    assert f"ERROR: The new instance {new.id} is out of date as well: {reason}" in result.err
+    assert f"ERROR: The new instance {new.id} is out of date as well: {reason}\n{CHANGED}" in result.err
     assert old[1].lifecycle == "InService"
     assert (group.desired, group.tags) == (2, {})
     sim.on_call = None
@@ -1669,6 +1703,7 @@ def test_a_template_that_changes_during_a_refresh(sim: Simulator, replace: Calla
 
     assert result.code == Exit.FAILED
     assert f"ERROR: Instance refresh {group.refreshes[0].id} has ended, but these are out of date: " in result.err
+    assert CHANGED in result.err
     assert all(instance.state == "terminated" for instance in old)
     assert replace().code == Exit.OK
 
