@@ -2660,6 +2660,8 @@ _MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what a
      "Give -k and -s or -p, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.", {}),
     (r"(ConnectTimeout|EndpointConnection|ProxyConnection)Error", _NOT_REACHED, _NETWORK, _PASSING),  # never sent
     (r"botocore\.exceptions\.(HTTPClient|Connection)Error", _NOT_REACHED, _NETWORK, _LOST),
+    (r"builtins\.UnicodeDecodeError",
+     "An answer cannot be read{during}; something between here and AWS may have replaced it", _NETWORK, _LOST),
     (r"builtins\.OSError", "The AWS credentials cannot be loaded{during}: {said}",
      "Check the token file or the credential_process that the environment or the profile names.", {}),
     (r"", "AWS cannot be used with these settings{during}: {said}",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Cli
-from tests.simulator import Fault, Simulator
-from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json
+from tests.simulator import AwsError, Fault, Simulator
+from tests.vocabulary import BREAKER, DEPLOY, NO_UTF_8, PREFIX, WEB, Json
 
 # --- Success
 
@@ -275,11 +275,11 @@ def test_an_update_whose_answer_is_lost_is_repeated_and_makes_one_revision(sim: 
 
 @pytest.mark.parametrize(
     ("fault", "revisions"),
-    [(Fault.DROP_AFTER, [1, 2]), (Fault.DROP_BEFORE, [1]), (Fault.SERVER_ERROR, [1])],
-    ids=["carried out", "never arrived", "an error of AWS"],
+    [(Fault.DROP_AFTER, [1, 2]), (Fault.DROP_BEFORE, [1]), (Fault.SERVER_ERROR, [1]), (NO_UTF_8, [1])],
+    ids=["carried out", "never arrived", "an error of AWS", "a page of a proxy"],
 )
 def test_a_registration_whose_answer_is_lost_is_not_sent_again(
-    sim: Simulator, cli: Cli, fault: Fault, revisions: list[int]
+    sim: Simulator, cli: Cli, fault: Fault | AwsError, revisions: list[int]
 ) -> None:
     sim.service("prod", "web", image="app:1")
     sim.world.on_call = lambda index, operation, params: fault if operation == "RegisterTaskDefinition" else None

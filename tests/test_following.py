@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Cli, SimClock
 from tests.simulator import AwsError, Fault, Simulator
-from tests.vocabulary import DEPLOY, PREFIX, WEB, Json, last_paragraph
+from tests.vocabulary import DEPLOY, NO_UTF_8, PREFIX, WEB, Json, last_paragraph
 
 # --- The two waits
 
@@ -239,8 +239,8 @@ def test_on_a_throttle_it_backs_off_to_fifteen_seconds_and_recovers(sim: Simulat
     assert "AWS throttled DescribeServices (Rate exceeded); looking again." in result.err
 
 
-@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.DROP_BEFORE, Fault.DROP_AFTER, Fault.THROTTLED])
-def test_a_look_that_fails_is_no_failed_deployment(sim: Simulator, cli: Cli, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.DROP_BEFORE, Fault.DROP_AFTER, Fault.THROTTLED, NO_UTF_8])
+def test_a_look_that_fails_is_no_failed_deployment(sim: Simulator, cli: Cli, fault: Fault | AwsError) -> None:
     sim.service("prod", "web", image="app:1")
     sim.world.on_call = lambda index, operation, params: (
         fault if operation == "DescribeServices" and 0 < sim.world.now_s < 10 else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tests.conftest import Result
+from tests.simulator import AwsError
 
 Json = dict[str, Any]
 PREFIX = "arn:aws:ecs:us-east-1:123456789012:task-definition"
 WEB = ("-c", "prod", "-n", "web")
 DEPLOY = (*WEB, "-i", "app:2")
+NO_UTF_8 = AwsError("BadGateway", "no \udcff in UTF-8", 502)  # a page of a proxy instead of an answer
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 
 

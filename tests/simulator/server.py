@@ -193,7 +193,7 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _send_error(self, error: AwsError, request_id: str, *, as_json: bool) -> None:
         if as_json:
-            text = json.dumps({"__type": error.code, "message": error.message})
+            text = json.dumps({"__type": error.code, "message": error.message}, ensure_ascii=False)
             self._send(error.http_status, text, "application/x-amz-json-1.1", request_id)
         else:
             self._send(error.http_status, error_as_xml(error, request_id), "text/xml", request_id)
@@ -210,7 +210,7 @@ class _Connection(socketserver.StreamRequestHandler):
             self._send(200, found if isinstance(found, str) else json.dumps(found), "application/json", "")
 
     def _send(self, status: int, text: str, kind: str, request_id: str, more: str = "") -> None:
-        body = text.encode()
+        body = text.encode(errors="surrogateescape")
         head = (
             f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\nContent-Type: {kind}\r\n"
             f"x-amzn-RequestId: {request_id}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
