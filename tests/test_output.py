@@ -524,6 +524,22 @@ def test_an_output_that_cannot_be_written_never_ends_a_deployment(
         assert b"event: (service web) \\u65e5\\u672c\n" in streams[stream].buffer.getvalue()
 
 
+def test_what_was_said_is_out_before_the_program_waits(
+    sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    for name, value in sim.environment().items():
+        monkeypatch.setenv(name, value)
+    taken, seen = io.BytesIO(), []
+    out = io.TextIOWrapper(taken, "utf-8")
+    clock.before_sleep = lambda: seen.append(taken.getvalue().decode().splitlines()[-1])
+
+    code = ecs_deploy.main(list(DEPLOY), env=os.environ, out=out, err=io.StringIO(), clock=clock)
+
+    assert code == 0
+    assert seen[0] == f"New task definition: {PREFIX}/web:2"
+
+
 def test_a_bug_is_said_to_be_one_with_a_traceback_without_secrets(
     sim: Simulator, cli: Cli, clock: SimClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
