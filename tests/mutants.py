@@ -184,10 +184,12 @@ def _names_made(node: ast.stmt) -> Iterator[str]:
         yield node.name
 
 
-def drawn(program: Program, sample: int, seed: int) -> list[Change]:
-    """So many changes of each section, as many of one kind as of another where there are enough."""
+def drawn(program: Program, sample: int, seed: int, chosen: tuple[str, ...]) -> list[Change]:
+    """So many changes of each chosen section, as many of one kind as of another where there are enough."""
     found: list[Change] = []
     for section, kinds in sorted(program.changes().items()):
+        if not section.startswith(chosen):
+            continue
         draw = random.Random(f"{seed} {section}")
         decks = [draw.sample(changes, len(changes)) for _, changes in sorted(kinds.items())]
         dealt = (each for row in itertools.zip_longest(*decks) for each in row if each is not None)
@@ -305,8 +307,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--section", action="append", help="only the sections whose names begin so (repeatable)")
     options = parser.parse_args(argv)
     program = Program(Path(ROOT, PROGRAM).read_text())
-    chosen = tuple(options.section or [""])
-    changes = [c for c in drawn(program, options.sample, options.seed) if program.section_of(c.line).startswith(chosen)]
+    changes = drawn(program, options.sample, options.seed, tuple(options.section or [""]))
     tests, begun_s = measured(program, options.measure), time.monotonic()
     tried: dict[str, list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

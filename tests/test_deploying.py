@@ -146,9 +146,15 @@ def test_a_cluster_and_a_service_can_be_given_as_arns(sim: Simulator, cli: Cli) 
 # --- Not found
 
 
-@pytest.mark.parametrize("controller", ["CODE_DEPLOY", "EXTERNAL"])
+@pytest.mark.parametrize(
+    ("controller", "advice"),
+    [
+        ("CODE_DEPLOY", "Deploy it with CodeDeploy (aws deploy create-deployment)."),
+        ("EXTERNAL", "Deploy it with the controller that owns its task sets."),
+    ],
+)
 def test_a_service_that_something_else_deploys_is_refused_before_anything_changes(
-    sim: Simulator, cli: Cli, controller: str
+    sim: Simulator, cli: Cli, controller: str, advice: str
 ) -> None:
     sim.service("prod", "web", image="app:1", deploymentController={"type": controller})
 
@@ -156,6 +162,7 @@ def test_a_service_that_something_else_deploys_is_refused_before_anything_change
 
     assert result.code == 1
     assert f"The service web is deployed by {controller}; UpdateService refuses" in result.err
+    assert advice in result.err
     assert result.operations == ["DescribeServices"]
 
 

@@ -274,6 +274,12 @@ def test_the_way_back_leads_to_what_last_worked(sim: Simulator, cli: Cli) -> Non
     assert sim.running("prod", "web") == {"app:1": 1}
 
 
+def test_a_rollback_to_what_works_is_not_warned_of(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    assert "Warning" not in cli(*DEPLOY, "--enable-rollback").err
+
+
 def test_the_command_that_goes_back_leads_there_too(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -205,6 +206,25 @@ def test_in_a_long_wait_it_looks_every_five_seconds(sim: Simulator, cli: Cli, cl
     assert len(clock.slept) < 230
 
 
+def test_where_no_old_task_is_left_and_none_starts_it_looks_less_and_less(
+    sim: Simulator, cli: Cli, clock: SimClock
+) -> None:
+    stopped_first = {"minimumHealthyPercent": 0, "maximumPercent": 100}
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=stopped_first)
+    sim.image("app:2").starts_after(1000)
+
+    assert cli(*DEPLOY, "-t", "180").code == 22
+    assert sim.running("prod", "web") == {}
+    assert max(clock.slept) > 4
+
+
+def test_stopped_tasks_are_asked_for_only_where_something_stops(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=False)
+    sim.image("app:2").starts_after(60)
+
+    assert "ListTasks" not in cli(*DEPLOY).operations
+
+
 def test_once_only_the_end_is_missing_it_looks_every_second(sim: Simulator, cli: Cli, clock: SimClock) -> None:
     sim.world.settle_s = 100
     sim.service("prod", "web", image="app:1")
@@ -260,6 +280,22 @@ def test_without_any_answer_the_time_out_still_holds(sim: Simulator, cli: Cli) -
 
     assert result.code == 22
     assert [call.at_s for call in result.calls if call.operation == "DescribeServices" and call.at_s <= 60][-1] == 60
+
+
+def test_what_was_not_seen_of_late_is_told_with_its_age(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR if sim.world.now_s > 20 else None
+
+    result = cli(*DEPLOY, "-t", "60")
+
+    assert result.code == 22
+    assert "AWS has shown nothing new of it for 40 seconds" in result.err
+    seen = re.search(r"When last seen, (\d+) s ago, the service pointed at (\S+)", result.err)
+    assert seen
+    assert int(seen[1]) >= 40
+    assert seen[2].startswith(f"{PREFIX}/web:2")
+    assert "The service still points at" not in result.err
 
 
 def test_without_a_time_out_five_minutes_without_an_answer_are_the_end(sim: Simulator, cli: Cli) -> None:

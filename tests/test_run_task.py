@@ -236,6 +236,7 @@ def test_a_dry_run_shows_the_request_and_runs_nothing(world: Simulator, cli: Cli
     [
         pytest.param(lambda sim: sim.fail_run_task("RESOURCE:CPU", 1), "1 × RESOURCE:CPU", id="failures in the answer"),
         pytest.param(lambda sim: sim.image("app:2").cannot_be_placed(), "1 × RESOURCE:MEMORY", id="no room"),
+        pytest.param(lambda sim: sim.fail_run_task("", 1), "1 × no reason", id="failures without a reason"),
     ],
 )
 def test_a_task_that_is_not_started_is_a_failure_with_its_reason(
@@ -247,6 +248,7 @@ def test_a_task_that_is_not_started_is_a_failure_with_its_reason(
 
     assert result.code == 1
     assert f"ERROR: 0 of 1 tasks were started: {reason}" in result.err
+    assert "Those that were started go on." not in result.err
     assert "executed successfully" not in result.out
 
 
@@ -257,6 +259,7 @@ def test_fewer_tasks_than_asked_are_a_failure(world: Simulator, cli: Cli) -> Non
 
     assert result.code == 1
     assert "ERROR: 8 of 13 tasks were started: 2 × AGENT" in result.err
+    assert "Those that were started go on. Check the cluster's capacity" in result.err
     assert sum(line.startswith("Executed task: ") for line in result.lines) == 8
 
 

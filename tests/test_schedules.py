@@ -196,6 +196,29 @@ def test_a_definition_alone_without_a_cluster_takes_names(world: Simulator, cli:
     assert schedule_runs(world, "nightly") == arn("report", 18)
 
 
+def test_without_a_cluster_none_is_named_for_what_runs_another_family(world: Simulator, cli: Cli) -> None:
+    world.world.scheduler.schedule("others", runs(arn("other", 1)))
+
+    refused = cli("-d", "report", "-to", "18", "--schedule", "others")
+
+    assert refused.code == Exit.FAILED
+    assert "The schedule others does not run report" in refused.err
+    assert "in the cluster" not in refused.err
+
+
+@pytest.mark.parametrize(("name", "code"), [("nightly", Exit.OK), ("schedule:nightly", Exit.AWS)])
+def test_a_name_that_one_kind_refuses_may_be_the_other_kinds(world: Simulator, cli: Cli, name: str, code: int) -> None:
+    """Where the kind is told, the refusal is the answer."""
+    world.world.events.rule("nightly", [runs(arn("report", 16), Id="1")])
+    refusal = AwsError("ValidationException", "no such name can be")
+    world.world.on_call = lambda index, operation, params: refusal if operation == "GetSchedule" else None
+
+    result = cli(*DEPLOY, "--schedule", name)
+
+    assert result.code == code
+    assert ("no such name can be" in result.err) == (code != Exit.OK)
+
+
 def both_kinds(sim: Simulator) -> None:
     sim.world.events.rule("nightly", [runs(arn("report", 16), Id="1", Input="no JSON")])
     sim.world.scheduler.schedule("nightly", runs(arn("report", 16)))

@@ -430,6 +430,13 @@ def test_a_gate_lets_nothing_else_run_beside_it(sim: Simulator, status: Cli) -> 
     assert "does not run just what is expected; it runs web:2 (app:2), web:1 (app:1)." in result.err
 
 
+def test_a_gate_for_a_cluster_in_which_nothing_runs_does_not_pass(sim: Simulator, status: Cli) -> None:
+    sim.cluster("prod")
+
+    assert status(*ALL, "--expect", "app:2").code == 1
+    assert status(*ALL).code == 0
+
+
 def test_a_gate_for_several_services(sim: Simulator, status: Cli) -> None:
     sim.service("prod", "web", "app:1")
     sim.service("prod", "api", "api:1")
