@@ -321,6 +321,7 @@ def test_the_count_is_not_undone_over_somebody_elses_deployment(sim: Simulator, 
 
     assert deployed
     assert result.code == 23
+    assert "desiredCount left as it is: somebody else has deployed." in result.err
     assert "and stable" not in result.err
     assert sim.active_revisions("web") == [1, 2, 3]
     assert [r.get("desiredCount") for r in result.requests("UpdateService")] == [4]

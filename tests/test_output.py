@@ -265,7 +265,7 @@ def test_the_json_document_is_alone_on_stdout(sim: Simulator, cli: Cli) -> None:
     assert document["previous_task_definition"] == f"{PREFIX}/web:1"
     assert document["new_task_definition"] == f"{PREFIX}/web:2"
     assert document["deployment_id"] == sim.services["prod", "web"].primary.id
-    assert document["durations"]["until_running_s"] == 3
+    assert document["durations"] == {"until_running_s": 3, "total_s": sim.now_s}
 
 
 def test_the_json_document_says_why_it_failed(sim: Simulator, cli: Cli) -> None:

@@ -65,7 +65,7 @@ def test_running_it_again_goes_further_back_and_never_to_what_was_left(sim: Simu
     assert [run.code for run in runs] == [0, 0, 1]
     assert [run.code for run in runs] == [0, 0, 1]
     assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
-    assert "The service web has nothing to go back to from web:1" in runs[2].err
+    assert "The service web has nothing to go back to from web:1\nName a revision with --to" in runs[2].err
     assert "  a rollback leads to: nowhere" in cli("status", *WEB).lines
     assert sim.running("prod", "web") == {"app:1": 1}
 

@@ -410,6 +410,7 @@ def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simu
 
     assert result.code == Exit.FAILED
     assert (rule_runs(world, "one"), schedule_runs(world, "two")) == ([arn("report", 18)] * 2, arn("report", 18))
+    assert "The rule one runs report:18. To put it back:\n  aws events put-targets" in result.err
     commands = [line.strip() for line in result.err.splitlines() if line.startswith("  aws ")]
     assert [command.split()[1:3] for command in commands] == [
         ["scheduler", "update-schedule"], ["events", "put-targets"], ["events", "put-targets"],

@@ -205,7 +205,8 @@ def test_a_rollback_of_ecs_that_fails_is_said(sim: Simulator, cli: Cli, rollback
     result = cli(*DEPLOY, *rollback)
 
     assert result.code == 21
-    assert "ECS deployment alarms: alarm detected." in last_paragraph(result)[0]
+    whose = "its" if rollback else "ECS's"
+    assert f"failed, and so did {whose} rollback: ECS deployment alarms: alarm" in last_paragraph(result)[0]
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
 
 
