@@ -4836,15 +4836,15 @@ def show_page(ctx: Context, task: StartedTask, log: Log) -> bool:
     """Print what is new in a container's log; True if there may be more. One that cannot be read is left out then."""
     before = log.token
     try:
-        lines = [f"{log.prefix}| {line}" for line in read_log(ctx, log)]
+        lines = read_log(ctx, log)
     except AwsError as error:
         if error.code != "ResourceNotFoundException" and not error.transient:
             task.logs.remove(log)
             ctx.report.note(f"The log {log.name} cannot be read ({error.code}).")
         return False
-    task.lines = [*task.lines, *lines][-LOG_LINES:]
+    task.lines = [*task.lines, *(f"{log.prefix}| {line}" if log.prefix else line for line in lines)][-LOG_LINES:]
     for line in lines:
-        ctx.report.note(line)
+        ctx.report.note(f"{log.prefix}| {line}")
     return log.token != before
 
 

@@ -606,7 +606,7 @@ def test_a_failed_task_puts_its_reason_and_log_into_the_summary_and_its_code_say
     assert done.outputs["status"] == "failure"
     assert done.outputs["exit-code"] == "20"
     assert "exit code 20" in done.summary
-    assert "<pre>\n| disk full\n</pre>" in done.summary
+    assert "<pre>\ndisk full\n</pre>" in done.summary
     assert "| <code>sync</code> | <code>prod</code> | <code>sync:1</code> → <code>sync:2</code> |" in done.summary
 
 

@@ -433,6 +433,16 @@ def test_what_is_so_already_works(sim: Simulator, cli: Cli) -> None:
     assert cli(*WEB, "-i", "app:2").code == 0
 
 
+@pytest.mark.parametrize("port", [{"containerPort": 80}, {"containerPortRange": "80-90"}], ids=["a port", "a range"])
+def test_what_mends_the_service_is_deployed(sim: Simulator, cli: Cli, tmp_path: Path, port: Json) -> None:
+    sim.service("prod", "web", containers=[{"name": "old", "image": "app:1", "memory": 64}], **balancer("web", 80))
+    container = {"name": "web", "image": "app:1", "memory": 64, "portMappings": [port]}
+    file = tmp_path / "new.json"
+    file.write_text(json.dumps({"family": "web", "containerDefinitions": [container]}))
+
+    assert cli(*WEB, "--task-definition-file", str(file)).code == 0
+
+
 # --- Together
 
 APPLICATION = """

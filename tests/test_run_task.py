@@ -416,9 +416,19 @@ def test_a_task_that_takes_too_long_is_named_and_goes_on(world: Simulator, cli: 
     (task,) = world.tasks_of("prod")
     assert result.code == 22
     assert world.now_s == pytest.approx(60)
-    assert f"ERROR: Task {task.arn} did not stop within 60 seconds." in result.err
+    assert f"ERROR: Task {task.arn} did not stop within 60 seconds.\nIt goes on. To stop it:" in result.err
     assert f"aws ecs stop-task --cluster prod --task {task.arn}" in result.err
     assert task.last_status == "RUNNING"
+
+
+def test_a_task_of_which_nothing_is_heard_any_more_is_not_said_to_go_on(world: Simulator, cli: Cli) -> None:
+    world.image("app:2").exits(0, after_s=30)
+    world.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR if world.now_s > 20 else None
+
+    result = cli(*WAIT, "-t", "60")
+
+    assert result.code == 22
+    assert "was not seen to stop within 60 seconds.\nTo stop it:" in result.err
 
 
 def test_a_time_out_of_zero_waits_for_as_long_as_the_task_takes(world: Simulator, cli: Cli) -> None:
@@ -582,7 +592,12 @@ def test_the_json_document_tells_of_the_tasks(world: Simulator, cli: Cli) -> Non
     document = json.loads(result.out)
     assert document["exit_code"] == result.code == 1
     assert document["verdict"] == "failed"
-    assert document["tasks"] == [world.tasks_of("prod")[0].arn]
+    (task,) = world.tasks_of("prod")
+    assert document["tasks"] == [task.arn]
+    assert document["logs"] == [{"title": task.arn.rpartition("/")[2], "lines": ["fatal"]}]
+    (failed,) = document["failed_tasks"]
+    assert failed["count"] == 1
+    assert "exit code 3" in failed["reason"]
 
 
 @pytest.mark.parametrize(

@@ -269,8 +269,8 @@ def test_all_of_them_needs_both_kinds(world: Simulator, cli: Cli, action: str) -
         ("gone", "There is neither a rule nor a schedule gone in us-east-1"),
         ("rule:gone", "There is no rule gone in us-east-1"),
         ("reports/nightly", "There is neither a rule nor a schedule reports/nightly"),
-        ("others", "The schedule others does not run report in the cluster prod"),
-        ("staging", "The schedule staging does not run report in the cluster prod"),
+        ("others", "The schedule others does not run report in the cluster prod\nIt runs other:1 in prod."),
+        ("staging", "The schedule staging does not run report in the cluster prod\nIt runs report:1 in staging."),
         ("managed", "The rule managed is managed by batch.amazonaws.com"),
     ],
 )
