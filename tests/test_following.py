@@ -218,6 +218,13 @@ def test_where_no_old_task_is_left_and_none_starts_it_looks_less_and_less(
     assert max(clock.slept) > 4
 
 
+def test_while_old_tasks_drain_it_looks_less_and_less(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1", drain_s=500)
+
+    assert cli(*DEPLOY, "-t", "180").code == 22
+    assert max(clock.slept) > 4
+
+
 def test_stopped_tasks_are_asked_for_only_where_something_stops(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", health_check=False)
     sim.image("app:2").starts_after(60)

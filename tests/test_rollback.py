@@ -564,6 +564,15 @@ def test_the_columns_of_the_list_are_as_wide_as_what_stands_in_them(sim: Simulat
     assert {line.index("app:") for line in lines[1:]} == {lines[1].index("app:")}
 
 
+def test_the_list_ends_with_the_twentieth_deployment(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, *(f"app:{number}" for number in range(1, 23)))
+
+    result = cli("rollback", *WEB, "--list")
+
+    assert result.code == 0
+    assert [line.split()[0] for line in result.lines[1:]] == [f"web:{number}" for number in range(22, 2, -1)]
+
+
 def test_the_list_has_what_ecs_does_not_remember_and_says_where_there_is_nothing(sim: Simulator, cli: Cli) -> None:
     deployed(sim, "app:1", "app:2")
     deployed(sim, "api:1", name="api")
