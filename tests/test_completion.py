@@ -62,6 +62,10 @@ def test_fish_is_offered_what_belongs_to_the_command(cli: Cli, tmp_path: Path) -
     assert [line.partition("\t")[0] for line in found] == ["rollback", "--image-tag", "--enable-rollback"]
 
 
+def test_fish_is_told_which_letters_behind_one_dash_are_one_option(cli: Cli) -> None:
+    assert " -o to -l tag-only -r " in cli("--completion", "fish").out
+
+
 def test_zsh_can_read_its_script(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "completion"
     file.write_text(cli("--completion", "zsh").out)
