@@ -146,6 +146,10 @@ def test_a_wrong_value_is_a_usage_error_that_says_what_was_expected(cli: Cli, ar
         pytest.param(["--overrides", "[1]"], "expected a JSON object", id="overrides that are a list"),
         pytest.param(["--overrides", "{"], "the value is not JSON (line 1 column 2)", id="half an object"),
         pytest.param(["--overrides", "[" * 100_000], "the value is not JSON (nesting)", id="too deep"),
+        pytest.param(
+            ["--overrides", f'{{"containerOverrides": {"[" * 900}{"]" * 900}}}'], "the value is not JSON (nesting)",
+            id="deep enough for a look to fail",
+        ),
         pytest.param(["--overrides", '{"containerOverrides": {}}'], "is not a list of objects", id="no list"),
         pytest.param(["--overrides", '{"containerOverrides": [{}]}'], "objects with a name", id="no name"),
         pytest.param(["--network-configuration", "subnets=[a]"], "expected awsvpcConfiguration=", id="no awsvpc"),
@@ -483,6 +487,11 @@ def test_only_a_newline_ends_a_line_of_an_env_file(sim: Simulator, cli: Cli, tmp
             b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": {"options": "a=b"}}]}',
             "options is not an object",
             id="log options that are a text",
+        ),
+        pytest.param(
+            b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": {"secretOptions": [1]}}]}',
+            "secretOptions is not a list of objects",
+            id="log secrets that are numbers",
         ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "environment": ["A=1"]}]}',
