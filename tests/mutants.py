@@ -293,6 +293,8 @@ class Copies:
             os.killpg(run.pid, signal.SIGKILL)
             run.communicate()
             return "time-out"
+        if "ERROR: not found: " in said:
+            raise SystemExit("the tests have changed since they were measured: --measure")
         failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
         return (failed[1] if failed else f"pytest ended with {run.returncode}") if run.returncode else ""
 
