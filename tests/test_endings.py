@@ -18,7 +18,7 @@ import pytest
 import ecs_deploy
 from ecs_deploy import Exit
 from tests.conftest import Cli, SimClock
-from tests.simulator import Fault, Simulator
+from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json, last_paragraph
 
 LOGGED = {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-stream-prefix": "p"}}
@@ -797,3 +797,20 @@ def test_a_deployment_that_completed_after_its_time_out_did_not_fail(sim: Simula
 
     assert result.code == 20
     assert "Deregistered web:2, a revision that was rolled back." in result.err
+
+
+def test_a_refused_update_says_nothing_of_the_services_that_were_updated(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.service("prod", "api", image="app:1")
+    refused = AwsError("AccessDeniedException", "not this one")
+    sim.world.on_call = lambda index, operation, params: (
+        refused if operation == "UpdateService" and params["service"] == "api" else None
+    )
+
+    result = cli("-c", "prod", "-n", "web", "-n", "api", "-i", "app:2")
+
+    assert result.code == 1
+    assert sim.running("prod", "web") == {"app:2": 1}
+    assert "goes on" not in result.err
+    assert "To undo it" not in result.err
+    assert "Deregistered api:2, a revision that no service uses." in result.err

@@ -426,3 +426,14 @@ def test_a_count_that_aws_does_not_tell_is_none_and_ends_no_run(sim: Simulator, 
 
     assert result.code == 0
     assert sim.running("prod", "web") == {"app:2": 1}
+
+
+def test_it_looks_each_second_again_where_only_ecs_word_is_missing(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(200)
+
+    result = cli(*DEPLOY, "-t", "400")
+
+    assert result.code == 0
+    assert max(clock.slept) > 4
+    assert clock.slept[-3:] == [1.0, 1.0, 1.0]
