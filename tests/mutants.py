@@ -40,7 +40,7 @@ READERS = tuple(
     f"tests/test_{name}.py" for name in ("action", "completion", "options", "packaging", "readme", "records")
 )
 """Tests that read the program's tables as they stand."""
-QUICK_S = 30.0  # so much time of tests first; what they let through is run against all that run the line
+MOST_S = 120.0  # so much time of tests a change is tried for, the quickest first (--seconds)
 TURNED: Mapping[type, tuple[str, str]] = {
     ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="),
     ast.GtE: (">=", ">"), ast.Is: ("is", "is not"), ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"),
@@ -248,8 +248,8 @@ def _measure(program: Program) -> tuple[dict[str, float], dict[str, list[str]]]:
 class Copies:
     """Copies of the repository, one for each thread that tries changes."""
 
-    def __init__(self, folder: Path, measured: Measured, program: Program) -> None:
-        self._folder, self._measured, self._program = folder, measured, program
+    def __init__(self, folder: Path, measured: Measured, program: Program, most_s: float) -> None:
+        self._folder, self._measured, self._program, self._most_s = folder, measured, program, most_s
         self._own = threading.local()
 
     def notices(self, change: Change) -> str:
@@ -261,8 +261,7 @@ class Copies:
         Path(self._own.place, PROGRAM).write_text(self._program.changed(change))
         tests = self._measured.for_change(self._program, change)
         took_s = itertools.accumulate(self._measured.seconds.get(test, 60.0) for test in tests)
-        quick = sum(1 for so_far_s in took_s if so_far_s <= QUICK_S)
-        return self._failed(tests[:quick]) or self._failed(tests[quick:])
+        return self._failed(tests[: sum(1 for so_far_s in took_s if so_far_s <= self._most_s)])
 
     def _failed(self, tests: Sequence[str]) -> str:
         """The first of the tests that fails in this thread's copy."""
@@ -305,6 +304,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sample", type=int, default=20, help="changes of each section")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=MOST_S, help="of tests for each change, at most")
     parser.add_argument("--measure", action="store_true", help="which test runs which function, anew")
     parser.add_argument("--section", action="append", help="only the sections whose names begin so (repeatable)")
     options = parser.parse_args(argv)
@@ -313,7 +313,7 @@ def main(argv: Sequence[str]) -> int:
     tests, begun_s = measured(program, options.measure), time.monotonic()
     tried: dict[str, list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        copies = Copies(Path(folder), tests, program)
+        copies = Copies(Path(folder), tests, program, options.seconds)
         for change, noticed in zip(changes, pool.map(copies.notices, changes), strict=True):
             tried[program.section_of(change.line)].append(bool(noticed))
             if not noticed:
