@@ -3,11 +3,11 @@
     python -m tests.mutants --seed 1 --sample 60 --jobs 2
 
 Of each section of ecs_deploy.py a sample is drawn: an operator turned round, a constant changed, a condition fixed, a
-statement or an argument dropped. Each change is made in a copy of the repository, and the tests that run its function
-(of a table or a field: the functions that name it) are run there until one fails, the quickest first. What no test
-notices is printed; at the end stands how many of each section were noticed. The same seed and sample give the same
-changes to the same program. Which test runs which function is measured first, which takes some minutes, and kept in
-.mutants/ until --measure asks for it anew.
+statement or an argument dropped. Each change is made in a copy of the repository, and the tests that run its line (its
+function, if the program was changed since; of a table: the functions that name it) are run there until one fails, the
+quickest first. What no test notices is printed; at the end stands how many of each section were noticed. The same seed
+and sample give the same changes to the same program. Which test runs which line is measured first, which takes some
+minutes, and kept in .mutants/ until --measure asks for it anew.
 """
 
 from __future__ import annotations
@@ -198,15 +198,22 @@ def drawn(program: Program, sample: int, seed: int, chosen: tuple[str, ...]) -> 
 
 
 class Measured(NamedTuple):
-    """How many seconds each test took, and the tests that run each function."""
+    """How many seconds each test took, and the tests that run each function, and each line of `text`."""
 
     seconds: Mapping[str, float]
     tests: Mapping[str, Sequence[str]]
+    of_lines: Mapping[str, Sequence[str]]
+    text: str
 
     def for_change(self, program: Program, change: Change) -> list[str]:
-        """The tests that run its function (of what runs at import: one that names it), the quickest first."""
+        """The tests that run its line, or its function if the program has changed, the quickest first.
+
+        Of what runs at import, those that run a function that names it.
+        """
         names = program.functions_at(change.line)[-1:]
         found = {test for name in names for test in self.tests.get(name, ())}
+        if found and self.text == program.text:
+            found = set(self.of_lines.get(str(change.line), found))
         if not found:
             for line in program.naming(change.line):
                 found.update(test for name in program.functions_at(line)[-1:] for test in self.tests.get(name, ()))
@@ -223,7 +230,7 @@ def measured(program: Program, anew: bool) -> Measured:
     return Measured(*json.loads(kept.read_text()))
 
 
-def _measure(program: Program) -> tuple[dict[str, float], dict[str, list[str]]]:
+def _measure(program: Program) -> tuple[dict[str, float], dict[str, list[str]], dict[int, list[str]], str]:
     import coverage
 
     with tempfile.TemporaryDirectory() as folder:
@@ -238,11 +245,12 @@ def _measure(program: Program) -> tuple[dict[str, float], dict[str, list[str]]]:
         known = coverage.CoverageData(str(data))
         known.read()
         contexts = known.contexts_by_lineno(str(ROOT / PROGRAM))
+    lines = {line: sorted({each.partition("|")[0] for each in found if each}) for line, found in contexts.items()}
     tests: dict[str, set[str]] = defaultdict(set)
-    for line, found in contexts.items():
+    for line, named in lines.items():
         for name in program.functions_at(line)[-1:]:
-            tests[name].update(each.partition("|")[0] for each in found if each)
-    return seconds, {name: sorted(found) for name, found in tests.items()}
+            tests[name].update(named)
+    return seconds, {name: sorted(found) for name, found in tests.items()}, lines, program.text
 
 
 class Copies:
