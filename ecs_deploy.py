@@ -7457,22 +7457,23 @@ def main(
     out, err = out or sys.stdout or io.StringIO(), err or sys.stderr or io.StringIO()  # closed ones are None
     report = reporter_for(environment, out, err, wants_json, clock)
     interrupts = Interrupts()
-    try:
-        code = run(arguments, environment, report, interrupts, clock)
-    except Shown as shown:
-        report.line(str(shown).rstrip("\n"))
-        return Exit.OK
-    except DeployError as error:
-        report.learn(verdict="error", error=error.message, hint=error.hint)
-        report.error(error.message, error.hint)
-        code = error.exit_code
-    except (Interrupted, KeyboardInterrupt) as stop:
-        code = stop.exit_code if isinstance(stop, Interrupted) else Exit.SIGINT
-        report.learn(error="interrupted")
-        report.left("Interrupted.")
-    except Exception:
-        code = report_bug(report)
-    report.finish(code)
+    with interrupts.installed():  # to the end: what is said last must not end in a traceback of a second signal's
+        try:
+            code = run(arguments, environment, report, interrupts, clock)
+        except Shown as shown:
+            report.line(str(shown).rstrip("\n"))
+            return Exit.OK
+        except DeployError as error:
+            report.learn(verdict="error", error=error.message, hint=error.hint)
+            report.error(error.message, error.hint)
+            code = error.exit_code
+        except Interrupted as stop:
+            report.learn(error="interrupted")
+            report.left("Interrupted.")
+            code = stop.exit_code
+        except Exception:
+            code = report_bug(report)
+        report.finish(code)
     return code
 
 
@@ -7486,7 +7487,8 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
         return Exit.USAGE
     word = arguments[0] if arguments[0] in COMMANDS else ""
     try:
-        options = parse(word, arguments[1:] if word else arguments, env)
+        with interrupts.allowed():
+            options = parse(word, arguments[1:] if word else arguments, env)
     except UsageError as error:
         if by_inputs:
             raise in_inputs(error, word) from error
@@ -7496,16 +7498,15 @@ def run(arguments: list[str], env: Mapping[str, str], report: Reporter, interrup
     report.mask.hide([*secrets, *(secret.strip() for secret in secrets)], always=True)
     for warning in options.warnings:
         report.warning(warning)
-    with interrupts.installed():
-        aws = connect(options.aws, env, clock, report, interrupts)
-        aws.read_only = options.output.dry_run or word == "status"
-        ctx = Context(aws, clock, report, interrupts, Begun())
-        try:
-            return COMMANDS[word].act(ctx, options)
-        except BaseException as cause:  # a signal, an error of AWS, a bug: nothing of ours is left without a word
-            with interrupts.held():
-                ctx.begun.abandon(cause, report)
-            raise
+    aws = connect(options.aws, env, clock, report, interrupts)
+    aws.read_only = options.output.dry_run or word == "status"
+    ctx = Context(aws, clock, report, interrupts, Begun())
+    try:
+        return COMMANDS[word].act(ctx, options)
+    except BaseException as cause:  # a signal, an error of AWS, a bug: nothing of ours is left without a word
+        with interrupts.held():
+            ctx.begun.abandon(cause, report)
+        raise
 
 
 def report_bug(report: Reporter) -> Exit:

@@ -676,6 +676,27 @@ def test_the_same_signal_a_second_time_ends_the_process() -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there is no kill")
+def test_another_signal_while_the_last_words_are_said_takes_nothing_from_them() -> None:
+    """A CI runner that cancels sends SIGINT, and SIGTERM while the program may be writing its outputs."""
+    script = (
+        "import os, signal, sys, ecs_deploy\n"
+        "class Out:\n"
+        "    isatty = flush = lambda self: False\n"
+        "    def write(self, text):\n"
+        "        if 'Interrupted.' in text: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        sys.stderr.write(text)\n"
+        "words = ['-d', 'job', '-i', 'web:$(kill -INT $PPID; sleep 1)', '--eval-image', '--output=json']\n"
+        "sys.exit(ecs_deploy.main(words, err=Out()))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+    assert json.loads(done.stdout) == {"error": "interrupted", "exit_code": 130}
+
+
 def test_a_second_reasons_log_is_printed_as_well(sim: Simulator, cli: Cli) -> None:
     container = {"name": "web", "image": "app:1", "memory": 64, "logConfiguration": LOGGED}
     sim.service("prod", "web", containers=[container], desired_count=2)

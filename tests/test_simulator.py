@@ -781,3 +781,20 @@ def test_a_signal_is_passed_on_to_the_command() -> None:
         process.send_signal(signal.SIGTERM)
 
         assert process.wait(timeout=10) == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups of a terminal")
+def test_a_terminals_ctrl_c_reaches_the_command_once() -> None:
+    inner = (
+        "import signal, sys, time; came = []; signal.signal(signal.SIGINT, lambda *_: came.append(1))\n"
+        "print('ready', flush=True); time.sleep(1); print(len(came))"
+    )
+    command = [sys.executable, "-m", "tests.simulator", "--", sys.executable, "-c", inner]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        os.killpg(process.pid, signal.SIGINT)
+
+        assert process.stdout.read() == "1\n"
+        assert process.wait(timeout=10) == 0

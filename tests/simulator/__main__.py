@@ -95,10 +95,13 @@ def serve(simulator: Simulator) -> int:
 
 
 def run(simulator: Simulator, command: list[str]) -> int:
-    """Run a command inside the world; signals are passed on to it, and its exit code is ours."""
+    """Run a command inside the world; signals are passed on to it, and its exit code is ours.
+
+    It has a session of its own: else it would get a terminal's Ctrl-C from the terminal, and from us a second time.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     try:
-        child = subprocess.Popen(command, env={**kept, **simulator.environment()})
+        child = subprocess.Popen(command, env={**kept, **simulator.environment()}, start_new_session=True)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         return 127
