@@ -49,7 +49,6 @@ if sys.version_info < (3, 10):  # noqa: UP036 - the bare file may be run by any 
 
 import argparse
 import contextlib
-import functools
 import gc
 import io
 import itertools
@@ -61,7 +60,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, IntEnum
-from functools import partial
+from functools import cache, partial
 
 TYPE_CHECKING = False  # what is only for the type checker would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -723,10 +722,9 @@ def shorthand(text: str) -> JSON:
     for bare in re.finditer(r"=(w(?:,w)+)(?!=)", kinds):  # a list of words needs no brackets
         spelled[bare.start(1)] = f"[{spelled[bare.start(1)]}"
         spelled[bare.end(1) - 1] += "]"
-    try:
-        pairs: JSON = json.loads(f"{{{''.join(spelled)}}}")
-    except (ValueError, RecursionError):
-        pairs = {}
+    pairs: JSON = {}
+    with contextlib.suppress(BadValue):  # of the JSON, which nobody wrote
+        pairs = _parsed_json(f"{{{''.join(spelled)}}}", text)
     if not pairs:
         raise BadValue("expected key=value,key={…},key=[…] or JSON")
     return pairs
@@ -1150,9 +1148,7 @@ class Rollout(Record):
     known_events: set[str] = field(default_factory=set)
     events: list[JSON] = field(default_factory=list)
     stopped: dict[str, JSON] = field(default_factory=dict)  # by their ARNs the tasks that failed
-    causes: dict[CauseRow | None, list[JSON]] = field(
-        default_factory=dict
-    )  # those tasks by what does not pass, or None
+    causes: dict[CauseRow | None, list[JSON]] = field(default_factory=dict)  # and by what does not pass, or None
     crowded: bool | None = None  # the cluster has several instances
     logs: list[JSON] = field(default_factory=list)
     log: tuple[str, list[str]] = ("", [])  # title and lines of the log to show at the end
@@ -2006,11 +2002,15 @@ def _is_hidden(table: JSON, member: str, name: str) -> bool:
 QUIET_S = 45.0  # some CI ends a job that says nothing for a minute; the next look is at most 15 s later
 
 
+def in_columns(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
+    """The rows with their cells one below the other."""
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
+    return [gap.join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def lined_up(rows: Sequence[str]) -> list[str]:
     """The rows with their parts, which end with a colon, a semicolon or a comma, one below the other."""
-    cells = [re.split(r"(?<=[:;,]) ", row) for row in rows]
-    widths = [max(map(len, column)) for column in itertools.zip_longest(*cells, fillvalue="")]
-    return [" ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return in_columns([re.split(r"(?<=[:;,]) ", row) for row in rows], " ")
 
 
 RED, GREEN, DIM = "31", "32", "2"
@@ -2287,7 +2287,7 @@ class Begun:
         for key, (says, undo) in left.items():
             before = says(cause) if signalled else ""
             undone = undo is not None and undo(cause)
-            if not undone and (text := says(cause)) != before:
+            if not undone and (text := says(cause)) not in ("", before):
                 report.left(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 
@@ -2464,11 +2464,14 @@ class Aws(Record):
 
     def pages(self, operation: str, params: JSON) -> list[Any]:
         """All pages of the list that an operation answers; not every list has a paginator in botocore."""
-        token_name = "nextToken" if service_of(operation) == "ecs" else "NextToken"
+        service = service_of(operation)
+        token_name = "nextToken" if service == "ecs" else "NextToken"
+        answered = self._client(service, self.region).meta.service_model.operation_model(operation).output_shape.members
+        listed = next(name for name, shape in answered.items() if shape.type_name == "list")
         found: list[Any] = []
         while True:
             page = self.call(operation, params)
-            found += next((member for member in page.values() if isinstance(member, list)), [])
+            found += page.get(listed) or []
             if not page.get(token_name):
                 return found
             params = {**params, token_name: page[token_name]}
@@ -3699,10 +3702,16 @@ def is_healthy(ctx: Context, rollout: Rollout) -> bool:
     return any(task.get("healthStatus") == "HEALTHY" for task in tasks)
 
 
+def is_news(rollout: Rollout, what: str) -> bool:
+    """True the first time that this is to be said of a roll-out."""
+    told = what in rollout.said
+    rollout.said.add(what)
+    return not told
+
+
 def say_once(ctx: Context, rollout: Rollout, what: str, *more: str) -> None:
     """Say something about a roll-out that one look after the other may find."""
-    if what not in rollout.said:
-        rollout.said.add(what)
+    if is_news(rollout, what):
         ctx.report.note(rollout.label + " ".join([what, *more]))
 
 
@@ -3871,8 +3880,7 @@ def last_log(ctx: Context, rollout: Rollout, task: JSON) -> tuple[str, list[str]
             lines = read_log(ctx, log, last=LOG_LINES)
         except AwsError as error:
             said = f"The log {log.name} cannot be read ({error.code})."
-            if said not in rollout.said:
-                rollout.said.add(said)
+            if is_news(rollout, said):
                 ctx.report.note(said)
             break
         return f"{rollout.label}Last log lines of container {container.get('name')} ({log.name}):", lines
@@ -4299,8 +4307,7 @@ def rollback_once(ctx: Context, rollout: Rollout) -> JSON:
     service = require_ours(ctx, rollout)
     if not service:
         return {}
-    if _ANNOUNCED not in rollout.said:
-        rollout.said.add(_ANNOUNCED)
+    if is_news(rollout, _ANNOUNCED):
         ctx.report.line(f"{_ANNOUNCED} {rollout.previous_definition or 'what was there before'}")
     if rollout.stoppable and stopped_natively(ctx, rollout):
         begin_back(ctx, rollout, service, None)
@@ -4907,7 +4914,7 @@ def plan_app(ctx: Context, options: AppOptions) -> Plan:
     cluster, problems = options.cluster, list[DeployError]()
     with explained(ctx, cluster):
         found = ctx.aws.describe_services(cluster, [entry["name"] for entry in options.services])
-    described = functools.cache(lambda name: describe_definition(ctx, name, tags_required=False))
+    described = cache(lambda name: describe_definition(ctx, name, tags_required=False))
 
     def planned_task(named: tuple[str, JSON]) -> PlannedTask:
         name, entry = named
@@ -5153,9 +5160,8 @@ def show_table(ctx: Context, cluster: str, subjects: Sequence[Subject]) -> None:
         counts = f"{number(counted, 'runningCount')}/{number(counted, 'desiredCount')}"
         definition = short_name(subject.definition)
         rows.append((subject.service, facts["state"], counts, definition, facts["since"] or "", why))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows if subjects else []:
-        ctx.report.line("  ".join(map(str.ljust, row, widths)).rstrip())
+    for line in in_columns(rows) if subjects else []:
+        ctx.report.line(line)
     steady = sum(subject.facts["steady"] for subject in subjects)
     ctx.report.line(f"{steady} of {len(subjects)} services of {cluster} steady")
 
@@ -5192,11 +5198,11 @@ def look_back(ctx: Context, subject: Subject) -> str:
     history = deployed_before(ctx, subject.cluster, service)
     if history and history[0].ended == "ROLLBACK_SUCCESSFUL":
         facts["went_back"] = facts["went_back"] or f"from {short_name(history[0].definition)}"
-    past = way_back_of(ctx, service, history, subject.label)
+    past, definition = way_back_of(ctx, service, history, subject.label)
     if past is None:
         return "nowhere"
     facts["way_back"] = {"task_definition": past.definition, "known_by": past.known_by}
-    return f"{short_name(past.definition)} ({images_text(definition_of(ctx, past.definition))}), {past.known_by}"
+    return f"{short_name(past.definition)} ({images_text(definition)}), {past.known_by}"
 
 
 def standing_rows(subject: Subject) -> Iterator[tuple[str, str]]:
@@ -5312,14 +5318,15 @@ def older_revisions(ctx: Context, current: str) -> list[str]:
     return sorted(older, key=revision_of, reverse=True)
 
 
-def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> Past | None:
-    """The first way back that is ACTIVE; names those that are not."""
+def way_back_of(ctx: Context, service: JSON, history: Sequence[Past], label: str) -> tuple[Past | None, JSON]:
+    """The first way back that is ACTIVE, and its definition; names those that are not."""
     for past in ways_back(ctx, service, history):
-        state = definition_of(ctx, past.definition).get("status") or "not there any more"
+        definition = definition_of(ctx, past.definition)
+        state = definition.get("status") or "not there any more"
         if state == "ACTIVE":
-            return past
+            return past, definition
         ctx.report.note(f"{label}{short_name(past.definition)} is skipped: it is {state}, no service can go there.")
-    return None
+    return None, {}
 
 
 def rollback(ctx: Context, options: RollbackOptions) -> int:
@@ -5355,7 +5362,7 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
         arn, how = revision_named(ctx, options.to, current), "as it was named"
     elif standing_of(service)[0] is Standing.GOING_BACK:
         arn, how = current, "where ECS is going back by itself already"
-    elif past := best or way_back_of(ctx, service, history, label):
+    elif past := best or way_back_of(ctx, service, history, label)[0]:
         arn, how = past.definition, past.known_by
     else:
         hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
@@ -5407,17 +5414,19 @@ def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSO
     """Print what was deployed, newest first: when, which images, how that ended, where a rollback leads; the facts."""
     name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
     history = deployed_before(ctx, options.cluster, service)
-    best = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
+    best, _ = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
     rows = [*history[:20], *([best] if best and best not in history[:20] else [])]
     read = {arn: definition_of(ctx, arn) for arn in dict.fromkeys(past.definition for past in rows)}
     ctx.report.line(f"{name} runs {short_name(current)}; {'' if best else 'nothing to go back to; '}it was deployed:")
     facts = [candidate(past, read[past.definition], chosen=past == best) for past in rows]
-    cells = [(short_name(each["task_definition"]), each["deployed"], each["ended"]) for each in facts]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for each, row in zip(facts, cells, strict=True):
+    cells = []
+    for each in facts:
         notes = [each["status"]] if each["status"] != "ACTIVE" else []
         notes += ["<- a rollback leads here"] if each["chosen"] else []
-        ctx.report.line("  " + "  ".join([*map(str.ljust, row, widths), each["images"], *notes]).rstrip())
+        last = "  ".join([each["images"], *notes])
+        cells.append((short_name(each["task_definition"]), each["deployed"], each["ended"], last))
+    for line in in_columns(cells):
+        ctx.report.line(f"  {line}")
     return {"name": name, "task_definition": current, "candidates": facts}
 
 
@@ -5654,7 +5663,7 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
     protected_too = options.include_protected or provider.get("managedTerminationProtection") == "ENABLED"
     managed = provider.get("managedDraining") == "ENABLED"
     run = Replacement(options, new_name(), ctx.clock.now(), managed, protected_too)
-    run.fleet = look_at_fleet(ctx, run)
+    run.fleet = heeded(ctx, run, look_at_fleet(ctx, run))
     run.empty = frozenset()  # the next look is too close to this one for a second proof
     outdated = [instance for instance in run.fleet.instances if instance.outdated]
     for each in outdated:
@@ -5766,7 +5775,7 @@ def take_step(ctx: Context, run: Replacement) -> Sequence[str] | None:
 
     What is safe depends on what AWS shows alone, so any run can go on where another has ended.
     """
-    before, run.fleet = run.fleet, look_at_fleet(ctx, run)
+    before, run.fleet = run.fleet, heeded(ctx, run, look_at_fleet(ctx, run))
     tell(ctx, run, before)
     fleet, claim = run.fleet, run.fleet.claim
     if run.by_refresh:
@@ -5855,19 +5864,19 @@ def write_claim(ctx: Context, run: Replacement, claim: Claim) -> None:
         ctx.aws.call("CreateOrUpdateTags", {"Tags": [{**tag, "Value": value, "PropagateAtLaunch": False}]})
 
 
-def heeded_claim(ctx: Context, run: Replacement, group: JSON) -> Claim:
-    """Whose the group is: our tag is renewed; one that its run has left or somebody has removed is nobody's."""
-    now_s, found, ours = ctx.clock.now(), claim_on(group), run.claim.by == run.me
+def heeded(ctx: Context, run: Replacement, fleet: Fleet) -> Fleet:
+    """The fleet with the claim that counts: ours, renewed; one that its run has left or that is gone is nobody's."""
+    now_s, found, ours = ctx.clock.now(), fleet.claim, run.claim.by == run.me
     if not found.by:
-        return replace(run.claim, by="") if ours else found
+        return replace(fleet, claim=replace(run.claim, by="")) if ours else fleet
     if found.by == run.me:
-        return renewed_claim(ctx, run, run.claim if ours else found, int(group["DesiredCapacity"]))
+        return replace(fleet, claim=renewed_claim(ctx, run, run.claim if ours else found, fleet.desired))
     if ours:
         ctx.report.note(f"{theirs(found.by)} has taken over.")
         ctx.begun.settle(run.options.group)
     if found != run.claim:
         run.claim, run.claim_s = found, now_s
-    return replace(found, by="") if now_s - run.claim_s >= GONE_S else found
+    return replace(fleet, claim=replace(found, by="")) if now_s - run.claim_s >= GONE_S else fleet
 
 
 def renewed_claim(ctx: Context, run: Replacement, claim: Claim, desired: int) -> Claim:
@@ -5887,7 +5896,7 @@ def renewed_claim(ctx: Context, run: Replacement, claim: Claim, desired: int) ->
 def put_back(ctx: Context, run: Replacement) -> bool:
     """Set ACTIVE what drains and is not empty; true if the capacity is as before, else the tag tells the next run."""
     try:
-        run.fleet = fleet = look_at_fleet(ctx, run)
+        run.fleet = fleet = heeded(ctx, run, look_at_fleet(ctx, run))
         if fleet.claim.by != run.me:
             return True
         if back := unfinished(run):
@@ -6016,7 +6025,7 @@ def cancelled(ctx: Context, run: Replacement, cause: BaseException) -> bool:
 
 
 def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
-    """The group and its instances as they are now; a claim of ours is renewed."""
+    """The group and its instances as they are now."""
     group, cluster = require_group(ctx, run.options.group), run.options.cluster
     launched = launches(ctx, group)
     with explained(ctx, cluster):
@@ -6028,7 +6037,7 @@ def look_at_fleet(ctx: Context, run: Replacement) -> Fleet:
         for member in group.get("Instances") or []
     ]
     run.empty = frozenset(instance.id for instance in instances if instance.draining and not instance.tasks)
-    return Fleet(group, heeded_claim(ctx, run, group), int(group["DesiredCapacity"]), instances)
+    return Fleet(group, claim_on(group), int(group["DesiredCapacity"]), instances)
 
 
 def look_at_instance(ctx: Context, run: Replacement, member: JSON, container: JSON, outdated: str) -> Instance:

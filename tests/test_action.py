@@ -718,9 +718,10 @@ def test_a_failing_application_says_which_part_and_why(shop: Simulator, step: Ru
     assert shop.running("prod", "web") == {"shop/web:1": 1}
 
 
-def test_a_reason_cannot_break_the_table(shop: Simulator, step: Run, tmp_path: Path) -> None:
+def row_of_a_failed_task(shop: Simulator, step: Run, tmp_path: Path, reason: str) -> str:
+    """The summary's row of an application's task whose image cannot be pulled for that reason."""
     shop.service("prod", "api", image="shop/api:1")
-    shop.image("shop/job:2").cannot_be_pulled("CannotPullContainerError: a | b <c> `d`")
+    shop.image("shop/job:2").cannot_be_pulled(reason)
     file = tmp_path / "app.yml"
     file.write_text(APPLICATION)
 
@@ -728,6 +729,12 @@ def test_a_reason_cannot_break_the_table(shop: Simulator, step: Run, tmp_path: P
 
     assert done.code == Exit.FAILED
     (row,) = [line for line in done.summary.splitlines() if line.startswith("| <code>pre job")]
+    return row
+
+
+def test_a_reason_cannot_break_the_table(shop: Simulator, step: Run, tmp_path: Path) -> None:
+    row = row_of_a_failed_task(shop, step, tmp_path, "CannotPullContainerError: a | b <c> `d`")
+
     assert len(row.split(" | ")) == 7
     assert "CannotPullContainerError: a &#124; b &#60;c&#62; &#96;d&#96;" in row
 
@@ -768,15 +775,8 @@ def test_a_summary_of_fifty_failures_stays_below_it_too(shop: Simulator, step: R
 
 
 def test_a_reason_is_no_markdown(shop: Simulator, step: Run, tmp_path: Path) -> None:
-    shop.service("prod", "api", image="shop/api:1")
-    shop.image("shop/job:2").cannot_be_pulled("_a_ see https://a.example/b, www.a.example or a@b.example")
-    file = tmp_path / "app.yml"
-    file.write_text(APPLICATION)
+    row = row_of_a_failed_task(shop, step, tmp_path, "_a_ see https://a.example/b, www.a.example or a@b.example")
 
-    done = step(f"{{command: app, config: {file}, image_tag: '2'}}")
-
-    assert done.code == Exit.FAILED
-    (row,) = [line for line in done.summary.splitlines() if line.startswith("| <code>pre job")]
     table = f"| a | b | c | d | e | f | g |\n{'|---' * 7}|\n{row}\n"
     rendered = cmarkgfm.github_flavored_markdown_to_html(table).replace("<!-- raw HTML omitted -->", "")
     assert "_a_ see https://a.example/b, www.a.example or a@b.example" in html.unescape(rendered)

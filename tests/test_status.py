@@ -234,6 +234,8 @@ def test_a_steady_service_in_a_screenful(sim: Simulator, status: Cli) -> None:
         "  a rollback leads to: web:1 (app:1), deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL",
     ]
     assert result.err == ""
+    read = [request["taskDefinition"] for request in result.requests("DescribeTaskDefinition")]
+    assert read == [f"{PREFIX}/web:2", f"{PREFIX}/web:1"]
 
 
 def test_the_document_says_what_the_screen_says(sim: Simulator, status: Cli) -> None:
