@@ -3453,7 +3453,7 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     now_there = "" if part.touched else str(primary_of(part.service).get("id") or "")
     rollout = rollout_of(ctx, results.plan, part, now_there, arn or str(part.service.get("taskDefinition")))
     rollout.steady, rollout.left_alone = not part.deploys, not part.touched
-    rollout.previous_definition = what_worked(part) if arn else ""
+    rollout.previous_definition = what_worked(part, part.service) if arn else ""
     rollout.old_targets = set(target_states(ctx, rollout))
     if not part.touched:
         return rollout
@@ -3464,6 +3464,8 @@ def begin_rollout(ctx: Context, results: Results, part: PlannedService) -> Rollo
     with ctx.begun.sending(rollout.key):
         answer = send_update(ctx, {**part.update, **({"taskDefinition": arn} if arn else {})})
     note_start(rollout, started_deployment(answer, arn), answer)
+    if arn:  # while it was registered, which takes minutes where ECS throttles, somebody else's may have completed
+        rollout.previous_definition = what_worked(part, before_ours(answer, rollout))
     rollout.known_events |= event_ids(answer)
     ctx.begun.settle(arn)
     results.add(part, new_task_definition=arn or None, deployment_id=rollout.deployment_id)
@@ -3511,11 +3513,17 @@ def event_ids(service: JSON) -> set[str]:
     return {str(event.get("id")) for event in service.get("events") or []}
 
 
-def what_worked(part: PlannedService) -> str:
-    """The definition that a rollback leads to: what last worked, else what is in use; empty if that is INACTIVE."""
+def what_worked(part: PlannedService, seen: JSON) -> str:
+    """The definition that a rollback leads to: what last worked, else what was in use; empty if that is INACTIVE."""
     current = str(part.service.get("taskDefinition") or "")
-    target = last_completed(part.service) or current
+    target = last_completed(seen) or last_completed(part.service) or current
     return "" if (target == current and part.draft.deregistered) or target == part.draft.ready else target
+
+
+def before_ours(answer: JSON, rollout: Rollout) -> JSON:
+    """Of UpdateService's answer the deployments before ours that tell how they stand: counts are zero by then."""
+    others = [d for d in answer.get("deployments") or [] if d.get("id") != rollout.deployment_id]
+    return {"deployments": [deployment for deployment in others if deployment.get("rolloutState")]}
 
 
 def note_start(rollout: Rollout, started: JSON, answer: JSON) -> None:
@@ -5057,7 +5065,7 @@ def subject_of(ctx: Context, options: StatusOptions, name: str, service: JSON, *
     deployment_id = failed or str(primary.get("id") or "")
     present = rollout_of(ctx, Plan(options.cluster, several=several), part, deployment_id, arn)
     subject = Subject(**vars(present), facts=facts)
-    subject.previous_definition = arn if failed else what_worked(part)
+    subject.previous_definition = arn if failed else what_worked(part, service)
     subject.steady, subject.after_s = is_completed(primary), 0.0 if failed else stamp_s(primary)
     subject.counts = counts_of(service, subject.deployment_id)
     return subject

@@ -157,6 +157,25 @@ def test_a_rollback_is_not_sent_over_a_deployment_that_came_just_before_it(sim: 
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
 
 
+def test_a_rollback_leads_to_what_completed_while_the_revision_was_registered(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").crashes(after_s=1)
+    registered: list[int] = []
+
+    def deploy_before_the_update(index: int, operation: str, params: Json) -> None:
+        if operation == "RegisterTaskDefinition" and not registered:
+            registered.append(index)
+            sim.someone_deploys("prod", "web", "app:3")
+            sim.advance(60)
+
+    sim.world.on_call = deploy_before_the_update
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 20
+    assert sim.running("prod", "web") == {"app:3": 1}
+
+
 def test_a_rollback_whose_end_cannot_be_seen_is_said(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", drain_s=60)
     sim.image("app:2").starts_after(500)
