@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import socket
@@ -13,6 +14,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import botocore.endpoint
+import botocore.httpsession
+import botocore.parsers
+import botocore.session
 import pytest
 from hypothesis import settings
 
@@ -29,6 +34,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") or "faults" in item.path.name:
             item.add_marker("no_cover")
+
+
+def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method without coverage's tracer, which would learn nothing there and take as long as all else."""
+
+    @functools.wraps(method)
+    def run(*values: Any, **named: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return method(*values, **named)
+        finally:
+            sys.settrace(tracer)
+
+    return run
+
+
+for _owner, _name in (
+    (botocore.session.Session, "__init__"),
+    (botocore.session.Session, "create_client"),
+    (botocore.endpoint.Endpoint, "create_request"),
+    (botocore.httpsession.URLLib3Session, "send"),
+    (botocore.parsers.ResponseParser, "parse"),
+):
+    setattr(_owner, _name, _untraced(getattr(_owner, _name)))
 
 
 FOREIGN_VARIABLES = ("AWS_", "GITHUB_", "INPUT_", "BOTO")
