@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,42 +55,10 @@ def test_every_link_within_the_repository_leads_somewhere() -> None:
     assert [link for link in links if link not in places and not (ROOT / link).is_file()] == []
 
 
-def against_the_local_ecs(*argv: str) -> subprocess.CompletedProcess[str]:
-    """One run of the program as a process of its own; the world runs faster than real time."""
-    command = [sys.executable, "-m", "tests.simulator", "--rate", "2", "--", sys.executable, "ecs_deploy.py", *argv]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-
-
-@pytest.mark.slow
-def test_the_main_command_prints_what_the_readme_shows() -> None:
-    argv = shlex.split(block("main command").rpartition(" .venv/bin/ecs-deploy ")[2])
-
-    done = against_the_local_ecs(*argv)
-
-    assert done.returncode == Exit.OK
-    assert done.stdout == block("main output") + "\n"
-
-
-@pytest.mark.slow
-def test_the_failing_command_prints_what_the_readme_shows() -> None:
-    (options,) = set(re.findall(r"`-i (docker\.repo\.com/doorman:crash[^`]*)`", TEXT))
-
-    done = against_the_local_ecs("-c", "production1", "-n", "doorman-service", "-i", *options.split())
-
-    assert done.returncode == Exit.ROLLED_BACK
-    shown = block("failure output").splitlines()
-    assert [line for line in done.stderr.splitlines() if line in shown] == shown
-
-
-@pytest.mark.slow
-def test_the_application_for_the_local_ecs_is_rolled_out(tmp_path: Path) -> None:
-    file = tmp_path / "app.json"
-    file.write_text(block("local application"))
-
-    done = against_the_local_ecs("app", "--image-tag", "18", "--config", str(file))
-
-    assert done.returncode == Exit.OK
-    assert "Report on services: total: 2, successful: 2, skipped: 0, failed: 0" in done.stdout
+def against_the_local_ecs(script: str) -> subprocess.CompletedProcess[str]:
+    """Commands as processes of their own, in a world of their own that runs faster than real time."""
+    command = [sys.executable, "-m", "tests.simulator", "--rate", "2", "--", "bash", "-ec", script]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def undated(text: str) -> str:
@@ -98,19 +67,34 @@ def undated(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_day_after_prints_what_the_readme_shows() -> None:
+def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
+    file = tmp_path / "app.json"
+    file.write_text(block("local application"))
     program, names = f"{shlex.quote(sys.executable)} ecs_deploy.py", "-c production1 -n doorman-service"
-    commands = [
+    (failing,) = set(re.findall(r"`-i (docker\.repo\.com/doorman:crash[^`]*)`", TEXT))
+    the_day_after = [
         f"{program} {names} -i docker.repo.com/doorman:18 >/dev/null", f"{program} status {names}",
         f"{program} status -c production1 --all", f"{program} rollback {names} --list", f"{program} rollback {names}",
     ]  # fmt: skip
-    script = [sys.executable, "-m", "tests.simulator", "--rate", "2", "--", "bash", "-ec", "\n".join(commands)]
+    scripts = [
+        f"{program} {block('main command').rpartition(' .venv/bin/ecs-deploy ')[2]}",
+        f"{program} {names} -i {failing}",
+        f"{program} app --image-tag 18 --config {file}",
+        "\n".join(the_day_after),
+    ]
 
-    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    with ThreadPoolExecutor() as pool:  # side by side: they mostly wait
+        main, failed, application, day_after = pool.map(against_the_local_ecs, scripts)
 
-    shown = [block(name) for name in ("status output", "status table", "rollback list", "rollback output")]
-    assert done.returncode == Exit.OK
-    assert undated(done.stdout) == undated("\n".join([*shown, ""]))
+    assert (main.returncode, main.stdout) == (Exit.OK, block("main output") + "\n")
+    assert failed.returncode == Exit.ROLLED_BACK
+    shown = block("failure output").splitlines()
+    assert [line for line in failed.stderr.splitlines() if line in shown] == shown
+    assert application.returncode == Exit.OK
+    assert "Report on services: total: 2, successful: 2, skipped: 0, failed: 0" in application.stdout
+    blocks = [block(name) for name in ("status output", "status table", "rollback list", "rollback output")]
+    assert day_after.returncode == Exit.OK
+    assert undated(day_after.stdout) == undated("\n".join([*blocks, ""]))
 
 
 def test_the_policy_of_status_names_exactly_the_actions_that_are_called(sim: Simulator, cli: Cli) -> None:
