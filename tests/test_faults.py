@@ -1,4 +1,4 @@
-"""Safety under every fault, and success when the faults are gone: 200 seeds here, any number by hand.
+"""Safety under every fault, and success when the faults are gone: 100 seeds here, any number by hand.
 
     python -m tests.test_faults --seeds 1000000 [--first N] [--jobs 2]
 
@@ -24,7 +24,7 @@ from tests.simulator import Simulator
 from tests.simulator.errors import Json
 
 CHUNK = 25
-SEEDS = 200
+SEEDS = 100
 
 
 @pytest.fixture
