@@ -5241,7 +5241,8 @@ def say_why(ctx: Context, subject: Subject) -> None:
     because = f": {undotted(facts['reason'])}" if facts["reason"] else ""
     said = f"The service {subject.service} is not steady, but {facts['state']}{because}."
     reasons = failed_tasks(subject)
-    ctx.report.error(said, known, "\n".join(f"{each['count']} × {each['reason']}" for each in reasons), subject.log)
+    told = [f"{each['count']} × {each['reason']}" for each in reasons]
+    ctx.report.error(said, known, "\n".join(text for text in told if undotted(text) not in said), subject.log)
     facts |= {"failed_tasks": reasons, "events": troubles, "logs": subject.logs, "cause": known or None}
 
 
@@ -5373,7 +5374,8 @@ def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> Plan
     elif past := best or way_back_of(ctx, service, history, label)[0]:
         arn, how = past.definition, past.known_by
     else:
-        hint = "Name a revision with --to; ecs-deploy rollback --list shows what was deployed."
+        given = f"-c {shell_word(options.cluster)} -n {name} {ctx.aws.place}"
+        hint = f"Name a revision with --to. To see what was deployed:\n  ecs-deploy rollback {given} --list"
         raise DeployError(f"The service {name} has nothing to go back to from {short_name(current)}", hint=hint)
     live, wanted = definition_of(ctx, current), definition_of(ctx, arn)
     draft = replace(draft_of(ctx, live, wanted, Edits(), arn), current=current, start=current)

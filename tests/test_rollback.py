@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from typing import Any
 
@@ -65,7 +66,12 @@ def test_running_it_again_goes_further_back_and_never_to_what_was_left(sim: Simu
     assert [run.code for run in runs] == [0, 0, 1]
     assert [run.code for run in runs] == [0, 0, 1]
     assert [sent(run) for run in runs] == [["web:2"], ["web:1"], []]
-    assert "The service web has nothing to go back to from web:1\nName a revision with --to" in runs[2].err
+    listing = "ecs-deploy rollback -c prod -n web --region us-east-1 --list"
+    assert (
+        "The service web has nothing to go back to from web:1\n"
+        f"Name a revision with --to. To see what was deployed:\n  {listing}\n"
+    ) in runs[2].err
+    assert cli(*shlex.split(listing)[1:]).code == 0
     assert "  a rollback leads to: nowhere" in cli("status", *WEB).lines
     assert sim.running("prod", "web") == {"app:1": 1}
 

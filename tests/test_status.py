@@ -259,6 +259,18 @@ def test_the_document_says_what_the_screen_says(sim: Simulator, status: Cli) -> 
     assert part["way_back"] is None
 
 
+def test_what_the_sentence_has_said_is_not_listed_again(sim: Simulator, status: Cli) -> None:
+    crashing(sim)
+
+    result = status(*WEB)
+
+    assert result.code == 1
+    (sentence,) = [line for line in result.err.splitlines() if line.startswith("ERROR: The service web is not steady")]
+    counted = re.findall(r"\d+ × [^;]*", result.err)
+    assert len(counted) == len(set(counted)) > 0
+    assert counted[0] in sentence
+
+
 def test_a_table_has_the_worst_first_and_asks_no_more_than_it_must(sim: Simulator, status: Cli) -> None:
     sim.page_size = 100
     for number in range(198):
