@@ -3311,11 +3311,7 @@ class Results(Record):
 
     def arn(self, part: Planned) -> str:
         """The ARN that the part's new definition has."""
-        return part.draft.ready or self.revisions[_as_key(part.draft.new)]
-
-
-def _as_key(definition: JSON) -> str:
-    return json.dumps(definition, sort_keys=True)
+        return part.draft.ready or self.revisions[json.dumps(part.draft.new)]
 
 
 def carry_out(ctx: Context, plan: Plan) -> Results:
@@ -3341,7 +3337,7 @@ def carry_out(ctx: Context, plan: Plan) -> Results:
 def register_all(ctx: Context, results: Results, parts: Iterable[Planned]) -> None:
     """Register each new definition once, however many parts share it; until a service uses it, it is in the ledger."""
     for part in parts:
-        key = _as_key(part.draft.new)
+        key = json.dumps(part.draft.new)
         if not part.registers or key in results.revisions:
             continue
         if results.plan.several:

@@ -234,6 +234,7 @@ def cli(sim: Simulator, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Ite
         results.append(result)
         ended_by_bug = code == ecs_deploy.Exit.BUG or "Traceback (most recent call last)" in result.out + result.err
         assert ended_by_bug == bug, result.err
+        assert not set(result.out + result.err) & set("\ue000\ue001"), "the marks around what came from elsewhere"
         return result
 
     yield run

@@ -542,7 +542,7 @@ def test_the_command_ignores_empty_variables_that_would_hide_a_profiles_settings
     config = tmp_path / "config"
     config.write_text("[default]\nregion = us-east-1\n")
     settings = {**sim.environment(), "AWS_CONFIG_FILE": str(config), "AWS_DEFAULT_REGION": "", "AWS_PROFILE": ""}
-    for name, value in settings.items():
+    for name, value in {**settings, "RELEASE": ""}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["ecs-deploy", "-c", "prod", "-n", "web", "-i", "app:2", "--dry-run"])
 
@@ -551,6 +551,7 @@ def test_the_command_ignores_empty_variables_that_would_hide_a_profiles_settings
 
     assert ended.value.code == 0
     assert "Dry run: nothing was changed." in capsys.readouterr().out
+    assert os.environ["RELEASE"] == ""
 
 
 @pytest.mark.slow

@@ -206,6 +206,18 @@ def test_a_secret_is_masked_where_it_stands_as_a_word(
     assert f"cannot use: {shown} (ClientException)" in result.err
 
 
+def test_our_own_words_are_not_masked_beside_those_that_are(sim: Simulator, cli: Cli) -> None:
+    environment = [{"name": "A", "value": "refused"}]
+    sim.service("prod", "web", containers=[{"name": "web", "image": "app:1", "memory": 64, "environment": environment}])
+    refusal = AwsError("ClientException", "it is refused.")
+    sim.world.on_call = lambda index, operation, params: refusal if operation == "RegisterTaskDefinition" else None
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 24
+    assert "AWS refused RegisterTaskDefinition: it is ***. (ClientException)" in result.err
+
+
 def test_letters_beyond_ascii_stay_readable(sim: Simulator, cli: Cli) -> None:
     sim.task_definition("job", "app:1", tags=[{"key": "team", "value": "Küche"}])
     refusal = AwsError("ClientException", "not in the Küche")

@@ -438,6 +438,14 @@ def test_a_time_out_of_zero_waits_for_as_long_as_the_task_takes(world: Simulator
     assert world.now_s > 400
 
 
+def test_the_longer_a_task_takes_the_rarer_are_the_looks(world: Simulator, cli: Cli) -> None:
+    world.image("app:2").exits(0, after_s=300)
+
+    result = cli(*WAIT, "-t", "400")
+
+    assert result.operations.count("DescribeTasks") < 140
+
+
 def test_a_task_may_not_be_visible_at_once(world: Simulator, cli: Cli) -> None:
     world.world.run_task_visible_after_s = 3
     world.image("app:2").exits(0, after_s=20)

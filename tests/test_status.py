@@ -12,6 +12,7 @@ from ecs_deploy import Exit
 from tests.conftest import Cli, Result
 from tests.simulator import Fault, Simulator
 from tests.simulator.definitions import digest_of
+from tests.simulator.services import Deployment
 from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json, last_paragraph
 
 LOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-stream-prefix": "p"}}
@@ -125,6 +126,14 @@ def old_tasks_left(sim: Simulator) -> None:
     sim.advance(30)
 
 
+def old_tasks_gone(sim: Simulator) -> None:
+    service = sim.service("prod", "web", "app:1")
+    empty = Deployment("ecs-svc/0", "", service.primary.definition, 0.0)
+    empty.status = "ACTIVE"
+    empty.becomes("COMPLETED", "", 0.0)
+    service.deployments.append(empty)
+
+
 def baking(sim: Simulator) -> None:
     configuration = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5}
     sim.service("prod", "web", "app:1", deploymentConfiguration=configuration)
@@ -187,6 +196,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     crashing: (1, "short of tasks, 0 of 2 running", "| no database"),
     a_task_stopped: (1, "short of tasks, 1 of 2 running", "1 × EssentialContainerExited: Essential container in task"),
     without_room: (1, "short of tasks, 2 of 4 running", "Likeliest cause: there is no room for the new tasks."),
+    old_tasks_gone: (0, "steady, 1 of 1 running", ""),
     old_tasks_left: (1, "old tasks left, 1 of 1 running", "also: web:1 (ecs-svc/"),
     baking: (1, "rolling out, 1 of 1 running", "stage BAKE_TIME, 100 % of the traffic on the new"),
     at_a_hook: (1, "rolling out, 1 of 1 running", "Likeliest cause: a pause hook waits for somebody."),
@@ -269,6 +279,22 @@ def test_what_the_sentence_has_said_is_not_listed_again(sim: Simulator, status: 
     counted = re.findall(r"\d+ × [^;]*", result.err)
     assert len(counted) == len(set(counted)) > 0
     assert counted[0] in sentence
+
+
+def test_a_throttled_look_at_tasks_is_repeated(sim: Simulator, status: Cli) -> None:
+    sim.service("prod", "web", "app:1")
+    looks: list[int] = []
+
+    def throttle_once(index: int, operation: str, params: Json) -> Fault | None:
+        looks.append(index) if operation == "DescribeTasks" else None
+        return Fault.THROTTLED if looks == [index] else None
+
+    sim.on_call = throttle_once
+
+    result = status(*WEB)
+
+    assert f"  image of web: app:1 {digest_of('app:1')}" in result.lines
+    assert result.err == ""
 
 
 def test_a_table_has_the_worst_first_and_asks_no_more_than_it_must(sim: Simulator, status: Cli) -> None:

@@ -31,6 +31,22 @@ def test_a_blue_green_deployment_is_followed_stage_by_stage(sim: Simulator, cli:
     assert ("ListServiceDeployments" in result.operations) != known_at_once
 
 
+def test_of_two_service_deployments_of_one_second_the_newer_is_ours(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(), currentServiceDeployment="")
+
+    def deploy_just_before(index: int, operation: str, params: Json) -> None:
+        if operation == "UpdateService":
+            sim.someone_deploys("prod", "web", "app:3")
+            sim.advance(0.3)
+
+    sim.world.on_call = deploy_just_before
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert sim.running("prod", "web") == {"app:2": 1}
+
+
 @pytest.mark.parametrize(
     ("configuration", "seconds"),
     [
