@@ -1052,9 +1052,8 @@ def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
         _note_lines(node, (), lines)
         return (loader.construct_document(node) if node else None), lines
     except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a secret
-        at = error.problem_mark or error.context_mark
-        where = f"line {at.line + 1} column {at.column + 1}" if at else "it"
-        raise ValueError(f"{where}: {error.problem or error.context}") from error
+        at = error.problem_mark
+        raise ValueError(f"line {at.line + 1} column {at.column + 1}: {error.problem}") from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise ValueError(getattr(error, "reason", type(error).__name__)) from error
 

@@ -69,6 +69,7 @@ class Program:
         banners = ((line, re.match(r"# --- (.+?) -{3}", said)) for line, said in enumerate(self.lines, 1))
         self._banners = [(line, found[1]) for line, found in banners if found]
         self._functions = list(_functions(self.tree, ""))
+        self._statements = [node for node in ast.walk(self.tree) if isinstance(node, ast.stmt)]
 
     def section_of(self, line: int) -> str:
         """The section of a line; empty above the first one."""
@@ -96,12 +97,24 @@ class Program:
         """The functions around a line, with their classes, the innermost last."""
         return [name for first, last, name in self._functions if first <= line <= last]
 
-    def naming(self, line: int) -> Iterator[int]:
-        """The lines that name what the statement at a line, or the function whose head it is, makes."""
-        within = (node for node in ast.walk(self.tree) if isinstance(node, ast.stmt))
-        made = {name for n in within if n.lineno <= line <= (n.end_lineno or 0) for name in _names_made(n)}
-        pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(made)))})\b") if made else re.compile("(?!)")
-        yield from (number for number, said in enumerate(self.lines, 1) if pattern.search(said))
+    def naming(self, line: int) -> set[int]:
+        """The lines that name what the statement at a line, or the function whose head it is, makes.
+
+        Where that goes into another table, the lines that name that one as well.
+        """
+        known: set[str] = set()
+        new, found = self._made_at(line), set[int]()
+        while new:
+            known |= new
+            pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(new)))})\b")
+            found |= {number for number, said in enumerate(self.lines, 1) if pattern.search(said)}
+            new = {name for each in found if not self.functions_at(each) for name in self._made_at(each)} - known
+        return found
+
+    def _made_at(self, line: int) -> set[str]:
+        """The names that the statements at a line make."""
+        within = (node for node in self._statements if node.lineno <= line <= (node.end_lineno or 0))
+        return {name for node in within for name in _names_made(node)}
 
     def _within(self, node: ast.AST) -> Iterator[Change]:
         """The changes of a node and of all below it, but for annotations, docstrings and what only mypy reads."""
