@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from io import StringIO
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ecs_deploy
 from ecs_deploy import ImageReference, UsageError
 from tests.conftest import Cli
 from tests.simulator import Simulator
@@ -184,6 +186,16 @@ def test_a_variable_without_a_tag_is_named(cli: Cli, environment: dict[str, str]
 
     assert result.code == 3
     assert f"ERROR: -e RELEASE: the environment variable is {what}\n" in result.err
+
+
+def test_the_environment_is_the_one_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELEASE", "v7")
+    err = StringIO()
+
+    code = ecs_deploy.main(["-d", "job", "-i", "web", "-e", "RELEASE"], env={}, out=StringIO(), err=err)
+
+    assert code == 3
+    assert "ERROR: -e RELEASE: the environment variable is not set\n" in err.getvalue()
 
 
 def test_a_tag_of_the_environment_that_is_no_tag_is_refused(cli: Cli) -> None:

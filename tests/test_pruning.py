@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli
-from tests.simulator import Simulator
+from tests.conftest import Cli, SimClock
+from tests.simulator import Fault, Simulator
 from tests.vocabulary import DEPLOY, PREFIX, Json
 
 
@@ -45,6 +45,37 @@ def test_families_whose_name_begins_the_same_are_left_alone(
     assert result.code == 0
     assert sim.active_revisions("web") == [2]
     assert sim.active_revisions("web-admin") == [1, 2, 3]
+
+
+def test_an_error_of_awss_own_is_no_throttle_and_sat_out_for_some_attempts_only(sim: Simulator, cli: Cli) -> None:
+    sim.cluster("prod")
+    sim.task_definition("job", "app:1")
+    sim.on_call = lambda index, operation, params: Fault.SERVER_ERROR if operation.startswith("Deregister") else None
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--max-definitions", "1")
+
+    assert result.code == 0
+    assert result.operations.count("DeregisterTaskDefinition") == 5
+    assert "job:1 is not deregistered. AWS had an error of its own in DeregisterTaskDefinition" in result.err
+
+
+def test_a_signal_ends_it_before_the_pause_for_ecss_throttle(sim: Simulator, cli: Cli, clock: SimClock) -> None:
+    sim.cluster("prod")
+    for _ in range(30):
+        sim.task_definition("job", "app:1")
+    slept: list[int] = []
+
+    def interrupt(index: int, operation: str, params: Json) -> None:
+        if params.get("taskDefinition", "").endswith("/job:25"):
+            signal.raise_signal(signal.SIGTERM)
+            slept.append(len(clock.slept))
+
+    sim.on_call = interrupt
+
+    result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--max-definitions", "1")
+
+    assert result.code == 143
+    assert slept == [len(clock.slept)] != [0]
 
 
 def test_revisions_that_a_deployment_uses_are_kept(sim: Simulator, cli: Cli) -> None:
