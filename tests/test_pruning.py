@@ -66,7 +66,7 @@ def test_a_signal_ends_it_before_the_pause_for_ecss_throttle(sim: Simulator, cli
     slept: list[int] = []
 
     def interrupt(index: int, operation: str, params: Json) -> None:
-        if params.get("taskDefinition", "").endswith("/job:25"):
+        if params.get("taskDefinition", "").endswith("/job:22"):
             signal.raise_signal(signal.SIGTERM)
             slept.append(len(clock.slept))
 
