@@ -2286,7 +2286,7 @@ class Begun:
         for key, (says, undo) in left.items():
             before = says(cause) if signalled else ""
             undone = undo is not None and undo(cause)
-            if not undone and (text := says(cause)) not in ("", before):
+            if not undone and (text := says(cause)) != before:
                 report.left(text)
             self.settle(key)  # not before: a signal may come in between, and begins anew
 

@@ -14,7 +14,7 @@ import pytest
 
 import ecs_deploy
 from tests.conftest import Cli, Result
-from tests.simulator import Fault, Simulator
+from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import DEPLOY, PREFIX, WEB
 
 
@@ -83,6 +83,22 @@ def test_interrupted_it_sends_no_rollback_over_somebody_elses_deployment(sim: Si
     assert result.code == 143
     assert "Not rolled back: " in result.err
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+def test_what_was_discarded_before_the_signal_is_not_discarded_again(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.service("prod", "api", image="app:1")
+    sim.image("app:2").starts_after(60)
+    refused = AwsError("InvalidParameterException", "not so")
+    sim.world.on_call = lambda index, operation, params: (
+        refused if operation == "UpdateService" and params["service"] == "api" else None
+    )
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*WEB, "-n", "api", "-to", "2")
+
+    assert result.code == 143
+    assert result.requests("DeregisterTaskDefinition") == [{"taskDefinition": f"{PREFIX}/api:2"}]
 
 
 @pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "UpdateService"])

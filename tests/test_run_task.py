@@ -248,6 +248,7 @@ def test_a_task_that_is_not_started_is_a_failure_with_its_reason(
 
     assert result.code == 1
     assert f"ERROR: 0 of 1 tasks were started: {reason}" in result.err
+    assert "" not in result.err.splitlines()
     assert "Those that were started go on." not in result.err
     assert "executed successfully" not in result.out
 
