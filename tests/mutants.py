@@ -191,7 +191,8 @@ def _functions(node: ast.AST, within: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _names_made(node: ast.stmt) -> Iterator[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    of_one = [node.target] if isinstance(node, (ast.AnnAssign, ast.AugAssign)) else []
+    targets = node.targets if isinstance(node, ast.Assign) else of_one
     yield from (each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name))
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         yield node.name
