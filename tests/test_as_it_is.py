@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.conftest import Cli
-from tests.simulator import Simulator
+from tests.simulator import Fault, Simulator
 from tests.vocabulary import PREFIX, WEB
 
 
@@ -231,6 +231,19 @@ def test_without_old_targets_left_the_new_serve_as_well(sim: Simulator, cli: Cli
     result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started")
 
     assert result.code == 0
+
+
+def test_a_look_at_the_targets_that_is_throttled_is_said_and_made_again(sim: Simulator, cli: Cli) -> None:
+    balanced(sim)
+    sim.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "DescribeTargetHealth" and 0 < sim.now_s < 6 else None
+    )
+
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "-t", "600")
+
+    assert result.code == 0
+    assert result.err.count("AWS throttled DescribeTargetHealth (Rate exceeded); looking again.") == 1
+    assert "Service updated successfully, new task definition running." in result.lines
 
 
 def test_a_new_version_that_does_not_run_drains_nothing(sim: Simulator, cli: Cli) -> None:

@@ -213,6 +213,21 @@ def test_a_rollback_is_sent_even_after_an_answer_of_before_the_update(sim: Simul
     assert sim.running("prod", "web") == {"app:1": 1}
 
 
+def test_a_rollback_is_not_sent_over_somebody_elses_deployment_of_the_same_revision(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+
+    def redeploy() -> None:
+        service.deploy(service.primary.definition)
+
+    sim.world.on_call = second_look_at(30, sim, redeploy)
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 23
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
 def test_a_service_that_is_deleted_before_the_rollback_cannot_be_brought_back(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(500)

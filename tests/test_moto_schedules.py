@@ -214,7 +214,7 @@ def test_names_that_are_not_there_and_both_kinds(account: Account, deploy: Calla
 
     assert (missing[0], both[0]) == (Exit.AWS, Exit.USAGE)
     assert "There is neither a rule nor a schedule gone" in missing[1]
-    assert "Say which one is meant" in both[1]
+    assert "There are both a rule and a schedule nightly\nSay which one is meant" in both[1]
     assert deploy("--schedule", "rule:nightly")[0] == Exit.OK
     assert [t["EcsParameters"]["TaskDefinitionArn"] for t in account.targets("nightly") if "EcsParameters" in t] == [
         arn(4), arn(4),
