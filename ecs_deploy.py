@@ -2088,7 +2088,7 @@ class Reporter:
     def call(self, operation: str, params: JSON, outcome: str, duration_s: float) -> None:
         """With --verbose: one API call."""
         if self.output.verbose:
-            request = json.dumps(masked(params), ensure_ascii=False, default=str)
+            request = json.dumps(masked(params), ensure_ascii=False)
             self.note(f"> {operation} {request} -> {outcome}, {duration_s * 1000:.0f} ms")
 
     def learn(self, **facts: Any) -> None:

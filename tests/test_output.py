@@ -110,12 +110,13 @@ def test_verbose_prints_every_call_and_no_secret(secretive: Simulator, cli: Cli)
 def test_verbose_prints_the_error_of_a_call(sim: Simulator, cli: Cli) -> None:
     sim.cluster("prod")
 
+    sim.on_call = lambda index, operation, params: sim.advance(2)
+
     result = cli("-c", "nowhere", "-n", "web", "-i", "app:2", "-v")
 
     assert result.code == 24
-    assert (
-        '> DescribeServices {"cluster": "nowhere", "services": ["web"]} -> ClusterNotFoundException, 0 ms' in result.err
-    )
+    asked = '> DescribeServices {"cluster": "nowhere", "services": ["web"]}'
+    assert f"{asked} -> ClusterNotFoundException, 2000 ms\n" in result.err
 
 
 @pytest.mark.parametrize("refused", ["RegisterTaskDefinition", "UpdateService"])
@@ -269,6 +270,7 @@ def test_the_json_document_is_alone_on_stdout(sim: Simulator, cli: Cli) -> None:
 
     document = json.loads(result.out)
     assert result.code == 0
+    assert result.out == json.dumps(document, indent=2) + "\n"
     assert "Service deployment successful." in result.err
     assert document["exit_code"] == 0
     assert document["verdict"] == "completed"

@@ -161,6 +161,7 @@ def test_leaves_instances_of_the_default_version_alone_when_only_the_latest_has_
 
     assert (result.code, result.lines) == (Exit.OK, ["Nothing to replace in workers."])
     assert result.changes == []
+    assert "ListTasks" not in result.operations
     assert len(group.members) == 2
 
 
@@ -486,7 +487,8 @@ def test_what_is_left_alone_is_named_and_no_success(
     assert result.code == Exit.FAILED
     why = "launch template workers version 1, not launch template workers version 2"
     assert result.lines[:count] == [f"{i.id} is out of date ({why}), but left alone: {reason}" for i in kept]
-    assert f"ERROR: Out of date and left alone in workers: {kept[0].id}: {reason}" in result.err
+    left_alone = "; ".join(f"{instance.id}: {reason}" for instance in kept)
+    assert f"ERROR: Out of date and left alone in workers: {left_alone}" in result.err
     assert "Run it again after this, or with --include-protected for those that are protected:\n" in result.err
     assert (
         f"  aws autoscaling {command} --auto-scaling-group-name workers --instance-ids {kept[0].id} --region us-east-1"
