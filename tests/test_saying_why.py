@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ecs_deploy import likely_cause
 from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, Json, last_paragraph
@@ -156,6 +157,106 @@ def test_a_deployment_that_is_superseded_within_the_answer_of_the_update(
 
     assert result.code == 23
     assert f"{service.primary.id} (web:3) is the service's PRIMARY deployment now." in result.err
+
+
+# --- The likeliest cause
+
+TOLD = [  # what is said, the sources that it counts from, the cause, and what to do
+    ("no match for platform in manifest", "stop event", "the image cannot be pulled, it is for another platform",
+     "Build it for the platform of runtimePlatform, or change that member of the task definition."),
+    ("CannotPullContainerError: manifest unknown", "stop event",
+     "the image cannot be pulled, there is none of that name and tag",
+     "Push it, or correct the image's name, and deploy again."),
+    ("CannotPullContainerError: pull access denied for app", "stop event",
+     "the image cannot be pulled, the registry refuses it",
+     "Allow the task's execution role (or the instance's role) to pull it, or correct the image's name."),
+    ("The specified log group does not exist.", "stop event", "a log group of the definition does not exist",
+     "Create it, or set awslogs-create-group."),
+    ("ssm: invalid parameters: /app/key", "stop event", "a secret or parameter of the definition does not exist",
+     "Create it in the region that the definition names, or correct its name."),
+    ("ResourceInitializationError: AccessDenied", "stop event",
+     "the task's execution role is refused what the task needs (AccessDenied)",
+     "Allow it in the policy of the execution role."),
+    ("exec format error", "stop log", "the image was built for another CPU architecture",
+     "Build for the architecture of runtimePlatform, or change that member of the task definition."),
+    ("unable to place: memberOf placement constraint unsatisfied", "event",
+     "no instance meets the placement constraints",
+     "Correct them in the definition or the service, or add instances that meet them."),
+    ("alarm detected", "rollout event", "a CloudWatch alarm of the service went off",
+     "Look at the alarm and the metric behind it."),
+    ("AWAITING_ACTION", "hook", "a pause hook waits for somebody",
+     "Continue it with the command above, or give a longer time-out."),
+    ("BAKE_TIME", "stage", "the bake time is longer than the time-out",
+     "Give a time-out that is longer than the bake time."),
+    ("CannotPullContainerError: i/o", "stop event", "the image cannot be pulled",
+     "Check that the tag was pushed to that registry, that the execution role may pull it, and that the task's subnets"
+     " reach the registry."),
+    ("ResourceInitializationError: unable to pull secrets", "stop event",
+     "ECS could not prepare the task (secrets, logs, volumes or network)",
+     "Check the execution role's permissions and that the subnets reach Secrets Manager, SSM, ECR and CloudWatch."),
+    ("OutOfMemoryError: exit code 137", "stop", "a container was killed, most often because it ran out of memory",
+     "Raise the memory of the container or the task, or find what uses it."),
+    ("failed container health checks", "stop event health", "the tasks run, but are not healthy",
+     "Look at the health check's command or path, its grace period (healthCheckGracePeriodSeconds), and the container's"
+     " log."),
+    ("RESOURCE:MEMORY", "stop event", "there is no room for the new tasks",
+     "Add capacity, lower the task's cpu and memory, or lower --min so that old tasks may stop first."),
+    ("SpotInterruption", "stop", "the host went away", "Deploy again; nothing points at the image."),
+    ("exit code 137", "stop", "a container was killed, perhaps because it ran out of memory",
+     "Look at the container's log and its memory use; raise its memory if that was it."),
+    ("EssentialContainerExited", "stop", "the application ends by itself soon after it starts",
+     "Read the container's log; a missing variable, secret or migration is the usual reason."),
+    ("", "rollout stop event hook stage health log", "unknown, ECS gave no reason so far",
+     "Look at the service's events, and give a longer time-out (-t; in an application file max_wait) if it only takes"
+     " long."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "sources", "cause", "advice"), TOLD, ids=[row[0] for row in TOLD])
+def test_a_cause_is_seen_where_it_is_told_and_nowhere_else(said: str, sources: str, cause: str, advice: str) -> None:
+    found = {
+        source: likely_cause({"rollout": [""], source: [said]})
+        for source in ("rollout", "event", "stop", "hook", "stage", "health", "log")
+    }
+
+    assert {source for source, told in found.items() if told == (cause, advice)} == set(sources.split())
+
+
+def test_tasks_that_never_get_healthy_are_the_cause_where_nothing_else_is_told(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").healthy_after(500)
+
+    result = cli(*DEPLOY, "-t", "20")
+
+    assert result.code == 22
+    assert last_paragraph(result)[1] == "Likeliest cause: the tasks run, but are not healthy."
+
+
+def test_a_task_that_stops_between_two_looks_is_seen_by_the_count_of_failures(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(205).crashes(after_s=1)
+    looked_s: list[float] = []
+
+    def note(index: int, operation: str, params: Json) -> None:
+        if params.get("desiredStatus") == "STOPPED":
+            looked_s.append(sim.now_s)
+
+    sim.on_call = note
+
+    assert cli(*DEPLOY, "-t", "300").code == 22
+    assert 205 < looked_s[0] < 220
+
+
+def test_what_a_container_adds_nothing_to_is_said_once(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").cannot_be_pulled("CannotPullContainerError: no such host")
+
+    result = cli(*DEPLOY, "--fail-fast", "1")
+
+    assert result.code == 1
+    assert re.search(
+        r"^Task \w{8} stopped: TaskFailedToStart: CannotPullContainerError: no such host$", result.err, re.M
+    )
 
 
 # --- Logs of what stopped
