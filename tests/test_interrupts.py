@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -33,6 +34,19 @@ def test_interrupted_it_says_what_goes_on_and_how_to_undo_it(
     assert f"{name}: deployment {deployment} of service web goes on, to {PREFIX}/web:2." in result.err
     assert "To undo it:\n  aws ecs update-service --cluster prod --service web" in result.err
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+def test_the_document_of_an_interrupted_run_says_what_was_begun(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "--output", "json")
+
+    document = json.loads(result.out)
+    assert document["exit_code"] == result.code == 143
+    assert document["deployment_id"] == sim.services["prod", "web"].primary.id
+    assert document["new_task_definition"] == f"{PREFIX}/web:2"
 
 
 def test_an_interrupted_redeploy_has_nothing_to_undo(sim: Simulator, cli: Cli) -> None:

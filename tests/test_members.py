@@ -364,6 +364,28 @@ def test_members_of_the_requests_are_typed_when_they_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ("healthCheckGracePeriodSeconds=60", "  ~ service: healthCheckGracePeriodSeconds None -> 60"),
+        ("placementStrategy=type=spread,field=host", "  ~ service: placementStrategy"),
+        (
+            "serviceConnectConfiguration.logConfiguration.options.splunk-token=hunter2",
+            "  ~ service: serviceConnectConfiguration.logConfiguration.options.splunk-token",
+        ),
+    ],
+)
+def test_what_changes_in_the_service_is_shown_where_it_is_short_and_no_secret(
+    sim: Simulator, cli: Cli, member: str, said: str
+) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*WEB, "--service-set", member, "--dry-run")
+
+    assert result.code == 0
+    assert said in result.err.splitlines()
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["-n", "web", "--service-set", "cluster=x"], "argument --service-set: cluster is what this command decides"),

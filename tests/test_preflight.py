@@ -326,6 +326,14 @@ def test_a_secret_that_does_not_exist_is_said(
     assert result.changes == []
 
 
+def test_problems_with_and_without_a_hint_are_listed_without_a_gap(shop: Simulator, cli: Cli) -> None:
+    result = cli(*WEB, "--container-secret", "web=KEY=missing", "-i", f"{ECR}:2")
+
+    assert result.code == 15
+    assert result.err.partition("ERROR: ")[2].splitlines()[-1] == "Newest in shop/web: 1"
+    assert "" not in result.err.splitlines()
+
+
 @pytest.mark.parametrize("reference", ["/aws/reference/secretsmanager/it", "arn:aws:s3:::bucket/it", "arn:it"])
 def test_a_place_that_nobody_foresaw_is_not_looked_up(sim: Simulator, cli: Cli, reference: str) -> None:
     sim.service("prod", "web", image="app:1")

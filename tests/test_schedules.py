@@ -160,6 +160,7 @@ def test_all_that_run_the_family_in_the_cluster_are_found(world: Simulator, cli:
     for group in ("default", "reports", "old"):
         assert [schedule_runs(world, name, group) for name in ("hourly", "daily")] == [new, new]
     assert [schedule_runs(world, name) for name in ("elsewhere", "others")] == [old, arn("other", 1)]
+    assert not {"elsewhere", "function"} & {request["Name"] for request in result.requests("GetSchedule")}
     assert [rule_runs(world, name) for name in ("one", "two", "three")] == [[new] * 3] * 3
     assert rule_runs(world, "on-a-bus", "orders") == [arn("report", 5)]
     assert "  ~ schedule reports/hourly: report:16 -> 18" in result.err.splitlines()

@@ -322,6 +322,29 @@ def test_a_table_has_the_worst_first_and_asks_no_more_than_it_must(sim: Simulato
     assert set(result.operations) == {"ListServices", "DescribeServices", "ListTasks", "DescribeTasks"}
 
 
+def test_where_ecs_went_back_the_tasks_of_what_is_there_now_count(sim: Simulator, status: Cli) -> None:
+    gone_back(sim)
+    sim.image("app:1").starts_after(60)
+    next(iter(sim.services["prod", "web"].primary.tasks.values())).stop("TaskFailedToStart", "no room on the disk")
+    sim.advance(2)
+
+    result = status(*WEB)
+
+    assert result.code == 1
+    assert "short of tasks, 1 of 2 running" in result.lines[0]
+    assert re.search(r"; 1 × TaskFailedToStart: no room on the disk", result.err)
+    assert "EssentialContainerExited" not in result.err
+
+
+def test_what_was_never_deployed_has_no_deployment(sim: Simulator, status: Cli) -> None:
+    never_deployed(sim)
+
+    result = status(*WEB)
+
+    assert result.code == 1
+    assert not [line for line in result.lines if line.startswith("  deployment:")]
+
+
 def test_a_table_says_where_ecs_went_back(sim: Simulator, status: Cli) -> None:
     gone_back(sim)
 
