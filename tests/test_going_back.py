@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json
@@ -155,6 +157,21 @@ def test_a_rollback_is_not_sent_over_a_deployment_that_came_just_before_it(sim: 
     assert result.code == 23
     assert "Not rolled back: " in result.err
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by its state", "by its counts"])
+def test_a_rollback_does_not_lead_to_what_has_not_completed(sim: Simulator, cli: Cli, told: bool) -> None:
+    balancer = {"loadBalancerName": "classic", "containerName": "web", "containerPort": 80}
+    sim.service("prod", "web", image="app:1", drain_s=15, **({} if told else {"loadBalancers": [balancer]}))
+    sim.image("app:2").starts_after(1 if told else 500)
+    sim.image("app:3").crashes(after_s=1)
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(5)
+
+    result = cli(*WEB, "-i", "app:3", "--fail-fast", "1", "--enable-rollback", "-t", "60")
+
+    assert f"Rolling back to {PREFIX}/web:1" in result.lines
+    assert result.code == 20
 
 
 def test_a_rollback_leads_to_what_completed_while_the_revision_was_registered(sim: Simulator, cli: Cli) -> None:

@@ -430,6 +430,7 @@ def test_what_never_had_another_definition_is_offered_no_way_back(sim: Simulator
     result = status(*WEB, "--wait", "-t", "5")
 
     assert result.code == 22
+    assert "web: rolling out, 0 of 1 running, 1 pending" in result.lines
     assert "update-service" not in result.err
 
 
