@@ -139,6 +139,15 @@ def test_a_service_that_is_gone_without_a_trace_is_a_failure(sim: Simulator, cli
     assert "cannot complete: the service was deleted." in last_paragraph(result)[0]
 
 
+def test_a_service_counts_as_gone_when_it_was_missing_for_three_seconds(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(20.5, lambda: sim.services.pop(("prod", "web")))
+
+    assert cli(*DEPLOY).code == 1
+    assert sim.now_s == 24
+
+
 def test_a_deployment_that_is_superseded_within_the_answer_of_the_update(
     sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
