@@ -226,8 +226,8 @@ class Measured(NamedTuple):
         """
         names = program.functions_at(change.line)[-1:]
         found = {test for name in names for test in self.tests.get(name, ())}
-        if found and self.text == program.text:
-            found = set(self.of_lines.get(str(change.line), found))
+        if self.text == program.text:
+            found = set(self.of_lines.get(str(change.line)) or found)
         if not found:
             for line in program.naming(change.line):
                 found.update(test for name in program.functions_at(line)[-1:] for test in self.tests.get(name, ()))
