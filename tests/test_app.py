@@ -625,7 +625,13 @@ def test_toml_is_read_and_its_mistakes_have_paths(sim: Simulator, cli: Cli) -> N
     ("argv", "code", "said"),
     [
         pytest.param([], Exit.NOTHING_TO_DO, "--image-tag is required", id="no tag"),
-        pytest.param(["-t", "2"], Exit.USAGE, "There is no application file here", id="no file"),
+        pytest.param(
+            ["-t", "2"],
+            Exit.USAGE,
+            "ERROR: There is no application file here: none of"
+            " .ecs-toolkit.yml, .ecs-deploy.yml, .ecs-deploy.json, .ecs-deploy.toml\nGive --config FILE.\n",
+            id="no file",
+        ),
         pytest.param(["-t", "2", "-f", "none.yml"], Exit.USAGE, "none.yml cannot be read", id="not there"),
         pytest.param(["-t", "a b"], Exit.BAD_IMAGE, "Unable to parse image tag: a b", id="not a tag"),
         pytest.param(["-t", "2", "-k", "K"], Exit.USAGE, "must be given together", id="half the credentials"),

@@ -166,12 +166,13 @@ def test_shorthand_is_understood_or_refused_before_anything_changes(play: Play, 
     assert result.code in (Exit.OK, Exit.USAGE, Exit.NO_CONTAINER, Exit.AWS)
 
 
+@pytest.mark.parametrize("byte", [b"\x80", b"\xff"])
 @pytest.mark.parametrize("option", ["-n", "-i", "-k", "-s", "-r", "-t", "--overrides"])
-def test_an_argument_that_is_no_text_is_refused(play: Play, option: str) -> None:
-    result = play(["-c", "prod", "-n", "web", "-i", "app:2", option, "\udcff"])
+def test_an_argument_that_is_no_text_is_refused(play: Play, option: str, byte: bytes) -> None:
+    result = play(["-c", "prod", "-n", "web", "-i", "app:2", option, byte.decode("utf-8", "surrogateescape")])
 
     assert (result.code, result.operations) == (Exit.USAGE, [])
-    assert "not UTF-8 text" in result.err
+    assert result.err == "ERROR: an argument is not UTF-8 text\nSee ecs-deploy --help.\n"
 
 
 def test_a_session_token_that_no_header_can_carry_is_not_printed(sim: Simulator, cli: Cli) -> None:

@@ -153,7 +153,7 @@ def world(sim: Simulator) -> Simulator:
         (DEPLOY, "--min", ("0", "1", "100", "101", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (DEPLOY, "--max", ("0", "1", "200", "201", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (DEPLOY, "--max-definitions", ("1", LARGEST), ("-1", "0", TOO_LARGE), Exit.BAD_MAX_DEFINITIONS),
-        (DEPLOY, "--desired-count", ("-2", "-1", "0", "1"), ("", "1.0", "x"), Exit.USAGE),
+        (DEPLOY, "--desired-count", ("-2", "-1", "0", "1", "9" * 18), ("", "1.0", "x", f"1{'0' * 18}"), Exit.USAGE),
         (RUN, "--count", ("1", "10", "11", LARGEST), ("-1", "0", TOO_LARGE), Exit.USAGE),
         (REPLACE, "--timeout", ("0", "1", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (REPLACE, "--batch", ("1", "1%", "100%", LARGEST), ("-1", "0", "0%", "101%", TOO_LARGE), Exit.USAGE),
@@ -169,7 +169,10 @@ def test_a_number_is_taken_or_refused(
         assert (result.code, result.operations) == ((code, []) if value else (Exit.OK, result.operations)), value
 
 
-@pytest.mark.parametrize(("count", "sent"), [("-1", {}), ("0", {"desiredCount": 0}), ("1", {"desiredCount": 1})])
+@pytest.mark.parametrize(
+    ("count", "sent"),
+    [("-1", {}), ("0", {"desiredCount": 0}), ("1", {"desiredCount": 1}), (" +1 ", {"desiredCount": 1})],
+)
 def test_a_count_is_sent_from_zero_on(world: Simulator, cli: Cli, count: str, sent: Json) -> None:
     world.service("prod", "api", image="app:1", desired_count=2)
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import BadValue, Exit, __version__, given_options, main, parse, shorthand
+from ecs_deploy import BadValue, Exit, UsageError, __version__, given_options, main, parse, parser_of, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -116,6 +116,14 @@ def test_boto3_is_not_imported_where_nothing_is_called(arguments: list[str], cod
         pytest.param(["-t", "٣"], "'٣' is not a whole number of 0 or more", id="a digit of another script"),
         pytest.param(["--max", "-1"], "'-1' is not a whole number of 0 or more", id="a negative percentage"),
         pytest.param(["--fail-fast", "1e3"], "'1e3' is not a whole number of 0 or more", id="an exponent"),
+        pytest.param(
+            ["-D", "1.0"], "ERROR: argument -D/--desired-count: invalid int value: '1.0'\n", id="a fraction of a task"
+        ),
+        pytest.param(
+            ["--output", "yaml"],
+            "ERROR: argument --output: invalid choice: 'yaml' (choose from 'text', 'json')\n",
+            id="another output",
+        ),
         pytest.param(["--task-definition-file", "/nowhere"], "/nowhere cannot be read: No such file", id="no file"),
         pytest.param(["--env-file", "web=/nowhere"], "--env-file: /nowhere cannot be read", id="no env file"),
         pytest.param(["--container", "web"], "--container limits --tag-only", id="containers without a tag"),
@@ -143,26 +151,10 @@ def test_a_wrong_value_is_a_usage_error_that_says_what_was_expected(cli: Cli, ar
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(["--overrides", "[1]"], "expected a JSON object", id="overrides that are a list"),
-        pytest.param(["--overrides", "{"], "the value is not JSON (line 1 column 2)", id="half an object"),
-        pytest.param(["--overrides", "[" * 100_000], "the value is not JSON (nesting)", id="too deep"),
         pytest.param(
-            ["--overrides", f'{{"containerOverrides": {"[" * 900}{"]" * 900}}}'], "the value is not JSON (nesting)",
-            id="deep enough for a look to fail",
-        ),
-        pytest.param(["--overrides", '{"containerOverrides": {}}'], "is not a list of objects", id="no list"),
-        pytest.param(["--overrides", '{"containerOverrides": [{}]}'], "objects with a name", id="no name"),
-        pytest.param(["--network-configuration", "subnets=[a]"], "expected awsvpcConfiguration=", id="no awsvpc"),
-        pytest.param(["--network-configuration", "awsvpcConfiguration=x"], "expected awsvpc", id="awsvpc of a word"),
-        pytest.param(["--network-configuration", "awsvpcConfiguration={subnets=[]}"], "expected aws", id="no subnets"),
-        pytest.param(["--network-configuration", "{]"], "the network configuration is not JSON", id="bad JSON"),
-        pytest.param(["--network-configuration", "[1]"], "expected awsvpcConfiguration=", id="a list"),
-        pytest.param(["--network-configuration", "file:///nowhere"], "/nowhere cannot be read", id="no file"),
-        pytest.param(["--capacity-provider-strategy", "weight=1"], "expected capacityProvider=NAME", id="no provider"),
-        pytest.param(["--capacity-provider-strategy", "[]"], "expected capacityProvider=NAME", id="no item"),
-        pytest.param(
-            ["--capacity-provider-strategy", "capacityProvider=A,weight=much"], "weight and base are whole numbers",
-            id="a weight that is no number",
+            ["--network-configuration", "file:///nowhere"],
+            "ERROR: argument --network-configuration: /nowhere cannot be read: No such file or directory\n",
+            id="no file",
         ),
         pytest.param(["--command", "job"], "--command expects NAME=COMMAND", id="a command of no container"),
         pytest.param(["--command", "job=echo 'open"], "--command cannot be split as a shell would", id="an open quote"),
@@ -187,6 +179,64 @@ def test_a_wrong_value_for_a_task_is_a_usage_error(cli: Cli, arguments: list[str
     assert result.calls == ()
 
 
+NETWORK = "awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=ENABLED}"
+STRATEGY = "capacityProvider=NAME,weight=1,base=0 (or a JSON list of these); weight and base are whole numbers"
+OVERRIDES = "a JSON object"
+NOT_JSON = "the value is not JSON"
+UNNAMED = "containerOverrides is not a list of objects with a name"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wrong", "expected"),
+    [
+        pytest.param("--overrides", "[1]", "the value must be a table", OVERRIDES, id="overrides that are a list"),
+        pytest.param("--overrides", "{", f"{NOT_JSON} (line 1 column 2)", OVERRIDES, id="half an object"),
+        pytest.param("--overrides", "[" * 100_000, f"{NOT_JSON} (nesting)", OVERRIDES, id="too deep"),
+        pytest.param(
+            "--overrides", f'{{"containerOverrides": {"[" * 900}{"]" * 900}}}', f"{NOT_JSON} (nesting)", OVERRIDES,
+            id="deep enough for a look to fail",
+        ),
+        pytest.param("--overrides", '{"containerOverrides": {}}', UNNAMED, OVERRIDES, id="no list"),
+        pytest.param("--overrides", '{"containerOverrides": [{"name": "job"}, {}]}', UNNAMED, OVERRIDES, id="no name"),
+        pytest.param("--network-configuration", "subnets=[a]", "it names no subnets", NETWORK, id="no awsvpc"),
+        pytest.param(
+            "--network-configuration", "awsvpcConfiguration=x",
+            "the network configuration.awsvpcConfiguration must be a table", NETWORK, id="awsvpc of a word",
+        ),
+        pytest.param(
+            "--network-configuration", "awsvpcConfiguration={subnets=[]}", "it names no subnets", NETWORK,
+            id="no subnets",
+        ),
+        pytest.param(
+            "--network-configuration", "{]", "the network configuration is not JSON (line 1 column 2)", NETWORK,
+            id="bad JSON",
+        ),
+        pytest.param(
+            "--network-configuration", "[1]", "the network configuration must be a table", NETWORK, id="a list"
+        ),
+        pytest.param(
+            "--capacity-provider-strategy", "weight=1", "it names no capacity provider", STRATEGY, id="no provider"
+        ),
+        pytest.param("--capacity-provider-strategy", "[]", "it names no capacity provider", STRATEGY, id="no item"),
+        pytest.param(
+            "--capacity-provider-strategy", '[{"capacityProvider": "A"}, {"weight": 1}]',
+            "it names no capacity provider", STRATEGY, id="one of two without a provider",
+        ),
+        pytest.param(
+            "--capacity-provider-strategy", "capacityProvider=A,weight=much",
+            "the capacity provider strategy.weight must be a whole number", STRATEGY, id="a weight that is no number",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_member_of_a_tasks_request_is_named_with_what_was_expected(
+    cli: Cli, option: str, value: str, wrong: str, expected: str
+) -> None:
+    result = cli(*RUN, option, value)
+
+    assert (result.code, result.calls) == (3, ())
+    assert result.err == f"ERROR: argument {option}: {wrong}; expected {expected}\n"
+
+
 @pytest.mark.parametrize(
     "option",
     [
@@ -204,19 +254,36 @@ def test_options_of_tasks_need_run_task(cli: Cli, option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "about"),
     [
-        pytest.param(["--container-image", "web=app:1", "-l", "web=app:2"], id="two images of one container"),
-        pytest.param(["--container-envvar", "web=A=1", "--container-envvar", "web=A=2"], id="two values"),
-        pytest.param(["--container-envvar", "web=A=1", "--container-secret", "web=A=1"], id="a variable and a secret"),
-        pytest.param(["--container-envvar", "web=A=1", "--container-envvar", "web=A="], id="set and unset"),
+        pytest.param(["--container-image", "web=app:1", "-l", "web=app:2"], "The image of container web", id="images"),
+        pytest.param(
+            ["--container-envvar", "web=A=1", "--container-envvar", "web=A=2"], "Variable A of container web",
+            id="two values",
+        ),
+        pytest.param(
+            ["--container-envvar", "web=A=1", "--container-secret", "web=A=1"], "Variable A of container web",
+            id="a variable and a secret",
+        ),
+        pytest.param(
+            ["--container-envvar", "web=A=1", "--container-envvar", "web=A="], "Variable A of container web",
+            id="set and unset",
+        ),
+        pytest.param(
+            ["--container-logopt", "web=awslogs=a=1", "--container-logopt", "web=awslogs=a=2"],
+            "Log option a of container web", id="two values of a log option",
+        ),
+        pytest.param(
+            ["--container-logopt", "web=splunk=a=1", "--container-logsecret", "web=splunk=a=1"],
+            "Log option a of container web", id="a log option and a secret",
+        ),
     ],
-)
-def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+)  # fmt: skip
+def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, arguments: list[str], about: str) -> None:
     result = cli("-c", "prod", "-n", "web", *arguments)
 
-    assert result.code == 3
-    assert "was given twice, with different values" in result.err
+    assert (result.code, result.operations) == (3, [])
+    assert result.err == f"ERROR: {about} was given twice, with different values\n"
 
 
 @pytest.mark.parametrize(
@@ -317,6 +384,7 @@ def test_what_needs_the_wait_for_a_task_is_named_together(cli: Cli, option: str)
         pytest.param(["--container-secret", "we b=KEY=AKIAHUNTER2"], id="a bad name"),
         pytest.param(["--container-envvar=web=A=AKIAHUNTER2", "--container-envvar=web=A=b"], id="a contradiction"),
         pytest.param(["--container-envvar=web=A=b", "--container-secret=web=A=AKIAHUNTER2"], id="two kinds"),
+        pytest.param(["-con=AKIAHUNTER2"], id="what several options begin with"),
     ],
 )
 def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[str]) -> None:
@@ -324,6 +392,29 @@ def test_a_usage_error_never_shows_what_may_be_secret(cli: Cli, arguments: list[
 
     assert result.code == 3
     assert "AKIAHUNTER2" not in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    ("argument", "flag"),
+    [
+        ("--verbose=hunter2", "-v/--verbose"),
+        ("--verbose=hunter2\n2", "-v/--verbose"),
+        ("--help=hunter2", "-h/--help"),
+    ],
+)
+def test_of_a_flag_with_a_value_the_value_is_not_shown(cli: Cli, argument: str, flag: str) -> None:
+    result = cli(*SERVICE, argument)
+
+    assert (result.code, result.operations) == (3, [])
+    assert result.err == f"ERROR: argument {flag}: takes no value\nSee ecs-deploy --help.\n"
+
+
+def test_of_what_several_options_begin_with_the_value_is_not_shown_either() -> None:
+    """So says the argparse of some Pythons; others take what stands before the value for one option or none."""
+    with pytest.raises(UsageError) as raised:
+        parser_of("").error("ambiguous option: -con=hunter2 could match\nhunter2 could match -c, -container-image")
+
+    assert str(raised.value) == "ambiguous option: -con could match -c, -container-image"
 
 
 # --- What is something to do

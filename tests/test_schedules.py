@@ -197,6 +197,16 @@ def test_a_definition_alone_without_a_cluster_takes_names(world: Simulator, cli:
     assert schedule_runs(world, "nightly") == arn("report", 18)
 
 
+def test_all_of_them_without_a_cluster_is_a_usage_error(cli: Cli) -> None:
+    result = cli("-d", "report", "-to", "18", "--schedules")
+
+    assert (result.code, result.operations) == (Exit.NO_CLUSTER, [])
+    assert result.err.splitlines() == [
+        "ERROR: CLUSTER is required: --schedules looks for what runs in -c/--cluster",
+        "Or name each with --schedule NAME.",
+    ]
+
+
 def test_without_a_cluster_none_is_named_for_what_runs_another_family(world: Simulator, cli: Cli) -> None:
     world.world.scheduler.schedule("others", runs(arn("other", 1)))
 
