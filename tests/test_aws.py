@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -17,10 +18,14 @@ import pytest
 import ecs_deploy
 from tests.conftest import Cli, SimClock
 from tests.simulator import AwsError, Call, Fault, Simulator
+from tests.vocabulary import NO_UTF_8
 
 Json = dict[str, Any]
 DEPLOY = ("-c", "prod", "-n", "web", "-i", "app:2")
 ROLE = "arn:aws:iam::123456789012:role/deployer"
+SETTINGS = "Check the profile, the credentials and the region."
+NETWORK = "Check the network, the proxy and the region's name, and try again."
+BUDGET = "Other programs use the same account's budget of calls; try again in a minute."
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 
 
@@ -74,8 +79,10 @@ def test_a_profile_that_does_not_exist_is_an_error(cli: Cli) -> None:
     result = cli(*DEPLOY, "-p", "nobody")
 
     assert result.code == 24
-    assert "The config profile (nobody) could not be found" in result.err
-    assert "Check the profile, the credentials and the region." in result.err
+    assert result.err.splitlines() == [
+        "ERROR: AWS cannot be used with these settings: The config profile (nobody) could not be found",
+        SETTINGS,
+    ]
 
 
 def test_only_the_role_of_the_instance_is_used_where_that_is_asked_for(web: Simulator, cli: Cli) -> None:
@@ -171,8 +178,11 @@ def test_a_role_that_may_not_be_assumed_is_an_error(web: Simulator, cli: Cli) ->
     result = cli(*DEPLOY, "-a", ROLE)
 
     assert result.code == 24
-    assert "ERROR: AWS denied AssumeRole: " in result.err
-    assert "Allow sts:AssumeRole in the IAM policy of these credentials." in result.err
+    assert re.fullmatch(
+        r"ERROR: AWS denied AssumeRole: User: \S+ is not authorized to perform: sts:AssumeRole on .*\n"
+        r"Allow sts:AssumeRole in the IAM policy of these credentials\.\n",
+        result.err,
+    )
     assert result.operations == ["AssumeRole"]
 
 
@@ -225,7 +235,8 @@ def test_a_region_that_cannot_be_one_is_an_error(cli: Cli, region: str) -> None:
     result = cli(*DEPLOY, "-r", region)
 
     assert result.code == 24
-    assert "ERROR: AWS cannot be used with these settings" in result.err
+    said = f"Provided region_name '{region}' doesn't match a supported format."
+    assert result.err.splitlines() == [f"ERROR: AWS cannot be used with these settings: {said}", SETTINGS]
 
 
 # --- Errors
@@ -241,6 +252,29 @@ def test_a_region_that_cannot_be_one_is_an_error(cli: Cli, region: str) -> None:
                 "Get new credentials and run again. With -a/--aws-assume-role they renew themselves during the wait.",
             ],
             id="expired",
+        ),
+        *(
+            pytest.param(
+                AwsError(code, "too late", 403),
+                [
+                    "ERROR: The AWS credentials have expired (DescribeServices)",
+                    "Get new credentials and run again."
+                    " With -a/--aws-assume-role they renew themselves during the wait.",
+                ],
+                id=f"expired as {code}",
+            )
+            for code in ("ExpiredToken", "RequestExpired")
+        ),
+        *(
+            pytest.param(
+                AwsError(code, "who is this", 401),
+                [
+                    "ERROR: AWS does not accept these credentials (DescribeServices: who is this)",
+                    "Check the access key, the secret key and the session token; they must belong together.",
+                ],
+                id=f"unknown key as {code}",
+            )
+            for code in ("InvalidClientTokenId", "AuthFailure")
         ),
         pytest.param(
             AwsError("UnrecognizedClientException", "The security token included in the request is invalid."),
@@ -343,20 +377,28 @@ def test_an_error_of_aws_is_one_sentence_and_what_to_do_next(
     ("fault", "said", "hint"),
     [
         pytest.param(
-            Fault.THROTTLED, "AWS throttled DescribeServices (Rate exceeded)",
-            "Other programs use the same account's budget of calls; try again in a minute.", id="throttled",
+            Fault.THROTTLED, "AWS throttled DescribeServices (Rate exceeded)", BUDGET, id="throttled",
         ),
         pytest.param(
-            AwsError("RequestThrottled", "too fast"), "AWS throttled DescribeServices (too fast)",
-            "Other programs use the same account's budget of calls; try again in a minute.", id="another throttle",
+            AwsError("RequestThrottled", "too fast"), "AWS throttled DescribeServices (too fast)", BUDGET,
+            id="another throttle",
         ),
         pytest.param(
-            Fault.SERVER_ERROR, "AWS had an error of its own in DescribeServices: Service Unavailable", "Try again.",
-            id="an error of AWS",
+            AwsError("Busy", "too fast", 429), "AWS throttled DescribeServices (too fast)", BUDGET, id="status 429"
         ),
         pytest.param(
-            Fault.DROP_BEFORE, "AWS was not reached (DescribeServices): Connection was closed before we received",
-            "Check the network, the proxy and the region's name, and try again.", id="a closed connection",
+            Fault.SERVER_ERROR,
+            "AWS had an error of its own in DescribeServices: Service Unavailable. Please try again later."
+            " (ServerException)", "Try again.", id="an error of AWS",
+        ),
+        pytest.param(
+            Fault.DROP_BEFORE,
+            "AWS was not reached (DescribeServices): Connection was closed before we received a valid response from"
+            ' endpoint URL: "{url}/".', NETWORK, id="a closed connection",
+        ),
+        pytest.param(
+            NO_UTF_8, "An answer cannot be read (DescribeServices); something between here and AWS may have"
+            " replaced it", NETWORK, id="a page of a proxy",
         ),
     ],
 )  # fmt: skip
@@ -368,9 +410,8 @@ def test_what_may_pass_is_tried_five_times(
     result = cli(*DEPLOY)
 
     assert result.code == 24
-    assert result.operations == ["DescribeServices"] * (5 if not isinstance(fault, AwsError) else len(result.calls))
-    assert result.err.startswith(f"ERROR: {said}")
-    assert result.err.splitlines()[-1] == hint
+    assert result.operations == ["DescribeServices"] * 5
+    assert result.err.splitlines() == [f"ERROR: {said.format(url=web.url)}", hint]
     assert len(clock.slept) == len(result.calls) - 1
 
 
@@ -433,7 +474,8 @@ def test_attempts_that_are_no_number_are_an_error(cli: Cli) -> None:
     result = cli(*DEPLOY, env={"AWS_MAX_ATTEMPTS": "many"})
 
     assert result.code == 24
-    assert "ERROR: AWS cannot be used with these settings" in result.err
+    said = "invalid literal for int() with base 10: 'many'"
+    assert result.err.splitlines() == [f"ERROR: AWS cannot be used with these settings: {said}", SETTINGS]
 
 
 def test_a_long_list_is_read_to_its_end(sim: Simulator, cli: Cli) -> None:
@@ -459,7 +501,8 @@ def test_an_address_that_nobody_answers_at_is_an_error(cli: Cli, clock: SimClock
     result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent_port}"})
 
     assert result.code == 24
-    assert "ERROR: AWS was not reached (DescribeServices): Could not connect to the endpoint URL" in result.err
+    said = f'Could not connect to the endpoint URL: "http://127.0.0.1:{silent_port}/"'
+    assert result.err.splitlines() == [f"ERROR: AWS was not reached (DescribeServices): {said}", NETWORK]
     assert len(clock.slept) == 4
 
 
@@ -467,7 +510,8 @@ def test_an_address_that_is_none_is_an_error(cli: Cli) -> None:
     result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": "not an address"})
 
     assert result.code == 24
-    assert "Invalid endpoint: not an address" in result.err
+    said = "AWS cannot be used with these settings: Invalid endpoint: not an address"
+    assert result.err.splitlines() == [f"ERROR: {said}", SETTINGS]
 
 
 # --- Without boto3, and as a command

@@ -449,8 +449,11 @@ def test_secrets_of_every_kind_are_masked_wherever_they_turn_up(sim: Simulator, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("credential_process = /nowhere/at-all", "/nowhere/at-all"),
-        ("role_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = /nowhere/token", "/nowhere/token"),
+        ("credential_process = /nowhere/at-all", ": [Errno 2] No such file or directory: '/nowhere/at-all'"),
+        (
+            "role_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = /nowhere/token",
+            " (DescribeServices): [Errno 2] No such file or directory: '/nowhere/token'",
+        ),
     ],
 )
 def test_credentials_that_cannot_be_loaded_are_named(
@@ -463,7 +466,10 @@ def test_credentials_that_cannot_be_loaded_are_named(
     result = cli(*DEPLOY, env=env)
 
     assert result.code == 24
-    assert said in result.err
+    assert result.err.splitlines() == [
+        f"ERROR: The AWS credentials cannot be loaded{said}",
+        "Check the token file or the credential_process that the environment or the profile names.",
+    ]
     assert result.operations == []
 
 

@@ -398,10 +398,13 @@ def test_a_look_that_is_answered_by_somebody_else_is_repeated(
     url, broken = proxied
     broken += [5, 6]
 
-    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
+    result = cli(*DEPLOY, "-v", env={"AWS_ENDPOINT_URL": url})
 
     assert result.code == 0
-    assert "The answer of DescribeServices cannot be read" in result.err
+    said = "The answer of DescribeServices cannot be read; something between here and AWS may have replaced it"
+    assert result.err.splitlines().count(f"{said}; looking again.") == 1
+    outcomes = re.findall(r"^> DescribeServices .* -> (.*), 0 ms$", result.err, re.MULTILINE)
+    assert outcomes[:5] == [*["no request id"] * 2, *["UnreadableAnswer"] * 2, "no request id"]
 
 
 def test_a_first_answer_that_cannot_be_read_ends_the_run(
@@ -414,7 +417,9 @@ def test_a_first_answer_that_cannot_be_read_ends_the_run(
     result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
 
     assert result.code == 24
-    assert result.changes == []
+    said = "The answer of DescribeServices cannot be read; something between here and AWS may have replaced it"
+    assert result.err == f"ERROR: {said}\n"
+    assert result.operations == []
 
 
 def test_a_count_that_aws_does_not_tell_is_none_and_ends_no_run(sim: Simulator, cli: Cli) -> None:
