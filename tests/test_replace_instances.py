@@ -717,8 +717,11 @@ def test_old_instances_of_a_warm_pool_would_become_the_replacements(
     message = refused(sim, replace(), group)
 
     names = ", ".join(ids(group.warm))
-    assert f"ERROR: The warm pool of workers would replace old instances by old ones: {names}" in message
-    assert "  aws autoscaling delete-warm-pool --auto-scaling-group-name workers --force-delete" in message
+    assert message.splitlines() == [
+        f"ERROR: The warm pool of workers would replace old instances by old ones: {names}",
+        "Delete it, and make it again afterwards:",
+        "  aws autoscaling delete-warm-pool --auto-scaling-group-name workers --force-delete --region us-east-1",
+    ]
 
 
 def test_a_warm_pool_that_is_current_is_used(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -854,7 +857,10 @@ def test_an_instance_that_is_listed_after_its_end_is_terminated_once(
 
 
 CHANGED = "If the group's template changed in the meantime, run it again.\n"
-GO_ON = "  ecs-deploy replace-instances --cluster prod --asg workers --region us-east-1\n"
+GO_ON = (
+    "To go on, which takes back what is left:\n"
+    "  ecs-deploy replace-instances --cluster prod --asg workers --region us-east-1\n"
+)
 
 
 def test_without_a_replacement_it_says_that_the_capacity_is_one_more(
@@ -867,9 +873,12 @@ def test_without_a_replacement_it_says_that_the_capacity_is_one_more(
     result = replace("-t", "60")
 
     assert result.code == Exit.TIMED_OUT
-    assert "ERROR: Not replaced within 60 seconds: 2 of 3 in service" in result.err
-    assert "workers is left with a desired capacity of 3, 2 before. Do not lower it by hand: " in result.err
-    assert GO_ON in result.err
+    assert "ERROR: Not replaced within 60 seconds: 2 of 3 in service\nRun it again to go on.\n" in result.err
+    left = (
+        "workers is left with a desired capacity of 3, 2 before. Do not lower it by hand:"
+        " the group would choose itself which instance to terminate, with the tasks on it.\n"
+    )
+    assert left + GO_ON in result.err
     assert sim.instances.alive() == old
     assert group.tags == {"ecs-deploy:replacing": "capacity=2 by= beats=0"}
 
@@ -1221,17 +1230,32 @@ def test_an_instance_that_vanishes_just_before_it_is_set_draining(
     assert_replaced(sim, group, old)
 
 
-def test_an_instance_that_vanishes_just_before_it_is_terminated(sim: Simulator, replace: Callable[..., Result]) -> None:
+@pytest.mark.parametrize(
+    ("forgotten", "refused"),
+    [
+        (False, "The instance {} is being terminated. (ScalingActivityInProgress)"),
+        (True, "Instance Id not found - No managed instance found for instance ID {} (ValidationError)"),
+    ],
+    ids=["on its way out", "gone from the group"],
+)
+def test_an_instance_that_vanishes_just_before_it_is_terminated(
+    sim: Simulator, replace: Callable[..., Result], forgotten: bool, refused: str
+) -> None:
     group = sim.instances.group("workers", "prod", desired=2)
     sim.service("prod", "web", desired_count=4)
     old = outdated(sim, group)
-    sim.on_call = lambda index, operation, params: (
-        sim.instances.vanish(old[0]) if operation == "TerminateInstanceInAutoScalingGroup" else None
-    )
 
+    def vanish(index: int, operation: str, params: dict[str, Any]) -> None:
+        if operation == "TerminateInstanceInAutoScalingGroup" and old[0].state == "running":
+            sim.instances.vanish(old[0])
+            old[0].group = "" if forgotten else old[0].group
+
+    sim.on_call = vanish
     result = replace()
 
     assert result.code == Exit.OK
+    said = f"AWS refused TerminateInstanceInAutoScalingGroup: {refused.format(old[0].id)}; looking again."
+    assert result.err.splitlines().count(said) == 1
     assert result.lines.count(f"Terminated: {old[0].id}") == 1
     assert result.lines[-1] == "Instances replaced in workers: 2"
     assert_replaced(sim, group, old)
@@ -1335,9 +1359,28 @@ def test_a_run_that_is_at_work_is_followed(sim: Simulator, replace: Callable[...
 
     assert result.code == Exit.OK
     assert min(times(result, "CreateOrUpdateTags")) > 340
+    assert result.lines[2] == "workers returns to a desired capacity of 2: runner-7 replaces its instances"
     assert "runner-7 replaces the instances of this group" in result.err
     sim.violations.clear()
     assert group.outdated() == []
+
+
+def test_what_waits_for_its_replacement_is_named_while_a_run_is_followed(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    group.launches, group.desired = False, 3
+    draining, waiting = outdated(sim, group)
+    sim.instances.set_status(draining, "DRAINING")
+    foreign_claim(group)
+
+    result = replace("-t", "60")
+
+    assert result.code == Exit.TIMED_OUT
+    rows = [line.partition("] ")[2] for line in result.err.splitlines()]
+    assert f"{waiting.id} waits for its replacement: 2 of 3 in service" in rows
+    assert any(row.startswith(f"{draining.id} is DRAINING, tasks left: ") for row in rows)
+    assert f"{draining.id} waits" not in result.err
 
 
 def test_a_run_that_is_followed_too_long_is_named(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -1349,8 +1392,10 @@ def test_a_run_that_is_followed_too_long_is_named(sim: Simulator, replace: Calla
 
     assert result.code == Exit.TIMED_OUT
     assert result.changes == []
-    assert "ERROR: Not replaced within 60 seconds: runner-7 replaces the instances of this group" in result.err
-    assert "--take-over" in result.err
+    assert result.err.splitlines()[-2:] == [
+        "ERROR: Not replaced within 60 seconds: runner-7 replaces the instances of this group",
+        "If runner-7 is gone: --take-over",
+    ]
 
 
 def test_a_tag_that_nobody_renews_is_taken_over_after_two_minutes(
@@ -1468,7 +1513,9 @@ def test_a_group_that_ecs_drains_replaces_its_instances_by_itself(
     for instance in old:
         assert sum(instance.id in line for line in result.lines if line.startswith("DRAINING: ")) == 1
         assert sum(instance.id in line for line in result.lines if line.startswith("Terminated: ")) == 1
-    assert f"refresh {id_} is InProgress, 50 %" in result.err
+    rows = [line.partition("] ")[2] for line in result.err.splitlines()]
+    assert f"refresh {id_} is about to begin, 0 %" in rows
+    assert f"refresh {id_} is InProgress, 50 %" in rows
     assert_replaced(sim, group, old, desired=4)
 
 
@@ -1585,24 +1632,33 @@ def test_two_runs_that_start_a_refresh_at_once(sim: Simulator, replace: Callable
     assert_replaced(sim, group, old)
 
 
-@pytest.mark.parametrize("status", ["Failed", "Cancelled"])
-def test_ends_as_the_refresh_ends(sim: Simulator, replace: Callable[..., Result], status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("Failed", "No more capacity"),
+        ("Cancelled", "Cancelled due to user request."),
+        ("RollbackFailed", "no reason given"),
+    ],
+)
+def test_ends_as_the_refresh_ends(sim: Simulator, replace: Callable[..., Result], status: str, reason: str) -> None:
     group = by_refresh(sim)
     outdated(sim, group)
 
     def end() -> None:
         if status == "Failed":
-            group.refresh_fails = "No more capacity"
-        else:
+            group.refresh_fails = reason
+        elif status == "Cancelled":
             sim.world.handle("autoscaling", "CancelInstanceRefresh", {"AutoScalingGroupName": "workers"})
+        else:
+            group.refreshes[0].status = status
 
     sim.world.at(sim.now_s + 10, end)
 
     result = replace()
 
     assert result.code == Exit.FAILED
-    reason = {"Failed": "No more capacity", "Cancelled": "Cancelled due to user request."}[status]
-    assert f"ERROR: Instance refresh {group.refreshes[0].id} of workers is {status}: {reason}" in result.err
+    said = f"ERROR: Instance refresh {group.refreshes[0].id} of workers is {status}: {reason}"
+    assert result.err.splitlines()[-1] == said
 
 
 CANCEL = "  aws autoscaling cancel-instance-refresh --auto-scaling-group-name workers --region us-east-1\n"
@@ -1794,6 +1850,43 @@ def test_a_document_of_what_was_done(sim: Simulator, replace: Callable[..., Resu
     }
 
 
+def test_a_document_where_there_is_nothing_to_do(sim: Simulator, replace: Callable[..., Result]) -> None:
+    sim.instances.group("workers", "prod", desired=1)
+
+    result = replace("--output", "json")
+
+    assert json.loads(result.out) == {
+        "cluster": "prod",
+        "group": "workers",
+        "outdated": [],
+        "verdict": "nothing to do",
+        "exit_code": 0,
+    }
+
+
+def test_a_document_of_an_interrupted_run_names_what_it_has_replaced(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    first, second = outdated(sim, group)
+    long_job_on(sim, second)
+    sim.world.at(sim.now_s + 100, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = replace("--output", "json")
+
+    reason = "launch template workers version 1, not launch template workers version 2"
+    assert result.code == Exit.SIGTERM
+    assert json.loads(result.out) == {
+        "cluster": "prod",
+        "group": "workers",
+        "outdated": [{"instance": instance.id, "reason": reason} for instance in (first, second)],
+        "verdict": "failed",
+        "replaced": [first.id],
+        "error": "interrupted",
+        "exit_code": 143,
+    }
+
+
 def test_a_document_of_a_dry_run_and_one_of_instances_that_are_left_alone(
     sim: Simulator, replace: Callable[..., Result]
 ) -> None:
@@ -1842,6 +1935,7 @@ def test_with_expired_credentials_it_names_what_it_cannot_put_back(sim: Simulato
     result = cli(*REPLACE)
 
     assert result.code == Exit.AWS
+    assert "Not put back: The AWS credentials have expired (DescribeAutoScalingGroups)" in result.err.splitlines()
     assert f"DRAINING, not empty: {first.id}. To have them take tasks again:" in result.err
     assert (
         "  aws ecs update-container-instances-state --cluster prod --status ACTIVE"
@@ -1861,4 +1955,4 @@ def test_what_it_offers_names_the_profile(sim: Simulator, cli: Cli, tmp_path: An
     result = cli(*REPLACE, "-t", "60", "-p", "ops", env={"AWS_CONFIG_FILE": str(config)})
 
     assert result.code == Exit.TIMED_OUT
-    assert GO_ON.replace("\n", " --profile ops\n") in result.err
+    assert GO_ON.replace("us-east-1\n", "us-east-1 --profile ops\n") in result.err
