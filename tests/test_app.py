@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ecs_deploy import Exit
-from tests.conftest import Cli
+from tests.conftest import Cli, Result
 from tests.simulator import Simulator
 from tests.simulator.errors import AwsError, Fault, Json
 from tests.terminal import progress_of
@@ -48,6 +48,13 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def container(name: str, image: str) -> Json:
     return {"name": name, "image": image, "memory": 64, "essential": True}
+
+
+def ended(result: Result) -> list[tuple[str, str, str, int]]:
+    """How each part ended, by the JSON document of a run: name, result, verdict, exit code."""
+    parts = json.loads(result.out)["parts"]
+    assert result.code == json.loads(result.out)["exit_code"]
+    return [(part["name"], part["result"], part["verdict"], part["exit_code"]) for part in parts]
 
 
 def shop(sim: Simulator, text: str = SHOP) -> None:
@@ -92,6 +99,22 @@ def test_a_failing_task_before_leaves_every_service_untouched(sim: Simulator, cl
         in (result.lines)
     )
     assert "Report on services: total: 2, successful: 0, skipped: 0, failed: 0, not begun: 2" in result.lines
+
+
+def test_a_task_that_goes_on_too_long_is_a_failure(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.image("shop/tool:2").exits(0, after_s=200_000)
+    hours = iter([90_000.0])
+    sim.on_call = lambda _, operation, __: (
+        sim.advance(next(hours, 0.0)) if operation == "DescribeTasks" and sim.now_s > 20 else None
+    )
+
+    result = cli("app", "--image-tag", "2", "--output", "json")
+
+    assert result.code == Exit.FAILED
+    assert "  pre migrate: did not stop in time" in result.err.splitlines()
+    (part,) = json.loads(result.out)["parts"]
+    assert (part["result"], part["verdict"], part["exit_code"]) == ("did not stop in time", "failed", 22)
 
 
 def test_a_task_that_cannot_be_started_is_a_failure_with_its_reason(sim: Simulator, cli: Cli) -> None:
@@ -269,13 +292,45 @@ def test_with_rollback_one_failure_takes_every_changed_service_back(sim: Simulat
     sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
     sim.image("shop/job:2").crashes(after_s=2)
 
-    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback")
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback", "--output", "json")
 
+    late = "the deployment was not complete within 120 seconds"
     assert result.code == Exit.ROLLED_BACK
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.running("shop", "worker") == {"shop/job:1": 1}
     assert sim.active_revisions("web") == [1]
-    assert "Report on services: total: 2, successful: 0, skipped: 0, failed: 1, rolled back: 1" in result.lines
+    assert result.err.splitlines()[-3:] == [
+        "Report on services: total: 2, successful: 0, skipped: 0, failed: 1, rolled back: 1",
+        "  web: rolled back",
+        f"  worker: {late}",
+    ]
+    assert ended(result) == [("web", "rolled back", "completed", 20), ("worker", late, "timed out", 20)]
+
+
+def test_what_is_complete_and_cannot_go_back_with_the_others_is_said_to_be_just_that(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").crashes(after_s=2)
+    sim.world.at(60, lambda: sim.image("shop/app:1").crashes(after_s=1))
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback", "--output", "json")
+
+    late = "the deployment was not complete within 120 seconds"
+    assert result.code == Exit.FAILED
+    assert re.search(
+        r"^ERROR: The deployment ecs-svc/\d+ of service web is complete, but was to be rolled back with the others,"
+        r" and that failed\.$",
+        result.err,
+        re.MULTILINE,
+    )
+    assert result.err.splitlines()[-3:] == [
+        "Report on services: total: 2, successful: 0, skipped: 0, failed: 2",
+        "  web: not rolled back, though that was to be",
+        f"  worker: {late}",
+    ]
+    assert ended(result) == [
+        ("web", "not rolled back, though that was to be", "completed", 21), ("worker", late, "timed out", 20),
+    ]  # fmt: skip
 
 
 def test_an_update_that_is_refused_takes_the_others_back_too(sim: Simulator, cli: Cli) -> None:
@@ -288,12 +343,14 @@ def test_an_update_that_is_refused_takes_the_others_back_too(sim: Simulator, cli
 
     sim.on_call = refuse
 
-    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback")
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback", "--output", "json")
 
+    said = "AWS refused UpdateService: no (InvalidParameterException)"
     assert result.code == Exit.FAILED
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.active_revisions("worker") == [1], "the revision that no service uses is gone again"
-    assert "  worker: AWS refused UpdateService: no (InvalidParameterException)" in result.lines
+    assert f"  worker: {said}" in result.err.splitlines()
+    assert ended(result) == [("web", "rolled back", "completed", 20), ("worker", said, "error", 24)]
 
 
 def test_a_registration_that_fails_takes_the_earlier_ones_back(sim: Simulator, cli: Cli) -> None:
@@ -363,6 +420,38 @@ def test_the_json_document_lists_every_part(sim: Simulator, cli: Cli) -> None:
         ("worker", "successful"),
         ("post announce", "successful"),
     ]
+    assert [part["verdict"] for part in document["parts"]] == ["completed"] * 4
+
+
+def test_the_json_document_says_what_was_not_finished_when_it_was_interrupted(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.image("shop/app:2").starts_after(500)
+    sim.world.at(30, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli("app", "-t", "2", "--skip-tasks", "--output", "json")
+
+    assert result.code == Exit.SIGTERM
+    document = json.loads(result.out)
+    assert (document["error"], document["exit_code"]) == ("interrupted", Exit.SIGTERM)
+    assert [(part["name"], part["result"]) for part in document["parts"]] == [
+        ("web", "not finished"), ("worker", "not finished"),
+    ]  # fmt: skip
+    assert not [part for part in document["parts"] if "verdict" in part or "exit_code" in part]
+
+
+def test_the_json_document_says_of_each_part_how_it_ended(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.image("shop/job:2").crashes(after_s=2)
+
+    failed = ended(cli("app", "-t", "2", "--skip-tasks", "--output", "json"))
+    back = ended(cli("app", "-t", "3", "--skip-tasks", "--output", "json"))
+    unchanged = ended(cli("app", "-t", "3", "--skip-tasks", "--output", "json"))
+
+    late = "the deployment was not complete within 120 seconds"
+    assert failed == [("web", "successful", "completed", 0), ("worker", late, "timed out", 22)]
+    assert back == [("web", "successful", "completed", 0), ("worker", "successful", "completed", 0)]
+    assert unchanged == [("web", "skipped", "completed", 0), ("worker", "skipped", "completed", 0)]
 
 
 def test_on_a_terminal_progress_is_a_table_of_all_services(sim: Simulator, cli: Cli) -> None:
@@ -656,11 +745,17 @@ def test_the_cluster_of_the_command_line_wins(sim: Simulator, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(("name", "module", "said"), [
-    (".ecs-deploy.yml", "yaml", "pip install pyyaml, or write the file as .ecs-deploy.json"),
-    (".ecs-deploy.toml", "tomllib", "To read TOML, Python 3.11 is needed"),
+    (".ecs-deploy.yml", "yaml", [
+        "ERROR: To read YAML, PyYAML is needed, and it is not installed",
+        "pip install pyyaml, or write the file as .ecs-deploy.json or .ecs-deploy.toml.",
+    ]),
+    (".ecs-deploy.toml", "tomllib", [
+        "ERROR: To read TOML, Python 3.11 is needed",
+        "Write the file as .ecs-deploy.json, or as YAML.",
+    ]),
 ])  # fmt: skip
 def test_a_reader_that_is_not_installed_is_named(
-    sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, module: str, said: str
+    sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, module: str, said: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     Path(name).write_text("")
@@ -668,7 +763,7 @@ def test_a_reader_that_is_not_installed_is_named(
     result = cli("app", "-t", "2")
 
     assert result.code == Exit.REQUIREMENT
-    assert said in result.err
+    assert result.err.splitlines() == said
 
 
 def test_the_table_is_no_longer_than_the_screen(sim: Simulator, cli: Cli) -> None:

@@ -113,6 +113,11 @@ def test_the_first_wait_is_for_a_healthy_task_where_there_are_health_checks(sim:
 
     assert result.code == 0
     assert 32.5 <= sim.now_s < 36
+    assert [line for line in result.err.splitlines() if line.startswith("[")] == [
+        "[   0 s] new: 0 running, 0 pending of 1; old: 1 running",
+        "[   1 s] new: 0 running, 1 pending of 1; old: 1 running",
+        "[   3 s] new: 1 running, 0 pending of 1; old: 1 running; none healthy yet",
+    ]
     assert {"ListTasks", "DescribeTasks"} <= set(result.operations)
 
 
@@ -126,6 +131,8 @@ def test_a_task_that_never_gets_healthy_ends_the_first_wait_undecided(sim: Simul
     assert result.lines[-1] == "ERROR: New task definition not running within 60 seconds"
     assert "Task failed container health checks" in result.err
     assert "Likeliest cause: the tasks run, but are not healthy." in result.err
+    said = "[  20 s] new: 0 running, 1 pending of 1; old: 1 running; 1 stopped; none healthy yet"
+    assert said in result.err.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,8 @@ def test_a_rollback_that_does_not_become_stable_is_said(sim: Simulator, cli: Cli
     result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
 
     assert result.code == 21
-    assert f"The rollback to {PREFIX}/web:1 did not complete" in result.err
+    reason = "the deployment was not complete within 30 seconds"
+    assert f"The rollback to {PREFIX}/web:1 did not complete: {reason}." in result.err.splitlines()
 
 
 def test_a_rollback_that_aws_refuses_is_said(sim: Simulator, cli: Cli) -> None:
@@ -174,6 +175,19 @@ def test_a_rollback_does_not_lead_to_what_has_not_completed(sim: Simulator, cli:
     assert result.code == 20
 
 
+def test_where_nothing_has_completed_a_rollback_leads_to_what_is_there(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.services["prod", "web"].primary.becomes("IN_PROGRESS", "", 0.0)
+    sim.image("app:2").crashes(after_s=1)
+
+    result = cli(*DEPLOY, "--fail-fast", "1", "--enable-rollback")
+
+    assert result.code == 20
+    said = "Warning: The deployment of web:1 has not completed; a rollback goes to it all the same."
+    assert said in result.err.splitlines()
+    assert f"Rolling back to {PREFIX}/web:1" in result.lines
+
+
 def test_a_rollback_leads_to_what_completed_while_the_revision_was_registered(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=1)
@@ -205,6 +219,8 @@ def test_a_rollback_whose_end_cannot_be_seen_is_said(sim: Simulator, cli: Cli) -
 
     assert result.code == 21
     assert "The outcome of the rollback is unknown. AWS denied DescribeServices" in result.err
+    unseen = f"The rollback to {PREFIX}/web:1 was not seen to complete: its end was not seen."
+    assert unseen in result.err.splitlines()
 
 
 def second_look_at(at_s: float, sim: Simulator, act: Any) -> Any:

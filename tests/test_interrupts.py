@@ -45,6 +45,7 @@ def test_the_document_of_an_interrupted_run_says_what_was_begun(sim: Simulator, 
 
     document = json.loads(result.out)
     assert document["exit_code"] == result.code == 143
+    assert document["error"] == "interrupted"
     assert document["deployment_id"] == sim.services["prod", "web"].primary.id
     assert document["new_task_definition"] == f"{PREFIX}/web:2"
 

@@ -16,7 +16,7 @@ import ecs_deploy
 from tests.conftest import Cli, SimClock
 from tests.simulator import AwsError, Fault, Simulator
 from tests.terminal import Terminal, progress_of
-from tests.vocabulary import DEPLOY, PREFIX, WEB
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB
 
 CANARY = "c4n4ry-v4lue"
 
@@ -233,27 +233,58 @@ def test_letters_beyond_ascii_stay_readable(sim: Simulator, cli: Cli) -> None:
     assert "not in the Küche" in refused.out
 
 
+def goes_back_by_itself(sim: Simulator) -> None:
+    sim.services["prod", "web"].configuration.update(BREAKER)
+    sim.image("app:2").crashes(after_s=1)
+
+
 @pytest.mark.parametrize(
-    ("ends", "options", "verdict", "code"),
+    ("ends", "options", "verdict", "reason", "code"),
     [
-        pytest.param(lambda sim: None, (), "completed", 0, id="completed"),
-        pytest.param(lambda sim: None, ("--skip-deployments-check",), "running", 0, id="running"),
-        pytest.param(lambda sim: None, ("--dry-run",), "dry run", 0, id="dry run"),
-        pytest.param(lambda sim: sim.image("app:2").starts_after(500), (), "timed out", 22, id="timed out"),
-        pytest.param(lambda sim: sim.image("app:2").crashes(), ("--fail-fast", "1"), "failed", 1, id="failed"),
-        pytest.param(lambda sim: sim.deny("ecs:UpdateService"), (), "error", 24, id="refused"),
         pytest.param(
-            lambda sim: sim.world.at(1.5, lambda: sim.someone_deploys("prod", "web", "app:3")),
-            (), "superseded", 23, id="superseded",
+            lambda sim: None, (), "completed", "ECS deployment ecs-svc/… completed.", 0, id="completed"
         ),
         pytest.param(
-            lambda sim: sim.world.at(1.5, lambda: sim.delete_service("prod", "web")), (), "gone", 1, id="deleted"
+            lambda sim: None, ("--skip-deployments-check",),
+            "running", "the deployment itself was not waited for", 0, id="running",
+        ),
+        pytest.param(lambda sim: None, ("--no-wait",), "accepted", None, 0, id="accepted"),
+        pytest.param(lambda sim: None, ("--dry-run",), "dry run", None, 0, id="dry run"),
+        pytest.param(
+            lambda sim: sim.image("app:2").starts_after(500), (),
+            "timed out", "no task of the new deployment was seen running within 90 seconds", 22, id="timed out",
+        ),
+        pytest.param(
+            lambda sim: sim.image("app:2").crashes(), ("--fail-fast", "1"),
+            "failed", "1 of its tasks stopped (--fail-fast)", 1, id="failed",
+        ),
+        pytest.param(
+            lambda sim: sim.image("app:2").crashes(), ("--fail-fast", "1", "--enable-rollback"),
+            "failed", "1 of its tasks stopped (--fail-fast)", 20, id="failed, and back",
+        ),
+        pytest.param(
+            goes_back_by_itself, (), "rolling back",
+            "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/… (web:1)", 1, id="ECS goes back",
+        ),
+        pytest.param(
+            goes_back_by_itself, ("--enable-rollback",), "rolling back",
+            "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/… (web:1)", 20, id="ECS went back",
+        ),
+        pytest.param(lambda sim: sim.deny("ecs:UpdateService"), (), "error", None, 24, id="refused"),
+        pytest.param(
+            lambda sim: sim.world.at(1.5, lambda: sim.someone_deploys("prod", "web", "app:3")), (),
+            "superseded", "ecs-svc/… (web:3) is the service's PRIMARY deployment now", 23, id="superseded",
+        ),
+        pytest.param(
+            lambda sim: sim.world.at(1.5, lambda: sim.delete_service("prod", "web")), (),
+            "gone", "the service is being deleted (DRAINING)", 1, id="deleted",
         ),
     ],
 )  # fmt: skip
-def test_the_json_document_has_a_verdict_and_an_exit_code(
-    sim: Simulator, cli: Cli, ends: Callable[[Simulator], object], options: tuple[str, ...], verdict: str, code: int
-) -> None:
+def test_the_json_document_has_a_verdict_a_reason_and_an_exit_code(
+    sim: Simulator, cli: Cli, ends: Callable[[Simulator], object], options: tuple[str, ...], verdict: str,
+    reason: str | None, code: int,
+) -> None:  # fmt: skip
     sim.service("prod", "web", image="app:1")
     ends(sim)
 
@@ -261,6 +292,8 @@ def test_the_json_document_has_a_verdict_and_an_exit_code(
 
     document = json.loads(result.out)
     assert (document["verdict"], document["exit_code"], result.code) == (verdict, code, code)
+    told = document.get("reason")
+    assert (told and re.sub(r"ecs-svc/\d+", "ecs-svc/…", told)) == reason
 
 
 def test_the_json_document_is_alone_on_stdout(sim: Simulator, cli: Cli) -> None:

@@ -481,6 +481,7 @@ def test_a_revision_can_be_named(sim: Simulator, cli: Cli, to: str) -> None:
     result = cli("rollback", *WEB, "--to", to)
 
     assert (result.code, sent(result)) == (0, ["web:1"])
+    assert "Going back to web:1, as it was named." in result.err.splitlines()
 
 
 def test_the_present_revision_must_only_run(sim: Simulator, cli: Cli) -> None:

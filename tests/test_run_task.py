@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Cli, Result, SimClock
 from tests.simulator import AwsError, Fault, Simulator
+from tests.vocabulary import last_paragraph
 
 Json = dict[str, Any]
 JOB = ("-c", "prod", "-d", "job", "-i", "app:2", "--run-task")
@@ -247,9 +248,10 @@ def test_a_task_that_is_not_started_is_a_failure_with_its_reason(
     result = cli(*WAIT)
 
     assert result.code == 1
-    assert f"ERROR: 0 of 1 tasks were started: {reason}" in result.err
-    assert "" not in result.err.splitlines()
-    assert "Those that were started go on." not in result.err
+    assert last_paragraph(result) == [
+        f"ERROR: 0 of 1 tasks were started: {reason}",
+        "Check the cluster's capacity, the launch type and the network.",
+    ]
     assert "executed successfully" not in result.out
 
 
@@ -281,6 +283,20 @@ def test_an_answer_that_is_lost_starts_no_task_twice(world: Simulator, cli: Cli)
     assert result.code == 0
     assert first == second
     assert len(world.tasks_of("prod")) == 1
+
+
+def test_where_the_reason_was_in_the_answer_that_was_lost_none_is_told(world: Simulator, cli: Cli) -> None:
+    world.fail_run_task("AGENT", 2)
+    lost = iter([Fault.DROP_AFTER])
+    world.world.on_call = lambda _, operation, __: next(lost, None) if operation == "RunTask" else None
+
+    result = cli(*JOB, "--count", "3")
+
+    assert result.code == 1
+    assert last_paragraph(result) == [
+        "ERROR: 1 of 3 tasks were started: AWS gave no reason",
+        "Those that were started go on. Check the cluster's capacity, the launch type and the network.",
+    ]
 
 
 def test_a_cluster_that_does_not_exist_is_followed_by_those_that_do(world: Simulator, cli: Cli) -> None:
@@ -398,6 +414,9 @@ def test_one_bad_task_among_many_is_a_failure(world: Simulator, cli: Cli) -> Non
     assert sum(line.endswith(" executed successfully!") for line in result.lines) == 2
 
 
+NEVER = "container job: never started"
+
+
 def test_a_task_that_somebody_stops_is_a_failure(world: Simulator, cli: Cli) -> None:
     world.image("app:2").cannot_be_pulled()
     world.image("app:2").starts_after(500)
@@ -405,8 +424,20 @@ def test_a_task_that_somebody_stops_is_a_failure(world: Simulator, cli: Cli) -> 
 
     result = cli(*WAIT)
 
+    (task,) = world.tasks_of("prod")
     assert result.code == 1
-    assert "UserInitiated: no more" in result.err
+    assert last_paragraph(result)[0] == f"ERROR: Task {task.arn} of job:2 failed: UserInitiated: no more; {NEVER}."
+
+
+def test_of_a_task_that_stops_without_a_reason_that_is_said(world: Simulator, cli: Cli) -> None:
+    world.image("app:2").starts_after(500)
+    world.world.at(5, lambda: world.tasks_of("prod")[0].stop("", ""))
+
+    result = cli(*WAIT)
+
+    (task,) = world.tasks_of("prod")
+    assert result.code == 1
+    assert last_paragraph(result)[0] == f"ERROR: Task {task.arn} of job:2 failed: stopped without a reason; {NEVER}."
 
 
 def test_a_task_that_takes_too_long_is_named_and_goes_on(world: Simulator, cli: Cli) -> None:
@@ -604,9 +635,8 @@ def test_the_json_document_tells_of_the_tasks(world: Simulator, cli: Cli) -> Non
     (task,) = world.tasks_of("prod")
     assert document["tasks"] == [task.arn]
     assert document["logs"] == [{"title": task.arn.rpartition("/")[2], "lines": ["fatal"]}]
-    (failed,) = document["failed_tasks"]
-    assert failed["count"] == 1
-    assert "exit code 3" in failed["reason"]
+    reason = "EssentialContainerExited: Essential container in task exited; container job: exit code 3"
+    assert document["failed_tasks"] == [{"count": 1, "reason": reason}]
 
 
 @pytest.mark.parametrize(
@@ -628,6 +658,25 @@ def test_the_verdict_of_a_definition_and_its_tasks(
     document = json.loads(result.out)
     assert (document["exit_code"], document["verdict"]) == (0, verdict)
     assert len(document.get("tasks", [])) == ("--run-task" in options and verdict != "dry run")
+
+
+@pytest.mark.parametrize(
+    ("exits", "options", "verdict", "code"),
+    [
+        pytest.param((3,), (), "failed", 1, id="another exit code"),
+        pytest.param((3,), ("--propagate-exit-code",), "failed", 3, id="its exit code"),
+        pytest.param((0, 500), ("-t", "60"), "failed", 22, id="too long"),
+    ],
+)
+def test_the_verdict_of_tasks_that_do_not_end_well(
+    world: Simulator, cli: Cli, exits: tuple[int, ...], options: tuple[str, ...], verdict: str, code: int
+) -> None:
+    world.image("app:2").exits(*exits)
+
+    result = cli(*WAIT, *options, "--output", "json")
+
+    document = json.loads(result.out)
+    assert (document["verdict"], document["exit_code"], result.code) == (verdict, code, code)
 
 
 # --- Pruning
@@ -681,6 +730,9 @@ def test_interrupted_it_can_stop_its_tasks(world: Simulator, cli: Cli) -> None:
     assert result.changes == ["RegisterTaskDefinition", "RunTask", "StopTask", "StopTask"]
     assert result.requests("StopTask")[0]["reason"] == "ecs-deploy was interrupted (SIGTERM)"
     assert [task.stays for task in world.tasks_of("prod")] == [False, False]
+    assert result.err.splitlines()[-3:] == [
+        *(f"SIGTERM: the task {task.arn} is being stopped." for task in world.tasks_of("prod")), "Interrupted.",
+    ]  # fmt: skip
 
 
 def test_interrupted_it_says_which_task_it_could_not_stop(world: Simulator, cli: Cli) -> None:

@@ -18,6 +18,7 @@ from ecs_deploy import Exit
 from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
 from tests.simulator.errors import Json
+from tests.vocabulary import last_paragraph
 
 ECS = "arn:aws:ecs:us-east-1:123456789012"
 PROD = f"{ECS}:cluster/prod"
@@ -129,6 +130,7 @@ def test_of_a_rule_only_the_targets_of_the_family_are_put(world: Simulator, cli:
         {"Id": "function", "Arn": "arn:aws:lambda:us-east-1:123456789012:function:f", "Input": '{"a": 1}'},
         full_rule_target("second", arn("report", 3)),
         runs(arn("other", 1), Id="third"),
+        runs(arn("report", 4), f"{ECS}:cluster/staging", Id="fourth"),
     ]
     world.world.events.rule("nightly", copy.deepcopy(targets))
 
@@ -139,6 +141,9 @@ def test_of_a_rule_only_the_targets_of_the_family_are_put(world: Simulator, cli:
         targets[place]["EcsParameters"]["TaskDefinitionArn"] = arn("report", 18)
     assert world.world.events.rules["default", "nightly"] == targets
     assert [t["Id"] for t in result.requests("PutTargets")[0]["Targets"]] == ["first", "second"]
+    assert [line for line in result.err.splitlines() if "left alone" in line] == [
+        "The rule nightly runs report:4 in staging; that is left alone."
+    ]
 
 
 def test_all_that_run_the_family_in_the_cluster_are_found(world: Simulator, cli: Cli) -> None:
@@ -186,7 +191,8 @@ def test_what_names_no_revision_follows_and_other_families_are_left_alone(world:
     assert result.code == Exit.OK
     assert rule_runs(world, "nightly") == [arn("report", ""), arn("other", 1), "report"]
     assert "PutTargets" not in result.operations
-    assert "The rule nightly runs report without a revision, so it follows by itself" in result.err
+    said = "The rule nightly runs report without a revision, so it follows by itself; it is left alone."
+    assert [line for line in result.err.splitlines() if "left alone" in line] == [said, said]
 
 
 def test_a_definition_alone_without_a_cluster_takes_names(world: Simulator, cli: Cli) -> None:
@@ -274,15 +280,21 @@ def test_all_of_them_needs_both_kinds(world: Simulator, cli: Cli, action: str) -
     assert f"Allow {action} in the IAM policy" in refused.err
 
 
+ELSEWHERE = (
+    "A schedule outside of the default group is GROUP/NAME, a rule on another bus than the default one BUS/NAME."
+)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("gone", "There is neither a rule nor a schedule gone in us-east-1"),
-        ("rule:gone", "There is no rule gone in us-east-1"),
-        ("reports/nightly", "There is neither a rule nor a schedule reports/nightly"),
+        ("gone", f"There is neither a rule nor a schedule gone in us-east-1\n{ELSEWHERE}"),
+        ("rule:gone", f"There is no rule gone in us-east-1\n{ELSEWHERE}"),
+        ("reports/nightly", f"There is neither a rule nor a schedule reports/nightly in us-east-1\n{ELSEWHERE}"),
         ("others", "The schedule others does not run report in the cluster prod\nIt runs other:1 in prod."),
         ("staging", "The schedule staging does not run report in the cluster prod\nIt runs report:1 in staging."),
-        ("managed", "The rule managed is managed by batch.amazonaws.com"),
+        ("function", "The schedule function does not run report in the cluster prod\nIt runs no task definition."),
+        ("managed", "The rule managed is managed by batch.amazonaws.com, and only that may change it"),
     ],
 )
 @pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry run", "run"])
@@ -291,12 +303,13 @@ def test_what_cannot_be_moved_is_refused_before_anything_changes(
 ) -> None:
     world.world.scheduler.schedule("others", runs(arn("other", 1)))
     world.world.scheduler.schedule("staging", runs(arn("report", 1), f"{ECS}:cluster/staging"))
+    world.world.scheduler.schedule("function", {"Arn": "arn:aws:lambda:us-east-1:1:function:f", "RoleArn": ROLE})
     world.world.events.rule("managed", [runs(arn("report", 1), Id="1")], managed_by="batch.amazonaws.com")
 
     refused = cli(*DEPLOY, "--schedule", name, *dry)
 
     assert (refused.code != Exit.OK, refused.changes) == (True, [])
-    assert f"ERROR: {said}" in refused.err
+    assert last_paragraph(refused) == f"ERROR: {said}".splitlines()
 
 
 def test_the_dry_run_looks_everything_up_and_shows_what_changes(world: Simulator, cli: Cli) -> None:
@@ -421,6 +434,10 @@ def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simu
 
     assert result.code == Exit.FAILED
     assert (rule_runs(world, "one"), schedule_runs(world, "two")) == ([arn("report", 18)] * 2, arn("report", 18))
+    assert [line for line in result.err.splitlines() if "could not be put back" in line] == [
+        "Warning: The schedule two could not be put back. AWS refused UpdateSchedule: no (ValidationException)",
+        "Warning: The rule one could not be put back. AWS refused DescribeRule: no (ValidationException)",
+    ]
     assert "The rule one runs report:18. To put it back:\n  aws events put-targets" in result.err
     commands = [line.strip() for line in result.err.splitlines() if line.startswith("  aws ")]
     assert [command.split()[1:3] for command in commands] == [

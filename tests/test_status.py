@@ -207,6 +207,27 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
 }  # fmt: skip
 
 
+EXITED = "EssentialContainerExited: Essential container in task exited; container"
+ALARM = "(service web) (deployment ecs-svc/…) deployment failed: alarm detected"
+REASONS: dict[Callable[[Simulator], None], str] = {
+    scaling: "2 of 4 running, 2 pending",
+    scaling_in: "4 of 2 running",
+    rolling_out: "0 of 1 running, 1 pending",
+    rolling_out_badly: f"0 of 2 running; 2 tasks failed in a row; 2 × {EXITED} web: exit code 1",
+    going_back: f"{ALARM}; 0 of 2 running, 2 pending; 2 × {EXITED} web: exit code 1",
+    going_back_without_room: "rolling back; 0 of 2 running, 2 pending",
+    failed: f"ECS deployment circuit breaker: tasks failed to start; 0 of 2 running; 4 × {EXITED} web: exit code 1",
+    crashing: f"0 of 2 running; 4 tasks failed in a row; 4 × {EXITED} app: exit code 1",
+    a_task_stopped: f"1 of 2 running, 1 pending; 1 × {EXITED} web: exit code 0",
+    without_room: "2 of 4 running; 2 tasks failed in a row",
+    old_tasks_left: "1 of web:1 still running",
+    baking: "1 of 1 running",
+    at_a_hook: "1 of 1 running",
+    being_deleted: "1 of 0 running",
+    never_deployed: "0 of 1 running; nothing was deployed to it",
+}
+
+
 @pytest.mark.parametrize("world", STATES, ids=lambda world: world.__name__.replace("_", " "))
 def test_what_is_said_is_the_state_that_it_is_in(
     sim: Simulator, status: Cli, world: Callable[[Simulator], None]
@@ -225,6 +246,10 @@ def test_what_is_said_is_the_state_that_it_is_in(
     assert said in result.out + result.err
     (part,) = document["parts"]
     assert (part["steady"], part["exit_code"], document["exit_code"]) == (code == 0, code, code)
+    assert document["verdict"] == ("not steady" if code else "steady")
+    assert part["state"] == (headline.partition(",")[0] or "not there")
+    assert re.sub(r"ecs-svc/\d+", "ecs-svc/…", part["reason"]) == REASONS.get(world, "")
+    assert not part["reason"] or table.lines[1].endswith(f"  {part['reason']}")
     assert ("0 of 1" in table.lines[-1]) == (code == 1)
 
 
@@ -343,6 +368,30 @@ def test_what_was_never_deployed_has_no_deployment(sim: Simulator, status: Cli) 
 
     assert result.code == 1
     assert not [line for line in result.lines if line.startswith("  deployment:")]
+
+
+def test_of_each_of_several_old_deployments_it_is_said_what_is_left(sim: Simulator, status: Cli) -> None:
+    early = {"enable": True, "healthyPercent": 100, "sourceServiceRevisionCleanup": "DEFERRED"}
+    configuration = {"earlySuccessCriteria": early, "maximumPercent": 300}
+    sim.service("prod", "web", "app:1", drain_s=600, deploymentConfiguration=configuration)
+    for image in ("app:2", "app:3"):
+        sim.someone_deploys("prod", "web", image)
+        sim.advance(30)
+
+    result = status(*WEB, "--output", "json")
+
+    assert result.code == 1
+    (part,) = json.loads(result.out)["parts"]
+    assert part["reason"] == "1 of web:2, 1 of web:1 still running"
+
+
+def test_a_time_that_aws_does_not_tell_is_unknown(sim: Simulator, status: Cli) -> None:
+    by_code_deploy(sim)
+    del sim.services["prod", "web"].members["taskSets"][0]["createdAt"]
+
+    result = status(*WEB)
+
+    assert "  deployment: ecs-svc/1, COMPLETED, since an unknown time" in result.lines
 
 
 def test_a_table_says_where_ecs_went_back(sim: Simulator, status: Cli) -> None:
