@@ -215,12 +215,14 @@ def balanced(sim: Simulator) -> None:
 def test_the_wait_may_end_once_an_old_target_drains(sim: Simulator, cli: Cli) -> None:
     balanced(sim)
 
-    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "-t", "600")
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "-t", "600", "--output", "json")
 
+    document = json.loads(result.out)
     assert result.code == 0
     assert sim.now_s < 60
-    assert "Service updated successfully, new task definition running." in result.lines
-    assert "Service deployment successful." not in result.lines
+    assert (document["verdict"], document["reason"]) == ("running", "the load balancer drains the old targets")
+    assert "Service updated successfully, new task definition running." in result.err.splitlines()
+    assert "Service deployment successful." not in result.err
     assert sim.running("prod", "web")["app:2"] == 1
 
 

@@ -292,6 +292,7 @@ def test_the_command_that_goes_back_leads_there_too(sim: Simulator, cli: Cli) ->
 
     assert result.code == 1
     assert f"--task-definition {PREFIX}/web:1" in result.err
+    assert "has not completed" not in result.err
 
 
 def test_nothing_leads_back_to_what_was_deregistered(sim: Simulator, cli: Cli) -> None:

@@ -121,6 +121,16 @@ def test_the_first_wait_is_for_a_healthy_task_where_there_are_health_checks(sim:
     assert {"ListTasks", "DescribeTasks"} <= set(result.operations)
 
 
+def test_once_a_task_was_healthy_it_is_not_said_that_none_is(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True, drain_s=10)
+    sim.image("app:2").starts_after(2).healthy_after(30)
+
+    lines = cli(*DEPLOY, "-t", "100").err.splitlines()
+
+    healthy = next(line for line in lines if line.startswith("[  33 s]"))
+    assert healthy == "[  33 s] new: 1 running, 0 pending of 1; old: 1 running"
+
+
 def test_a_task_that_never_gets_healthy_ends_the_first_wait_undecided(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", health_check=True)
     sim.image("app:2").never_healthy()

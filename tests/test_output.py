@@ -296,6 +296,17 @@ def test_the_json_document_has_a_verdict_a_reason_and_an_exit_code(
     assert (told and re.sub(r"ecs-svc/\d+", "ecs-svc/…", told)) == reason
 
 
+def test_the_json_document_says_of_several_services_that_they_were_accepted(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.service("prod", "api", image="app:1")
+
+    document = json.loads(cli(*DEPLOY, "-n", "api", "--no-wait", "--output", "json").out)
+
+    assert [(part["name"], part["result"], part["verdict"], part["exit_code"]) for part in document["parts"]] == [
+        ("web", "accepted", "accepted", 0), ("api", "accepted", "accepted", 0),
+    ]  # fmt: skip
+
+
 def test_the_json_document_is_alone_on_stdout(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 

@@ -74,7 +74,8 @@ def test_a_rollback_that_ended_between_two_looks_is_a_failure(sim: Simulator, cl
     result = cli(*DEPLOY, "-t", "600")
 
     assert result.code == 1
-    assert "failed, and the service went back: " in last_paragraph(result)[0]
+    told = "ECS said that the deployment failed (web:1)"
+    assert last_paragraph(result)[0].partition("failed, and the service went back: ")[2] == f"{told}."
     assert sim.running("prod", "web") == {"app:1": 1}
 
 
@@ -85,7 +86,8 @@ def test_an_alarm_that_rolls_back_is_a_failure(sim: Simulator, cli: Cli) -> None
     result = cli(*DEPLOY)
 
     assert result.code == 1
-    assert "alarm detected; ECS is rolling back" in last_paragraph(result)[0]
+    ended = last_paragraph(result)[0].partition("failed, and the service is going back: ")[2]
+    assert ended == "ECS deployment alarms: alarm detected; ECS is rolling back to web:1."
     assert "Likeliest cause: a CloudWatch alarm of the service went off." in last_paragraph(result)[1]
 
 
@@ -101,6 +103,32 @@ def test_a_newer_deployment_of_somebody_else_is_superseding_and_left_alone(sim: 
     assert last_paragraph(result)[1] == "Somebody else deployed in the meantime; their deployment was left alone."
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
     assert sim.active_revisions("web") == [1, 2, 3]
+
+
+def test_what_ecs_marks_as_failed_without_a_word_is_said_to_be_marked(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(5, lambda: service.primary.becomes("FAILED", "", sim.world.now_s))
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 1
+    ended = last_paragraph(result)[0].partition(" of service web ")[2]
+    assert ended == "failed: ECS marked the deployment as FAILED."
+
+
+def test_the_previous_definition_in_use_again_is_said_to_be_that(sim: Simulator, cli: Cli) -> None:
+    service = sim.service("prod", "web", image="app:1")
+    before = service.primary.definition
+    sim.image("app:2").starts_after(60)
+    sim.world.at(5, lambda: service.deploy(before))
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 1
+    ended = last_paragraph(result)[0].partition(" of service web ")[2]
+    made = f"{service.primary.id} made the previous task definition PRIMARY again (web:1)"
+    assert ended == f"failed, and the service is going back: {made}."
 
 
 @pytest.mark.parametrize("gone", ["DRAINING", "INACTIVE"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -29,6 +30,14 @@ def test_a_blue_green_deployment_is_followed_stage_by_stage(sim: Simulator, cli:
     for words in ("stage SCALE_UP, 0 % of the traffic on the new", "stage BAKE_TIME, 100 % of the traffic on the new"):
         assert words in result.err
     assert ("ListServiceDeployments" in result.operations) != known_at_once
+
+
+def test_where_ecs_gives_no_reason_the_state_of_the_service_deployment_is_the_reason(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green())
+
+    document = json.loads(cli(*DEPLOY, "--output", "json").out)
+
+    assert (document["verdict"], document["reason"]) == ("completed", "the service deployment is SUCCESSFUL")
 
 
 def test_of_two_service_deployments_of_one_second_the_newer_is_ours(sim: Simulator, cli: Cli) -> None:
@@ -72,6 +81,7 @@ def test_bake_times_beyond_the_time_out_are_said_at_the_start(
     said = f"Warning: The bake times of this service alone take {seconds} s, longer than the time-out of 90 s (-t);"
     assert f"{said} the wait may end undecided." in short.err.splitlines()
     assert "bake times" not in long.err + endless.err
+    assert "bake times" not in cli(*DEPLOY, "--dry-run", "--skip-deployments-check").err
     assert (short.code, long.code, endless.code) == (0, 0, 0)
 
 
@@ -121,11 +131,14 @@ def test_a_blue_green_deployment_that_ecs_rolls_back_is_a_failure(
     sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green())
     sim.image("app:2").crashes(after_s=2)
 
-    result = cli(*DEPLOY, "-t", "300", *rollback)
+    result = cli(*DEPLOY, "-t", "300", *rollback, "--output", "json")
 
+    document = json.loads(result.out)
     assert result.code == code
-    assert "Service deployment successful." not in result.out
-    assert "ECS deployment circuit breaker: tasks failed to start." in result.err
+    assert "Service deployment successful." not in result.err
+    said = "ECS deployment circuit breaker: tasks failed to start."
+    assert (document["verdict"], document["reason"]) == ("rolled back", said)
+    assert f"failed, and the service went back: {said}" in last_paragraph(result)[0]
     assert "StopServiceDeployment" not in result.operations
 
 
@@ -218,9 +231,11 @@ def test_a_rollback_of_ecs_that_fails_is_said(sim: Simulator, cli: Cli, rollback
 
     sim.world.at(10, fail_to_roll_back)
 
-    result = cli(*DEPLOY, *rollback)
+    result = cli(*DEPLOY, *rollback, "--output", "json")
 
+    document = json.loads(result.out)
     assert result.code == 21
+    assert (document["verdict"], document["reason"]) == ("rollback failed", "ECS deployment alarms: alarm detected.")
     whose = "its" if rollback else "ECS's"
     assert f"failed, and so did {whose} rollback: ECS deployment alarms: alarm" in last_paragraph(result)[0]
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
