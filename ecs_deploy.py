@@ -91,7 +91,6 @@ LOOK_S = 1.0  # so long an answer may be on its way
 PROOF_S = 5.0  # what was seen to be unused so long ago may be in use now
 
 _OPENS, _CLOSES = "\ue000", "\ue001"  # around what came from elsewhere; of Unicode's private use, and never printed
-_THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded", "SlowDown")
 
 
 def theirs(text: object) -> str:
@@ -229,22 +228,17 @@ class BadValue(Exception):
 class AwsError(DeployError):
     """AWS refused or was not reached.
 
-    `code` is AWS's error code or botocore's exception name; `transient`: trying again later may work;
-    `maybe_done`: the answer was lost, so AWS may have acted.
+    `code` is AWS's error code or botocore's exception name; `transient`: trying again later may work; `throttled`:
+    there were too many calls; `maybe_done`: the answer was lost, so AWS may have acted.
     """
 
-    def __init__(
-        self, message: str, *, code: str, hint: str = "", transient: bool = False, maybe_done: bool = False
-    ) -> None:
+    transient = throttled = maybe_done = False
+
+    def __init__(self, message: str, *, code: str, hint: str = "", **itself: bool) -> None:
         super().__init__(message, Exit.AWS, hint)
         self.code = code
-        self.transient = transient
-        self.maybe_done = maybe_done
-
-    @property
-    def throttled(self) -> bool:
-        """True if AWS said that there were too many calls."""
-        return self.code in _THROTTLED or "Throttl" in self.code
+        for name, holds in itself.items():
+            setattr(self, name, holds)
 
     @property
     def definition_missing(self) -> bool:
@@ -1637,7 +1631,9 @@ def standing_of(service: JSON) -> tuple[Standing, str]:
     missing = number(service, "desiredCount") - number(primary or service, "runningCount")
     state, said = primary.get("rolloutState"), theirs(primary.get("rolloutStateReason") or "ECS gave no reason")
     failed, (back, _) = number(primary, "failedTasks"), setback_of(service)
-    trouble = f"{failed} tasks failed in a row" if failed else next(iter(troubles_of(service)), "")
+    trouble = (
+        f"{failed} task{'' if failed == 1 else 's'} failed in a row" if failed else next(iter(troubles_of(service)), "")
+    )
     moving = state == "IN_PROGRESS" or (not state and bool(others))
     left = ", ".join(f"{number(d, 'runningCount')} of {short_name(str(d.get('taskDefinition')))}" for d in others)
     because = f"{counts}; {trouble}" if trouble else counts
@@ -2587,7 +2583,7 @@ class Aws(Record):
             answer: JSON = json.loads(self._answer)
         except ValueError as error:
             said = f"The answer of {operation} cannot be read; something between here and AWS may have replaced it"
-            raise AwsError(said, code=_UNREADABLE, transient=True, maybe_done=True) from error
+            raise AwsError(said, code=_UNREADABLE, hint=_NETWORK, transient=True, maybe_done=True) from error
         return answer
 
     def _pace(self, operation: str) -> None:
@@ -2644,6 +2640,7 @@ def _backoff_s(attempt: int) -> float:
 
 
 _PASSING, _LOST = {"transient": True}, {"transient": True, "maybe_done": True}
+_THROTTLED = {"transient": True, "throttled": True}
 _NOT_REACHED = "AWS was not reached{during}: {said}"
 _NETWORK = "Check the network, the proxy and the region's name, and try again."
 _MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what an error says of itself; the first holds
@@ -2656,8 +2653,9 @@ _MEANINGS: tuple[tuple[str, str, str, Mapping[str, bool]], ...] = (  # of what a
      "Check the access key, the secret key and the session token; they must belong together.", {}),
     (rf"^\d+ ({'|'.join(_DENIED)}) |not authorized to perform: [\w-]+:\w+", "AWS denied {what}: {said}",
      "Allow {action} in the IAM policy of these credentials.", {}),
-    (rf"^(429|\d+ ({'|'.join(_THROTTLED)}|\S*Throttl\S*)) ", "AWS throttled {what} ({said})",
-     "Other programs use the same account's budget of calls; try again in a minute.", _PASSING),
+    (r"^(429|\d+ (TooManyRequestsException|RequestLimitExceeded|SlowDown|\S*Throttl\S*)) ",
+     "AWS throttled {what} ({said})",
+     "Other programs use the same account's budget of calls; try again in a minute.", _THROTTLED),
     (r"^5", "AWS had an error of its own in {what}: {said} ({code})", "Try again.", _LOST),
     (r"^\d", "AWS refused {what}: {said} ({code})", "", {}),
     (r"NoRegionError", "No AWS region is set", "Give -r REGION, or set AWS_DEFAULT_REGION.", {}),
@@ -4033,6 +4031,7 @@ def result_of(rollout: Rollout, code: int) -> str:
 def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
     """What the JSON document says of a deployment."""
     running_s = rollout.running_s
+    total_s = ctx.clock.now() - rollout.started_s if rollout.back else rollout.took_s
     return {
         "new_task_definition": rollout.definition if rollout.part.points_elsewhere else None,
         "task_definition": rollout.definition,
@@ -4045,7 +4044,7 @@ def outcome_of(ctx: Context, rollout: Rollout) -> JSON:
         "logs": rollout.logs,
         "durations": {
             "until_running_s": None if running_s is None else round(running_s - rollout.started_s, 1),
-            "total_s": round(ctx.clock.now() - rollout.started_s, 1),
+            "total_s": round(total_s, 1),
         },
     }
 
@@ -4266,10 +4265,10 @@ def end_rollback(ctx: Context, rollout: Rollout) -> Exit:
         ctx.report.note(f"{rollout.label}The way back was left to somebody else's deployment: {back.reason}.")
         return Exit.SUPERSEDED
     if not back.succeeded:
-        reason = undotted(back.reason) or "its end was not seen"
+        reason = f": {undotted(back.reason)}" if back.reason else ""
         fresh = back.current and ctx.clock.now() - back.last_s <= LOOK_S
         did = "did not complete" if fresh else "was not seen to complete"
-        ctx.report.note(f"{rollout.label}The rollback to {back.definition} {did}: {reason}.")
+        ctx.report.note(f"{rollout.label}The rollback to {back.definition} {did}{reason}.")
         return Exit.ROLLBACK_FAILED
     ctx.report.note(f"{rollout.label}The service is back on {back.definition}, and stable.")
     return Exit.ROLLED_BACK
@@ -4867,7 +4866,7 @@ def judge_tasks(ctx: Context, plan: Plan, tasks: Iterable[StartedTask], answered
         verdict = task.verdict
         if verdict is None:
             goes_on, did = ("It goes on. ", "did not") if answered else ("", "was not seen to")
-            said = f"Task {task.arn} {did} stop within {plan.task_timeout_s:g} seconds."
+            said = f"Task {task.arn} {did} stop within {plan.task_timeout_s or FOREVER_S:g} seconds."
             ctx.report.error(said, f"{goes_on}{task.to_stop(ctx.aws)}")
         elif verdict.ok:
             ctx.report.note(f"Task {short_name(task.arn)[:8]} ended well: {stop_reason(task.last)}")
@@ -7205,7 +7204,7 @@ def _input_words(word: str, option: Option, value: str, twin: str) -> list[str]:
     text, name = value.strip(), option.input
     if text and option.name not in flags_of(word):
         raise UsageError(f"The input {name} does not belong to {_program(word)}")
-    if twin not in option.flags and any(twin in flags_of(each) for each in COMMANDS if twin):
+    if twin not in option.flags and any(twin in flags_of(each) for each in COMMANDS):
         raise UsageError(f"The input {name}_cmd is {twin}, which is another option than {name}")
     if not option.metavar:
         switch = text or twin
@@ -7336,7 +7335,7 @@ def action_outputs(facts: JSON, errors: Sequence[str]) -> dict[str, str]:
         "previous-task-definition-arn": each("previous_task_definition"),
         "deployment-id": each("deployment_id"),
         "exit-code": str(int(facts["exit_code"])),
-        "failure-reason": "\n".join(errors) or str(facts.get("error", "")),
+        "failure-reason": "\n".join(errors),
         "schedules": "\n".join(
             f"{row['name']}: {row['old']} -> {row['new']}, {row['result']}" for row in facts.get("schedules") or []
         ),

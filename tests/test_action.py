@@ -774,6 +774,24 @@ def test_a_summary_of_fifty_failures_stays_below_it_too(shop: Simulator, step: R
     assert done.summary.count("<details") + int(more[1]) == 1 + len(names) * len(("reasons", "events", "log"))
 
 
+def test_each_service_of_an_application_has_a_duration_of_its_own(shop: Simulator, step: Run, tmp_path: Path) -> None:
+    for name, starts_s in (("quick", 1), ("slow", 200)):
+        shop.service("prod", name, containers=[{"name": name, "image": f"shop/{name}:1", "memory": 64}])
+        shop.image(f"shop/{name}:2").starts_after(starts_s)
+    services = "".join(f"  - {{name: {name}, containers: [{name}]}}\n" for name in ("quick", "slow"))
+    file = tmp_path / "app.yml"
+    file.write_text(f"version: v1\ncluster: prod\nservices:\n{services}")
+
+    done = step(f"{{command: app, config: {file}, image_tag: '2'}}")
+
+    assert done.code == Exit.OK
+    took = dict(
+        re.findall(r"^\| <code>(\w+)</code> .* \| ([^|]*) \| <code>successful</code>", done.summary, re.MULTILINE)
+    )
+    assert took["slow"].startswith("3 min ")
+    assert re.fullmatch(r"\d+ s", took["quick"])
+
+
 def test_a_reason_is_no_markdown(shop: Simulator, step: Run, tmp_path: Path) -> None:
     row = row_of_a_failed_task(shop, step, tmp_path, "_a_ see https://a.example/b, www.a.example or a@b.example")
 

@@ -431,7 +431,13 @@ def test_before_each_further_attempt_it_waits_a_part_of_twice_as_long_up_to_eigh
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("TooManyRequestsException", 400), ("RequestLimitExceeded", 503), ("SlowDown", 503), ("Throttling", 400)],
+    [
+        ("TooManyRequestsException", 400),
+        ("RequestLimitExceeded", 503),
+        ("SlowDown", 503),
+        ("Throttling", 400),
+        ("Busy", 429),
+    ],
 )
 def test_a_throttle_is_one_by_whatever_name(web: Simulator, cli: Cli, code: str, status: int) -> None:
     refusal = AwsError(code, "Not so fast", status)
@@ -569,8 +575,8 @@ def test_real_time_and_the_streams_of_the_process_are_the_defaults(
 
     captured = capsys.readouterr()
     assert ended.value.code == 0
-    assert captured.out.endswith("Service updated successfully, new task definition running.\n")
-    assert "new: 0 running" in captured.err
+    assert "Service updated successfully, new task definition running.\n" in captured.out
+    assert "] new: " in captured.err
 
 
 def test_nothing_is_read_from_the_input(web: Simulator, cli: Cli) -> None:

@@ -435,7 +435,7 @@ def test_a_first_answer_that_cannot_be_read_ends_the_run(
 
     assert result.code == 24
     said = "The answer of DescribeServices cannot be read; something between here and AWS may have replaced it"
-    assert result.err == f"ERROR: {said}\n"
+    assert result.err == f"ERROR: {said}\nCheck the network, the proxy and the region's name, and try again.\n"
     assert result.operations == []
 
 

@@ -219,7 +219,7 @@ def test_a_rollback_whose_end_cannot_be_seen_is_said(sim: Simulator, cli: Cli) -
 
     assert result.code == 21
     assert "The outcome of the rollback is unknown. AWS denied DescribeServices" in result.err
-    unseen = f"The rollback to {PREFIX}/web:1 was not seen to complete: its end was not seen."
+    unseen = f"The rollback to {PREFIX}/web:1 was not seen to complete."
     assert unseen in result.err.splitlines()
 
 

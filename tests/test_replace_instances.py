@@ -924,12 +924,13 @@ def one_too_many(sim: Simulator, *busy: int) -> tuple[Group, list[Instance]]:
     return group, group.members
 
 
+@pytest.mark.parametrize("batch", ["1", "2"])
 def test_what_is_above_the_capacity_is_taken_from_where_the_fewest_tasks_run(
-    sim: Simulator, replace: Callable[..., Result]
+    sim: Simulator, replace: Callable[..., Result], batch: str
 ) -> None:
     group, (first, idle, last) = one_too_many(sim, 0, 2)
 
-    result = replace()
+    result = replace("--batch", batch)
 
     assert result.code == Exit.OK
     assert f"Terminated: {idle.id}" in result.lines
