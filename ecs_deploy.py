@@ -1942,8 +1942,8 @@ class Masker:
 
     def _masked(self, text: str) -> str:
         if self._pattern is None:
-            longest_first = sorted(self._secrets, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(_whole_words, longest_first)) or r"(?!)")
+            longer_first = sorted(self._secrets, reverse=True)  # before what it begins with
+            self._pattern = re.compile("|".join(map(_whole_words, longer_first)) or r"(?!)")
         return _USER_INFO.sub("***", self._pattern.sub("***", text))
 
 

@@ -302,6 +302,19 @@ def test_replaces_by_a_mixed_instances_policy_with_weights(sim: Simulator, repla
 # Batches
 
 
+def test_without_a_time_out_five_minutes_without_any_answer_end_it(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    outdated(sim, group)
+    sim.on_call = lambda index, operation, params: Fault.THROTTLED if sim.now_s > 20 else None
+
+    result = replace("-t", "0")
+
+    assert result.code == Exit.AWS
+    assert 320 < sim.now_s < 400
+
+
 def test_ten_instances_in_two_batches_never_run_a_task_too_few(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim, desired=10)
     sim.service("prod", "api", "api:1", desired_count=7, drain_s=20)
@@ -319,6 +332,7 @@ def test_ten_instances_in_two_batches_never_run_a_task_too_few(sim: Simulator, r
     assert all(r["ShouldDecrementDesiredCapacity"] for r in result.requests("TerminateInstanceInAutoScalingGroup"))
     assert_replaced(sim, group, old, desired=10)
     assert sim.running("prod", "agent") == {"app:1": 10}
+    assert "Somebody else changed the desired capacity" not in result.err
 
 
 @pytest.mark.parametrize(
