@@ -2992,7 +2992,7 @@ def draft_of(ctx: Context, live: JSON, base: JSON, edits: Edits, ready: str) -> 
         with contextlib.suppress(DeployError):  # of a log driver that comes with another edit
             if edit.value is None and edit.applied(base) == base:
                 ctx.report.note(f"{edit.path} is not there, so there is nothing to unset.")
-    return Draft(in_use, old, new, ready, start=in_use, deregistered=live.get("status") == "INACTIVE")
+    return Draft(in_use, old, new, ready, deregistered=live.get("status") == "INACTIVE")
 
 
 def live_definition(ctx: Context, options: DeployOptions, current: str) -> JSON:

@@ -211,6 +211,19 @@ def test_an_unchanged_service_that_is_not_stable_is_a_failure(sim: Simulator, cl
     assert "  worker: not steady within 120 seconds: 0 of 1 running" in result.lines
 
 
+def test_the_time_of_a_service_is_for_both_waits_together(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("  - name: web\n", "  - name: web\n    max_wait: 1\n"))
+    sim.services["shop", "web"].drain_s = 600
+    sim.image("shop/app:2").starts_after(30)
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks", "--output", "json")
+
+    (web,) = [part for part in json.loads(result.out)["parts"] if part["name"] == "web"]
+    assert result.code == Exit.FAILED
+    assert (web["result"], web["exit_code"]) == ("the deployment was not complete within 60 seconds", Exit.TIMED_OUT)
+    assert 60 <= web["durations"]["total_s"] < 62
+
+
 def test_a_rollback_that_had_no_time_may_be_complete_when_the_others_have_ended(sim: Simulator, cli: Cli) -> None:
     shop(sim, SHOP.replace("  - name: web\n", "  - name: web\n    max_wait: 1\n"))
     sim.image("shop/app:2").starts_after(500)

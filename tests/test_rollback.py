@@ -429,6 +429,7 @@ def test_several_services_go_back_together(sim: Simulator, cli: Cli) -> None:
 
     assert (result.code, sorted(sent(result))) == (0, ["api:1", "web:1"])
     assert f"api: The service is back on {PREFIX}/api:1, and stable." in result.lines
+    assert "web: Going back to web:1, deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL." in result.err.splitlines()
 
 
 def test_one_is_back_when_it_is_seen_and_not_when_the_last_one_is(sim: Simulator, cli: Cli) -> None:

@@ -149,6 +149,13 @@ def at_a_hook(sim: Simulator) -> None:
     sim.advance(40)
 
 
+def rolling_out_after_a_failure(sim: Simulator) -> None:
+    sim.service("prod", "web", "app:1")
+    sim.image("app:2").crashes(after_s=1)
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(4)
+
+
 def being_deleted(sim: Simulator) -> None:
     sim.service("prod", "web", "app:1", drain_s=60)
     sim.delete_service("prod", "web")
@@ -190,6 +197,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     scaling_in: (1, "scaling, 4 of 2 running", ""),
     rolling_out: (1, "rolling out, 0 of 1 running, 1 pending", "roll-out: new: 0 running, 1 pending of 1; old: 1"),
     rolling_out_badly: (1, "rolling out, 0 of 2 running", "2 × EssentialContainerExited: Essential container in task"),
+    rolling_out_after_a_failure: (1, "rolling out, 0 of 1 running", ""),
     going_back: (1, "going back, 0 of 2 running", "alarm detected."),
     going_back_without_room: (1, "going back, 0 of 2 running", "rolling back; 0 of 2 running"),
     failed: (1, "deployment failed, ", "ECS deployment circuit breaker: tasks failed to start"),
@@ -214,6 +222,7 @@ REASONS: dict[Callable[[Simulator], None], str] = {
     scaling_in: "4 of 2 running",
     rolling_out: "0 of 1 running, 1 pending",
     rolling_out_badly: f"0 of 2 running; 2 tasks failed in a row; 2 × {EXITED} web: exit code 1",
+    rolling_out_after_a_failure: f"0 of 1 running; 1 task failed in a row; 1 × {EXITED} web: exit code 1",
     going_back: f"{ALARM}; 0 of 2 running, 2 pending; 2 × {EXITED} web: exit code 1",
     going_back_without_room: "rolling back; 0 of 2 running, 2 pending",
     failed: f"ECS deployment circuit breaker: tasks failed to start; 0 of 2 running; 4 × {EXITED} web: exit code 1",

@@ -425,6 +425,8 @@ class EcsApi:
 
     def _page(self, operation: str, member: str, items: Iterable[Any], params: Json) -> Json:
         """At most `page_size` items, and the token of the next ones where there are more."""
+        if not 1 <= params.get("maxResults", 100) <= 100:
+            raise invalid("Invalid maxResults value.")
         listed = list(items)
         start = _offset(operation, params["nextToken"]) if "nextToken" in params else 0
         end = start + min(self.world.page_size, params.get("maxResults") or 100)
