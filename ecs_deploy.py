@@ -6078,7 +6078,7 @@ def complete(ctx: Context, operation: str, names: Callable[[], Sequence[str]], p
         if len(found) >= len(wanted):
             return found
         ctx.sleep(1.0)
-    raise AwsError(f"{operation} described {len(found)} of {len(wanted)}", code="MISSING", transient=True)
+    raise AwsError(f"{operation} described {len(found)} of {len(wanted)}", code="MISSING")
 
 
 def tell(ctx: Context, run: Replacement, before: Fleet) -> None:
@@ -7447,8 +7447,8 @@ def _folded(title: str, lines: Sequence[str]) -> str:
     import html
 
     tag = "<details open>" if title == "What failed" else "<details>"
-    text = html.escape("\n".join(line[:1000] for line in lines[-50:]), quote=False)
-    return f"{tag}<summary>{html.escape(title[:200], quote=False)}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n"
+    text = html.escape("\n".join(line[:1000] for line in lines[-50:]))
+    return f"{tag}<summary>{html.escape(title[:200])}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n"
 
 
 # --- Entry --------------------------------------------------- the one place where an exception becomes an exit code

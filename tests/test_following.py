@@ -131,6 +131,15 @@ def test_once_a_task_was_healthy_it_is_not_said_that_none_is(sim: Simulator, cli
     assert healthy == "[  33 s] new: 1 running, 0 pending of 1; old: 1 running"
 
 
+def test_a_container_that_does_not_say_that_it_is_essential_is_and_its_health_counts(sim: Simulator, cli: Cli) -> None:
+    check = {"command": ["CMD", "true"], "interval": 5, "retries": 3}
+    sim.service("prod", "web", containers=[{"name": "web", "image": "app:1", "memory": 64, "healthCheck": check}])
+    sim.image("app:2").starts_after(2).healthy_after(30)
+
+    assert cli(*DEPLOY, "--skip-deployments-check").code == 0
+    assert sim.now_s > 32
+
+
 def test_a_task_that_never_gets_healthy_ends_the_first_wait_undecided(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", health_check=True)
     sim.image("app:2").never_healthy()

@@ -129,6 +129,16 @@ def test_killed_at_a_call_that_changes_something(sim: Simulator, cli: Cli, launc
     assert at >= (1 if launch is by_itself else 8)
 
 
+def test_a_capacity_that_may_have_been_raised_is_said_where_nobody_can_look(sim: Simulator, cli: Cli) -> None:
+    by_template(sim)
+    Killer(sim, 0, after=True, only=("SetDesiredCapacity",))
+
+    result = cli(*REPLACE)
+
+    assert result.code == Exit.AWS
+    assert "workers is left with a desired capacity of 3, 2 before." in result.err
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("launch", LAUNCHES)
