@@ -16,7 +16,7 @@ import pytest
 import ecs_deploy
 from tests.conftest import Cli, Result
 from tests.simulator import AwsError, Fault, Simulator
-from tests.vocabulary import DEPLOY, PREFIX, WEB
+from tests.vocabulary import DEPLOY, PREFIX, WEB, Json
 
 
 @pytest.mark.parametrize(("signum", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
@@ -48,6 +48,21 @@ def test_the_document_of_an_interrupted_run_says_what_was_begun(sim: Simulator, 
     assert document["error"] == "interrupted"
     assert document["deployment_id"] == sim.services["prod", "web"].primary.id
     assert document["new_task_definition"] == f"{PREFIX}/web:2"
+
+
+def test_the_document_of_a_run_that_is_cut_short_by_the_update_names_the_revision(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    def interrupt(index: int, operation: str, params: Json) -> None:
+        if operation == "RegisterTaskDefinition":
+            signal.raise_signal(signal.SIGTERM)
+
+    sim.on_call = interrupt
+
+    result = cli(*DEPLOY, "--output", "json")
+
+    assert result.code == 143
+    assert json.loads(result.out)["new_task_definition"] == f"{PREFIX}/web:2"
 
 
 def test_an_interrupted_redeploy_has_nothing_to_undo(sim: Simulator, cli: Cli) -> None:

@@ -369,9 +369,12 @@ def test_a_signal_leaves_the_rollback_and_says_so(sim: Simulator, cli: Cli, nati
     sim.advance(2)
     sim.world.at(sim.world.now_s + 0.5, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
-    result = cli("rollback", *WEB)
+    result = cli("rollback", *WEB, "--output", "json")
 
     assert result.code == 143
+    document = json.loads(result.out)
+    assert (document["cluster"], document["service"]) == ("prod", "web")
+    assert document["new_task_definition"] == f"{PREFIX}/web:2"
     said = "the rollback was sent, and is not waited for. It takes service web to" if native else "goes on, to"
     assert f"{said} {PREFIX}/web:2" in result.err
 

@@ -285,10 +285,10 @@ def test_a_task_that_stops_between_two_looks_is_seen_by_the_count_of_failures(si
 
 
 def test_what_a_container_adds_nothing_to_is_said_once(sim: Simulator, cli: Cli) -> None:
-    sim.service("prod", "web", image="app:1")
+    sim.service("prod", "web", image="app:1", desired_count=4)
     sim.image("app:2").cannot_be_pulled("CannotPullContainerError: no such host")
 
-    result = cli(*DEPLOY, "--fail-fast", "1")
+    result = cli(*DEPLOY, "--fail-fast", "4")
 
     assert result.code == 1
     assert re.search(

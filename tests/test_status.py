@@ -377,6 +377,7 @@ def test_what_was_never_deployed_has_no_deployment(sim: Simulator, status: Cli) 
 
     assert result.code == 1
     assert not [line for line in result.lines if line.startswith("  deployment:")]
+    assert "cannot be read" not in result.err
 
 
 def test_of_each_of_several_old_deployments_it_is_said_what_is_left(sim: Simulator, status: Cli) -> None:
