@@ -434,6 +434,11 @@ def balancer(name: str, port: int) -> Json:
             id="no size of the task",
         ),
         pytest.param(
+            {"capacityProviderStrategy": [{"capacityProvider": "FARGATE"}], **NETWORK}, FARGATE,
+            {**FARGATE, "requiresCompatibilities": ["EC2"]},
+            "the service's launch type is FARGATE, the definition is for EC2", id="for EC2 only, by a provider",
+        ),
+        pytest.param(
             balancer("web", 80), {}, {"name": "app"},
             "a load balancer sends to port 80 of container web, and it has no such container", id="another container",
         ),
