@@ -495,6 +495,19 @@ def test_pruning_keeps_what_a_schedule_goes_on_to_run(world: Simulator, cli: Cli
     assert world.active_revisions("report") == [4, 18]
 
 
+def test_secrets_in_another_target_are_never_printed(world: Simulator, cli: Cli) -> None:
+    other: Json = {"Id": "hook", "Arn": "arn:aws:events:us-east-1:123456789012:api-destination/hook", "RoleArn": ROLE}
+    other["HttpParameters"] = {"HeaderParameters": {"X-Caller": "knock-knock-knock"}}
+    world.world.events.rule("nightly", [full_rule_target("first", arn("report", 17)), other])
+    refusal = AwsError("ValidationException", "not with knock-knock-knock")
+    world.world.on_call = lambda index, operation, params: refusal if operation == "PutTargets" else None
+
+    result = cli(*DEPLOY, "--schedule", "nightly")
+
+    assert result.code == Exit.FAILED
+    assert "AWS refused PutTargets: not with *** (ValidationException)" in result.err
+
+
 def test_secrets_in_the_input_are_never_printed(world: Simulator, cli: Cli) -> None:
     names = several(world)
     refused = AwsError("ValidationException", "bad input: hush-hush")
