@@ -232,13 +232,21 @@ class AwsError(DeployError):
     there were too many calls; `maybe_done`: the answer was lost, so AWS may have acted.
     """
 
-    transient = throttled = maybe_done = False
-
-    def __init__(self, message: str, *, code: str, hint: str = "", **itself: bool) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str = "",
+        transient: bool = False,
+        throttled: bool = False,
+        maybe_done: bool = False,
+    ) -> None:
         super().__init__(message, Exit.AWS, hint)
         self.code = code
-        for name, holds in itself.items():
-            setattr(self, name, holds)
+        self.transient = transient
+        self.throttled = throttled
+        self.maybe_done = maybe_done
 
     @property
     def definition_missing(self) -> bool:
@@ -1617,6 +1625,11 @@ def others_of(service: JSON) -> list[JSON]:
     return [d for d in others if number(d, "runningCount") + number(d, "pendingCount")]
 
 
+def tasks_text(count: int) -> str:
+    """So many tasks, in words."""
+    return f"{count} task{'' if count == 1 else 's'}"
+
+
 def counts_text(service: JSON) -> str:
     """Tasks of the PRIMARY deployment that run, of those desired, and what is pending."""
     counted = primary_of(service) or service
@@ -1631,9 +1644,7 @@ def standing_of(service: JSON) -> tuple[Standing, str]:
     missing = number(service, "desiredCount") - number(primary or service, "runningCount")
     state, said = primary.get("rolloutState"), theirs(primary.get("rolloutStateReason") or "ECS gave no reason")
     failed, (back, _) = number(primary, "failedTasks"), setback_of(service)
-    trouble = (
-        f"{failed} task{'' if failed == 1 else 's'} failed in a row" if failed else next(iter(troubles_of(service)), "")
-    )
+    trouble = f"{tasks_text(failed)} failed in a row" if failed else next(iter(troubles_of(service)), "")
     moving = state == "IN_PROGRESS" or (not state and bool(others))
     left = ", ".join(f"{number(d, 'runningCount')} of {short_name(str(d.get('taskDefinition')))}" for d in others)
     because = f"{counts}; {trouble}" if trouble else counts
@@ -2901,7 +2912,7 @@ def plan_definition(ctx: Context, options: DeployOptions) -> Plan:
     show_images(ctx, options.edits)
     draft = drafted(ctx, options, name)
     draft = draft if run.run_task else replace(draft, ready="")  # there is nothing that could use it as it is
-    show_draft(ctx, draft, [f"+ run {run.count} task{'' if run.count == 1 else 's'}"] if run.run_task else [], "")
+    show_draft(ctx, draft, [f"+ run {tasks_text(run.count)}"] if run.run_task else [], "")
     if not run.run_task:
         return Plan(options.cluster, definitions=(Planned(name, draft),), keep=options.max_definitions)
     if run.network_from_service:
@@ -4016,7 +4027,7 @@ def what_runs(rollout: Rollout) -> str:
     """One line: what the service was last seen to run, on how many tasks, and how long that took."""
     images = [short_name(str(container.get("image"))) for container in containers_of(rollout.part.draft.new)]
     runs, counts = ", ".join(images) or short_name(rollout.definition), rollout.counts
-    tasks = f"{counts['running']} of {counts['desired']} task{'' if counts['desired'] == 1 else 's'}"
+    tasks = f"{counts['running']} of {tasks_text(counts['desired'])}"
     return f"{rollout.service} runs {runs} on {tasks} after {rollout.took_s:.0f} s."
 
 
@@ -4091,7 +4102,7 @@ def time_taken(rollout: Rollout) -> str:
     """What the failure cost, as far as it was followed."""
     failed = rollout.state is RolloutState.FAILED or rollout.state in BY_ECS
     stopped = len(rollout.stopped)
-    tasks = f"{stopped} task{'' if stopped == 1 else 's'} stopped" if stopped else "no task stopped"
+    tasks = f"{tasks_text(stopped)} stopped" if stopped else "no task stopped"
     return f"{'Failed' if failed else 'Ended'} after {rollout.took_s:.0f} s; {tasks}."
 
 

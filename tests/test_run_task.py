@@ -417,27 +417,20 @@ def test_one_bad_task_among_many_is_a_failure(world: Simulator, cli: Cli) -> Non
 NEVER = "container job: never started"
 
 
-def test_a_task_that_somebody_stops_is_a_failure(world: Simulator, cli: Cli) -> None:
-    world.image("app:2").cannot_be_pulled()
+@pytest.mark.parametrize(
+    ("code", "reason", "said"),
+    [("UserInitiated", "no more", "UserInitiated: no more"), ("", "", "stopped without a reason")],
+    ids=["with a reason", "without"],
+)
+def test_a_task_that_somebody_stops_is_a_failure(world: Simulator, cli: Cli, code: str, reason: str, said: str) -> None:
     world.image("app:2").starts_after(500)
-    world.world.at(5, lambda: world.tasks_of("prod")[0].stop("UserInitiated", "no more"))
+    world.world.at(5, lambda: world.tasks_of("prod")[0].stop(code, reason))
 
     result = cli(*WAIT)
 
     (task,) = world.tasks_of("prod")
     assert result.code == 1
-    assert last_paragraph(result)[0] == f"ERROR: Task {task.arn} of job:2 failed: UserInitiated: no more; {NEVER}."
-
-
-def test_of_a_task_that_stops_without_a_reason_that_is_said(world: Simulator, cli: Cli) -> None:
-    world.image("app:2").starts_after(500)
-    world.world.at(5, lambda: world.tasks_of("prod")[0].stop("", ""))
-
-    result = cli(*WAIT)
-
-    (task,) = world.tasks_of("prod")
-    assert result.code == 1
-    assert last_paragraph(result)[0] == f"ERROR: Task {task.arn} of job:2 failed: stopped without a reason; {NEVER}."
+    assert last_paragraph(result)[0] == f"ERROR: Task {task.arn} of job:2 failed: {said}; {NEVER}."
 
 
 def test_a_task_that_takes_too_long_is_named_and_goes_on(world: Simulator, cli: Cli) -> None:
