@@ -174,8 +174,9 @@ def never_there(sim: Simulator) -> None:
 
 def by_code_deploy(sim: Simulator, stability: str = "STEADY_STATE") -> None:
     """Such a service has task sets instead of deployments."""
+    sim.task_definition("web", "app:0")
     task_set = {
-        "id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": f"{PREFIX}/web:1", "computedDesiredCount": 1,
+        "id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": f"{PREFIX}/web:2", "computedDesiredCount": 1,
         "runningCount": 1, "pendingCount": 0, "stabilityStatus": stability, "createdAt": 1_750_000_000.0,
     }  # fmt: skip
     controller = {"type": "CODE_DEPLOY"}
@@ -191,7 +192,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     without_tasks: (0, "steady, 0 of 0 running", ""),
     a_daemon: (0, "steady, 3 of 3 running", ""),
     behind_a_classic_balancer: (0, "steady, 1 of 1 running", ""),
-    by_code_deploy: (0, "steady, 1 of 1 running", ""),
+    by_code_deploy: (0, "steady, 1 of 1 running", "a rollback leads to: nowhere"),
     gone_back: (0, "steady, 2 of 2 running", "ECS went back to this: (service web) (deployment ecs-svc/"),
     scaling: (1, "scaling, 2 of 4 running, 2 pending", ""),
     scaling_in: (1, "scaling, 4 of 2 running", ""),
@@ -280,6 +281,77 @@ def test_a_steady_service_in_a_screenful(sim: Simulator, status: Cli) -> None:
     assert result.err == ""
     read = [request["taskDefinition"] for request in result.requests("DescribeTaskDefinition")]
     assert read == [f"{PREFIX}/web:2", f"{PREFIX}/web:1"]
+
+
+def test_a_deployment_in_progress_in_a_screenful(sim: Simulator, status: Cli) -> None:
+    baking(sim)
+
+    result = status(*WEB)
+
+    new, old = sim.services["prod", "web"].deployments
+    assert result.code == 1
+    assert result.lines == [
+        "web: rolling out, 1 of 1 running",
+        f"  definition: {PREFIX}/web:2",
+        f"  image of web: app:2 {digest_of('app:2')}",
+        f"  deployment: {new.id}, IN_PROGRESS, since 2025-06-15 15:06:40 UTC",
+        f"  also: web:1 ({old.id}), 1 running",
+        "  roll-out: new: 1 running, 0 pending of 1; old: 1 running; stage BAKE_TIME, 100 % of the traffic on the new",
+        "  a rollback leads to: web:1 (app:1), deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL",
+    ]
+    assert result.err == "ERROR: The service web is not steady, but rolling out: 1 of 1 running.\n"
+
+
+NOT_THERE: Json = {
+    "name": "web", "state": "not there", "steady": False, "reason": "", "task_definition": None, "deployment_id": None,
+    "rollout_state": None, "since": None, "desired_count": 0, "running_count": 0, "pending_count": 0, "went_back": None,
+    "exit_code": 24,
+}  # fmt: skip
+RUNS: Json = {
+    **NOT_THERE, "state": "steady", "steady": True, "task_definition": f"{PREFIX}/web:1", "deployment_id": "ecs-svc/…",
+    "rollout_state": "COMPLETED", "since": "2025-06-15 15:06:40 UTC", "desired_count": 1, "running_count": 1,
+    "exit_code": 0, "images": [{"container": "web", "image": "app:1", "digests": [digest_of("app:1")]}], "stage": None,
+    "way_back": None,
+}  # fmt: skip
+OUT_OF_STEP: Json = {
+    **RUNS, "steady": False, "exit_code": 1, "failed_tasks": [], "events": [], "logs": [], "cause": None,
+}  # fmt: skip
+ALARMED = "(service web) (deployment ecs-svc/…) deployment failed: alarm detected."
+DOCUMENTS: dict[Callable[[Simulator], None], Json] = {
+    steady: {**RUNS, "desired_count": 2, "running_count": 2},
+    by_code_deploy: {**RUNS, "task_definition": f"{PREFIX}/web:2"},
+    never_there: NOT_THERE,
+    deleted: {**NOT_THERE, "task_definition": f"{PREFIX}/web:1"},
+    going_back: {
+        **OUT_OF_STEP, "state": "going back", "rollout_state": "IN_PROGRESS", "desired_count": 2, "running_count": 0,
+        "pending_count": 2, "went_back": ALARMED, "events": [ALARMED], "reason": REASONS[going_back],
+        "images": [{"container": "web", "image": "app:1", "digests": []}],
+        "failed_tasks": [{"count": 2, "reason": f"{EXITED} web: exit code 1"}],
+        "cause": "Likeliest cause: a CloudWatch alarm of the service went off. Look at the alarm and the metric behind"
+        " it.",
+    },
+    baking: {
+        **OUT_OF_STEP, "state": "rolling out", "rollout_state": "IN_PROGRESS", "task_definition": f"{PREFIX}/web:2",
+        "running_count": 2, "reason": REASONS[baking], "stage": "BAKE_TIME",
+        "images": [{"container": "web", "image": "app:2", "digests": [digest_of("app:2")]}],
+        "way_back": {
+            "task_definition": f"{PREFIX}/web:1", "known_by": "deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL",
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("world", DOCUMENTS, ids=lambda world: world.__name__.replace("_", " "))
+def test_the_document_has_all_that_is_known(sim: Simulator, status: Cli, world: Callable[[Simulator], None]) -> None:
+    world(sim)
+
+    result = status(*WEB, "--output", "json")
+
+    expected = DOCUMENTS[world]
+    document = json.loads(re.sub(r"ecs-svc/\d+", "ecs-svc/…", result.out))
+    verdict = "steady" if expected["steady"] else "not steady"
+    assert result.code == expected["exit_code"]
+    assert document == {"cluster": "prod", "verdict": verdict, "parts": [expected], "exit_code": result.code}
 
 
 def test_the_document_says_what_the_screen_says(sim: Simulator, status: Cli) -> None:
@@ -425,12 +497,12 @@ def test_several_services_are_told_one_after_the_other(sim: Simulator, status: C
     steady(sim)
     sim.service("prod", "web-admin", "admin:1")
 
-    result = status(*WEB, "-n", "web-admin")
+    result = status("-c", "prod", "-n", "web-admin", "-n", "web")
     missing = status(*WEB, "-n", "web-admim")
 
     assert (result.code, missing.code) == (0, 24)
     assert [line for line in result.lines if not line.startswith(" ")] == [
-        "web: steady, 2 of 2 running", "web-admin: steady, 1 of 1 running",
+        "web-admin: steady, 1 of 1 running", "web: steady, 2 of 2 running",
     ]  # fmt: skip
     assert "The services of the cluster: web, web-admin" in missing.err
 
