@@ -3871,7 +3871,7 @@ def explain(ctx: Context, rollout: Rollout) -> dict[str, list[str]]:
         "event": troubles_told(rollout),
         "stop": list(map(stop_words, rollout.stopped.values())),
         "hook": [str(hook.get("status")) for hook in rollout.native_state.get("lifecycleHookDetails") or []],
-        "stage": [str(rollout.native_state.get("lifecycleStage"))],
+        "stage": [] if rollout.returning else [str(rollout.native_state.get("lifecycleStage"))],
         "health": ["none healthy"] if is_unhealthy(rollout) and not rollout.stopped else [],
         "log": [line for log in rollout.logs for line in log["lines"]],
     }
@@ -4403,7 +4403,7 @@ def begin_back(ctx: Context, rollout: Rollout, answer: JSON, started: JSON | Non
 
 
 def prune(ctx: Context, results: Results) -> None:
-    """Deregister the ACTIVE revisions beyond the newest `keep` that no service uses; a refusal is a warning."""
+    """The last of a run: deregister the ACTIVE revisions beyond the newest `keep` that no service uses, or warn."""
     arns = {results.arn(part) for part in results.plan.parts()}
     if not results.plan.cluster:
         ctx.report.warning("Nobody could tell which of the old revisions are in use: no cluster was given (-c).")
@@ -4416,7 +4416,6 @@ def prune(ctx: Context, results: Results) -> None:
             prune_revisions(ctx, results.plan, outdated)
         except AwsError as error:
             ctx.report.warning(f"The old revisions of {family} are not deregistered. {error.message}")
-    ctx.begun.settle("outdated revisions")
 
 
 def prune_revisions(ctx: Context, plan: Plan, outdated: Iterable[str]) -> None:

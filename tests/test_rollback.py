@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 from typing import Any
@@ -347,6 +348,28 @@ def test_a_rollback_that_fails_says_why_as_a_deployment_does(sim: Simulator, cli
     assert "To go back:" in result.err
     assert "The service is back" not in result.out
     assert sim.active_revisions("web") == [1, 2]
+
+
+@pytest.mark.parametrize("desired_count", [0, 1])
+def test_what_ecs_takes_back_too_slowly_is_not_offered_again(
+    sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch, desired_count: int
+) -> None:
+    monkeypatch.setattr("tests.simulator.releases.STAGE_S", 5.0)
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN, desired_count=desired_count)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(60)
+
+    result = cli("rollback", *WEB, "-t", "3")
+
+    assert result.code == 22
+    assert [re.sub(r"ecs-svc/\d+", "ecs-svc/…", line) for line in last_paragraph(result)] == [
+        "ERROR: The deployment ecs-svc/… of service web timed out: the deployment was not complete within 3 seconds.",
+        "Likeliest cause: unknown, ECS gave no reason so far.",
+        "Ended after 3 s; no task stopped.",
+        f"The service still points at {PREFIX}/web:3.",
+        "Look at the service's events, and give a longer time-out (-t; in an application file max_wait) if it only"
+        " takes long.",
+    ]
 
 
 def test_a_way_back_to_what_is_inactive_is_not_offered(sim: Simulator, cli: Cli) -> None:

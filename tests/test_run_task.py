@@ -554,6 +554,18 @@ def test_lines_that_arrive_after_the_end_are_shown_too(world: Simulator, cli: Cl
     assert [line for line in result.err.splitlines() if "| " in line] == ["| first", "| last"]
 
 
+def test_at_the_end_of_its_time_late_lines_are_not_waited_for(world: Simulator, cli: Cli, clock: SimClock) -> None:
+    world.image("app:2").exits(0, after_s=3.5).logs(["one"])
+
+    result = cli(*WAIT, "-t", "6")
+
+    (task,) = world.tasks_of("prod")
+    late = [call.operation for call in result.calls if call.at_s >= (task.stopped_s or 7)]
+    assert result.code == 0
+    assert late == ["DescribeTasks", "GetLogEvents"]
+    assert (world.now_s, set(clock.slept)) == (6, {1.0})
+
+
 def test_a_log_that_comes_only_after_the_end_is_shown_beside_one_that_came_before(world: Simulator, cli: Cli) -> None:
     world.task_definition("job", containers=[logging("job"), logging("helper", image="helper:1")])
     world.image("app:2").exits(0, after_s=10).logs(["one"])

@@ -379,11 +379,14 @@ def test_if_one_cannot_be_moved_the_others_are_put_back(world: Simulator, cli: C
 
     assert result.code == Exit.FAILED
     assert everything(world) == before
-    assert "ERROR: The schedule last/three could not be moved. AWS refused UpdateSchedule: The StartDate" in result.err
-    assert "The schedule two was put back: it runs report:14 again." in result.err
-    assert "The rule one was put back: it runs report:16, report:15 again." in result.err
-    newest = world.active_revisions("report")[-1]
-    assert f"The service web stays deployed.\nreport:{newest} stays registered." in result.err
+    assert last_paragraph(result) == [
+        "ERROR: The schedule last/three could not be moved. AWS refused UpdateSchedule: The StartDate cannot be in the"
+        " past. (ValidationException)",
+        "The schedule two was put back: it runs report:14 again.",
+        "The rule one was put back: it runs report:16, report:15 again.",
+        "The service web stays deployed.",
+        f"report:{world.active_revisions('report')[-1]} stays registered.",
+    ]
     assert world.running("prod", "web") == {"app:2": 1}
     document = json.loads(result.out)
     assert {row["name"]: row["result"] for row in document["schedules"]} == {
@@ -446,6 +449,41 @@ def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simu
     assert "hush-hush" not in result.err
     words = shlex.split(commands[1])
     assert words[:7] == ["aws", "events", "put-targets", "--rule", "one", "--region", "us-east-1"]
+
+
+def test_the_command_that_puts_it_back_names_bus_and_group(world: Simulator, cli: Cli) -> None:
+    world.world.events.rule("hourly", [runs(arn("report", 5), Id="1")], bus="orders")
+    for name in ("three", "four"):
+        world.world.scheduler.schedule(name, runs(arn("report", 13)), group="last")
+    written: list[str] = []
+
+    def refuse(_: int, operation: str, params: Json) -> AwsError | None:
+        written.extend([operation] * (operation in ("UpdateSchedule", "PutTargets")))
+        return AwsError("ValidationException", "no") if len(written) > 2 and operation != "GetSchedule" else None
+
+    world.world.on_call = refuse
+    result = cli(*DEPLOY, "--schedule", "orders/hourly", "--schedule", "last/three", "--schedule", "last/four")
+
+    swap = f"--output json --region us-east-1 | sed 's|{arn('report', 18)}\"|{arn('report', '%s')}\"|'"
+    of = "--rule hourly --event-bus-name orders"
+    read = f"aws events list-targets-by-rule {of} --query \"Targets[?Id=='1']\" {swap % 5}"
+    members = (
+        "ScheduleExpressionTimezone", "State", "ActionAfterCompletion", "ScheduleExpression", "FlexibleTimeWindow",
+        "Target", "Name", "GroupName",
+    )  # fmt: skip
+    query = ",".join(f"{member}:{member}" for member in members)
+    get = f"aws scheduler get-schedule --name three --group-name last --query '{{{query}}}' {swap % 13}"
+    assert result.code == Exit.FAILED
+    assert last_paragraph(result) == [
+        "ERROR: The schedule last/four could not be moved. AWS refused UpdateSchedule: no (ValidationException)",
+        "Warning: The schedule last/three could not be put back. AWS refused UpdateSchedule: no (ValidationException)",
+        "The schedule last/three runs report:18. To put it back:",
+        f'  aws scheduler update-schedule --region us-east-1 --cli-input-json "$({get})"',
+        "Warning: The rule orders/hourly could not be put back. AWS refused DescribeRule: no (ValidationException)",
+        "The rule orders/hourly runs report:18. To put it back:",
+        f'  aws events put-targets {of} --region us-east-1 --targets "$({read})"',
+        "report:18 stays registered.",
+    ]
 
 
 def test_a_lost_answer_leaves_no_doubt(world: Simulator, cli: Cli) -> None:
