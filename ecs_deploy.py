@@ -2889,12 +2889,10 @@ def plan_service(ctx: Context, options: DeployOptions, service: JSON, label: str
     name, current = str(service["serviceName"]), str(service.get("taskDefinition"))
     update = service_update(options.cluster, name, options.change, service)
     wanted = bool(options.edits) or options.source != Source()
-    draft = Draft(current, {}, {}, ready=current)
-    if wanted or not options.output.dry_run:
-        draft = drafted(ctx, options, current)
+    draft = drafted(ctx, options, current)
     if wanted:
         show_draft(ctx, draft, service_changes(service, options.change), label)
-    elif update.get("forceNewDeployment") and not options.output.dry_run:
+    elif update.get("forceNewDeployment"):
         ctx.report.line(f"{label}Force a new deployment of the service")
         images = ", ".join(str(container.get("image")) for container in containers_of(draft.old))
         ctx.report.note(f"{label}Redeploying {short_name(current)}: {images}")
@@ -3972,8 +3970,8 @@ def hopeless(ctx: Context, rollout: Rollout) -> str:
 def hopeless_start(rollout: Rollout) -> str:
     """Why ECS starts no task, if two events say so."""
     told = Counter(lasting_cause("event", text) for text in troubles_told(rollout))
-    often = [(cause[2], count) for cause, count in told.most_common() if cause and count >= 2]
-    return "".join(f"{cause}; ECS said so {count} times, and waiting does not help" for cause, count in often[:1])
+    often = ((cause[2], count) for cause, count in told.most_common() if cause and count >= 2)
+    return next((f"{cause}; ECS said so {count} times, and waiting does not help" for cause, count in often), "")
 
 
 def has_run(rollout: Rollout) -> bool:

@@ -84,6 +84,38 @@ def test_a_dry_run_of_a_definition_shows_what_it_would_register(sim: Simulator, 
     assert [line.partition(":")[0] for line in result.lines[2:]] == ["Would register", "Dry run"]
 
 
+@pytest.mark.parametrize(
+    ("given", "update", "said"),
+    [
+        (["-D", "2"], {"desiredCount": 2}, ["Changes:", "  ~ service: desiredCount 1 -> 2"]),
+        (["-D", "1"], {"desiredCount": 1}, ["Changes:", "  nothing changes"]),
+        (
+            ["--force-new-deployment"], {"forceNewDeployment": True},
+            ["Force a new deployment of the service", "Redeploying web:1: app:1"],
+        ),
+    ],
+    ids=["a count", "the count that it has", "a redeployment"],
+)  # fmt: skip
+def test_a_dry_run_of_what_the_service_alone_has_registers_nothing(
+    sim: Simulator, cli: Cli, given: list[str], update: dict[str, Any], said: list[str]
+) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*WEB, *given, "--dry-run", "--output", "json")
+
+    request = {"cluster": "prod", "service": "web", **update}
+    would = [f"Would send UpdateService: {json.dumps(request)}", "Dry run: nothing was changed."]
+    assert result.err.splitlines() == [*said, *would]
+    assert json.loads(result.out) == {
+        "cluster": "prod",
+        "service": "web",
+        "would_register": None,
+        "would_send": {"UpdateService": request},
+        "verdict": "dry run",
+        "exit_code": 0,
+    }
+
+
 def test_a_dry_run_finds_the_errors_that_the_run_would_find(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
 

@@ -473,6 +473,20 @@ def test_a_definition_that_the_service_cannot_run_is_said(
         assert cli(*WEB, "--task-definition-file", str(file), "--no-preflight").changes == DONE
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_what_changes_only_in_the_service_must_fit_as_well(sim: Simulator, cli: Cli, more: tuple[str, ...]) -> None:
+    sim.service("prod", "web", image="app:1")
+
+    result = cli(*WEB, "--service-set", "networkConfiguration.awsvpcConfiguration.subnets=subnet-1", *more)
+
+    said = (
+        "the definition's network mode is the default, and the service has a network configuration, which needs awsvpc"
+    )
+    assert result.code == 15
+    assert last_paragraph(result) == ["ERROR: Nothing was changed:", f"  The service web cannot run it: {said}"]
+    assert result.changes == []
+
+
 def test_what_is_so_already_works(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", launchType="FARGATE", **NETWORK, **balancer("other", 80))
 
