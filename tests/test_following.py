@@ -305,6 +305,41 @@ def test_a_look_that_fails_is_no_failed_deployment(sim: Simulator, cli: Cli, fau
     assert sim.steady("prod", "web")
 
 
+@pytest.mark.parametrize(
+    ("operation", "members", "more"),
+    [
+        ("DescribeServices", {}, []),
+        ("ListTasks", {}, []),
+        ("DescribeTasks", {}, []),
+        ("DescribeServiceDeployments", {"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}, []),
+        (
+            "DescribeTargetHealth",
+            {"loadBalancers": [{"targetGroupArn": "arn:t", "containerName": "web", "containerPort": 80}]},
+            ["--wait-until", "draining-started"],
+        ),
+    ],
+)
+def test_after_a_throttle_it_is_the_next_look_that_asks_again(
+    sim: Simulator, cli: Cli, operation: str, members: Json, more: list[str]
+) -> None:
+    sim.service("prod", "web", image="app:1", health_check=True, drain_s=10, **members)
+    throttled: list[int] = []
+
+    def throttle_once(index: int, called: str, _params: Json) -> Fault | None:
+        if called != operation or sim.now_s == 0 or throttled:
+            return None
+        throttled.append(index)
+        return Fault.THROTTLED
+
+    sim.world.on_call = throttle_once
+
+    result = cli(*DEPLOY, *more)
+
+    refused, following = sim.calls[throttled[0] : throttled[0] + 2]
+    assert result.code == 0
+    assert (following.operation, following.at_s) == ("DescribeServices", refused.at_s + 1)
+
+
 def test_without_any_answer_the_time_out_still_holds(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.world.on_call = lambda index, operation, params: Fault.SERVER_ERROR if sim.world.now_s > 0 else None

@@ -61,8 +61,17 @@ def test_where_no_tag_is_like_it_the_newest_are_named(shop: Simulator, cli: Cli)
 
     assert result.code == 13
     newest = "release-7, release-6, release-5, release-4, release-3"
-    assert result.code == 13
     assert result.err.endswith(f"Newest in shop/web: {newest}\n")
+
+
+def test_of_a_repository_without_a_tag_none_is_named(sim: Simulator, cli: Cli) -> None:
+    sim.registries.repository("shop/web")
+    sim.service("prod", "web", image=f"{ECR}:1")
+
+    result = cli(*WEB, "-i", f"{ECR}:2")
+
+    assert result.code == 13
+    assert last_paragraph(result) == ["ERROR: Nothing was changed:", f"  The image {ECR}:2 is not in ECR"]
 
 
 def test_a_repository_that_does_not_exist_is_said(shop: Simulator, cli: Cli) -> None:

@@ -17,10 +17,18 @@ def blue_green(**more: Any) -> Json:
     return {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, **BREAKER, **more}
 
 
-@pytest.mark.parametrize("known_at_once", [True, False], ids=["named by the service", "to be looked for"])
-def test_a_blue_green_deployment_is_followed_stage_by_stage(sim: Simulator, cli: Cli, known_at_once: bool) -> None:
+@pytest.mark.parametrize(
+    ("known_at_once", "listed_after_s"),
+    [(True, 0), (False, 0), (False, 3)],
+    ids=["named by the service", "to be looked for", "listed late"],
+)
+def test_a_blue_green_deployment_is_followed_stage_by_stage(
+    sim: Simulator, cli: Cli, known_at_once: bool, listed_after_s: float
+) -> None:
     members: Json = {} if known_at_once else {"currentServiceDeployment": ""}
     sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(bakeTimeInMinutes=1), **members)
+    sim.world.releases_listed_after_s = listed_after_s
+    sim.advance(60)
 
     result = cli(*DEPLOY)
 
@@ -40,13 +48,19 @@ def test_where_ecs_gives_no_reason_the_state_of_the_service_deployment_is_the_re
     assert (document["verdict"], document["reason"]) == ("completed", "the service deployment is SUCCESSFUL")
 
 
-def test_of_two_service_deployments_of_one_second_the_newer_is_ours(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("before_s", "listed_after_s"), [(0.3, 0), (1.5, 1)], ids=["of one second", "only the older is listed yet"]
+)
+def test_of_two_service_deployments_the_newer_is_ours(
+    sim: Simulator, cli: Cli, before_s: float, listed_after_s: float
+) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(), currentServiceDeployment="")
+    sim.world.releases_listed_after_s = listed_after_s
 
     def deploy_just_before(index: int, operation: str, params: Json) -> None:
         if operation == "UpdateService":
             sim.someone_deploys("prod", "web", "app:3")
-            sim.advance(0.3)
+            sim.advance(before_s)
 
     sim.world.on_call = deploy_just_before
 

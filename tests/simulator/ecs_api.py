@@ -348,11 +348,11 @@ class EcsApi:
     def list_service_deployments(self, params: Json) -> Json:
         service = self._service(self._cluster(params), params["service"])
         created, statuses = params.get("createdAt", {}), params.get("status")
-        oldest_s = self.world.now_s - HISTORY_S
+        oldest_s, newest_s = self.world.now_s - HISTORY_S, self.world.now_s - self.world.releases_listed_after_s
         found = [
             release.brief()
             for release in service.releases
-            if release.created_s >= oldest_s
+            if oldest_s <= release.created_s <= newest_s
             and (not statuses or release.status in statuses)
             and created.get("after", 0) <= self.world.stamp(release.created_s) <= created.get("before", float("inf"))
         ]

@@ -54,6 +54,8 @@ class World:
         self.stale_reads = 0
         self.shows_releases = True
         """Whether a service names its current service deployment, or leaves it to ListServiceDeployments."""
+        self.releases_listed_after_s = 0.0
+        """How old a service deployment is before ListServiceDeployments knows it."""
         self.throttles = False
         self.future_members: set[str] = set()
         self.on_call: Callable[[int, str, Json], Outcome] | None = None
