@@ -89,6 +89,25 @@ def test_interrupted_it_sends_the_rollback_that_was_asked_for(sim: Simulator, cl
     assert "of service web was sent, and is not waited for." in result.err
 
 
+def test_the_same_signal_again_ends_the_clean_up_at_once_and_another_one_does_not(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGINT))
+    handled: list[tuple[bool, bool]] = []
+
+    def look(index: int, operation: str, params: Json) -> None:
+        if operation == "UpdateService":
+            handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+            handled.append((handlers[0] is not signal.SIG_DFL, handlers[1] is not signal.SIG_DFL))
+
+    sim.on_call = look
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 130
+    assert handled == [(True, True), (False, True)], "before the first signal, and after it"
+
+
 def test_interrupted_it_says_that_the_rollback_was_refused(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(60)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 import ecs_deploy
@@ -215,6 +216,27 @@ def test_an_adaptive_retry_mode_is_kept(
 
     assert result.code == Exit.OK
     assert {"cfg/retry-mode#adaptive" in sender.user_agent for sender in web.senders} == {adaptive}
+
+
+def test_what_is_only_looked_up_before_a_deployment_is_not_waited_for_as_long(
+    sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connecting, and reading each part of an answer; botocore's own 60 s would hide that nothing is to be reached."""
+    waits_s: dict[str, tuple[float, float]] = {}
+    create_client = botocore.session.Session.create_client
+
+    def created(session: Any, service: str, **named: Any) -> Any:
+        waits_s[service] = named["config"].connect_timeout, named["config"].read_timeout
+        assert named["config"].tcp_keepalive, "a firewall may forget a connection over which nobody speaks"
+        return create_client(session, service, **named)
+
+    monkeypatch.setattr(botocore.session.Session, "create_client", created)
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/app"
+    sim.registries.repository("app").push("2")
+    sim.service("prod", "web", f"{image}:1")
+
+    assert cli("-c", "prod", "-n", "web", "-i", f"{image}:2").code == Exit.OK
+    assert waits_s == {"ecs": (10, 30), "ecr": (3, 5)}
 
 
 # --- How far it is paged

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ecs_deploy import Exit
+from ecs_deploy import Exit, setback_of
 from tests.conftest import Cli, Result
 from tests.simulator import Fault, Simulator
 from tests.simulator.definitions import digest_of
@@ -474,6 +474,27 @@ def test_a_time_that_aws_does_not_tell_is_unknown(sim: Simulator, status: Cli) -
     result = status(*WEB)
 
     assert "  deployment: ecs-svc/1, COMPLETED, since an unknown time" in result.lines
+
+
+@pytest.mark.parametrize(
+    ("events", "left"),
+    [
+        (["(service web) (deployment ecs-svc/2) deployment failed: tasks failed to start."], "ecs-svc/2"),
+        (["(service web) (deployment ecs-svc/1) deployment failed: tasks failed to start."], "ecs-svc/3"),
+        ([], "ecs-svc/3"),
+    ],
+)
+def test_what_ecs_left_is_what_an_event_names_or_else_what_is_listed_as_failed(events: list[str], left: str) -> None:
+    back = "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1."
+    deployments = [
+        {"id": "ecs-svc/1", "status": "PRIMARY", "rolloutState": "IN_PROGRESS", "rolloutStateReason": back},
+        {"id": "ecs-svc/3", "status": "ACTIVE", "rolloutState": "FAILED"},
+        {"id": "ecs-svc/0", "status": "ACTIVE", "rolloutState": "COMPLETED"},
+    ]
+    service = {"deployments": deployments, "events": [{"message": message} for message in events]}
+
+    assert setback_of(service)[1] == left
+    assert setback_of({**service, "deployments": deployments[:1], "events": []})[1] == ""
 
 
 def test_a_table_says_where_ecs_went_back(sim: Simulator, status: Cli) -> None:
