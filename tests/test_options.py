@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import BadValue, Exit, UsageError, __version__, given_options, main, parse, parser_of, shorthand
+from ecs_deploy import BadValue, Exit, UsageError, Value, __version__, given_options, main, parse, parser_of, shorthand
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -318,6 +319,41 @@ def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
 
     assert (result.code, result.operations) == (3, [])
     assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+
+
+def values(options: Value, within: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted names of the options and their values."""
+    for name, value in vars(options).items():
+        yield from values(value, f"{within}{name}.") if isinstance(value, Value) else [(within + name, value)]
+
+
+@pytest.mark.parametrize(
+    ("word", "argv", "meant"),
+    [
+        (
+            "",
+            "-c prod -n web -i app:2",
+            {"services": ("web",), "edits.image.name": "app", "edits.image.tag": "2", "run.count": 1},
+        ),
+        ("app", "-c prod -t 2 --config app.json", {"tag": "2", "services": [{"name": "web", "containers": ["web"]}]}),
+        ("status", "-c prod -n web", {"services": ("web",)}),
+        ("rollback", "-c prod -n web", {"services": ("web",)}),
+        ("replace-instances", "-c prod --asg workers", {"group": "workers", "batch": (1, 0), "timeout_s": 900}),
+    ],
+)
+def test_what_is_not_given_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, argv: str, meant: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("app.json").write_text('{"version": "v1", "services": [{"name": "web", "containers": ["web"]}]}')
+    usual = {"cluster": "prod", "wait.timeout_s": 90, "wait.fail_fast": float("inf")}
+
+    found = dict(values(parse(word, argv.split(), {})))
+
+    assert {name: value for name, value in found.items() if value not in ("", (), [], None, False)} == {
+        **usual,
+        **meant,
+    }
 
 
 @pytest.mark.parametrize(("until", "draining"), [("primary-rolled", False), ("draining-started", True)])
