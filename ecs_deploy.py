@@ -5489,8 +5489,8 @@ class Claim(Value):
 
 def claim_on(group: JSON) -> Claim:
     """What the group's tag says; where there is none that this program wrote, the capacity is as it is."""
-    values = {tag.get("Key"): str(tag.get("Value")) for tag in group.get("Tags") or []}
-    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", values.get(REPLACING_TAG, ""), re.ASCII)
+    values = {tag.get("Key"): tag.get("Value") for tag in group.get("Tags") or []}
+    match = re.fullmatch(r"capacity=(\d+) by=(\S*) beats=(\d+)", str(values.get(REPLACING_TAG)), re.ASCII)
     return Claim(int(match[1]), match[2], int(match[3])) if match else Claim(int(group["DesiredCapacity"]))
 
 
@@ -6134,10 +6134,9 @@ def launches(ctx: Context, group: JSON) -> list[tuple[str, tuple[str, str]]]:
     policy: JSON = (group.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
     usual = policy.get("LaunchTemplateSpecification") or group.get("LaunchTemplate")
     overrides = policy.get("Overrides") or [{}]
-    templates = [override.get("LaunchTemplateSpecification") or usual for override in overrides]
-    versions = template_versions(ctx, [template for template in templates if template])
-    origins = [origin({**group, "LaunchTemplate": template}, versions) for template in templates]
-    return [(str(override.get("InstanceType") or ""), each) for override, each in zip(overrides, origins, strict=True)]
+    templates = [(each.get("InstanceType"), each.get("LaunchTemplateSpecification") or usual) for each in overrides]
+    versions = template_versions(ctx, [template for _, template in templates if template])
+    return [(kind or "", origin({**group, "LaunchTemplate": template}, versions)) for kind, template in templates]
 
 
 def template_versions(ctx: Context, templates: Sequence[JSON]) -> dict[tuple[str, str], str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -132,6 +134,28 @@ def test_replaces_instances_of_another_launch_configuration(sim: Simulator, repl
     tag = [operation for operation in result.changes if operation not in batch]
     assert [operation for operation in result.changes if operation in batch] == batch * 2
     assert (tag[0], tag[-1]) == ("CreateOrUpdateTags", "DeleteTags")
+    assert "DescribeWarmPool" not in result.operations
+    assert_replaced(sim, group, old)
+
+
+def test_the_tag_says_who_is_at_work_and_is_renewed_every_half_a_minute(
+    sim: Simulator, replace: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: f"bücher box_1.{60 * 'x'}")
+    group = workers(sim)
+    old = outdated(sim, group)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert times(result, "CreateOrUpdateTags") == [0, 30, 60, 90]
+    tags = [tag for request in result.requests("CreateOrUpdateTags") for tag in request["Tags"]]
+    key = {"ResourceId": "workers", "ResourceType": "auto-scaling-group", "Key": "ecs-deploy:replacing"}
+    assert [{**tag, "Value": ""} for tag in tags] == [{**key, "Value": "", "PropagateAtLaunch": False}] * 4
+    name = rf"b-cher-box_1\.{47 * 'x'}-[0-9a-f]{{8}}"
+    assert re.fullmatch(f"capacity=2 by={name} beats=0", tags[0]["Value"])
+    assert [tag["Value"] for tag in tags] == [tags[0]["Value"][:-1] + str(beats) for beats in range(4)]
+    assert result.requests("DeleteTags") == [{"Tags": [key]}]
     assert_replaced(sim, group, old)
 
 
@@ -313,6 +337,17 @@ def test_without_a_time_out_five_minutes_without_any_answer_end_it(
 
     assert result.code == Exit.AWS
     assert 320 < sim.now_s < 400
+
+
+def test_a_time_out_where_nothing_is_waited_for_says_how_far_it_is(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    outdated(sim, workers(sim))
+
+    result = replace("-t", "5")
+
+    assert result.code == Exit.TIMED_OUT
+    assert "ERROR: Not replaced within 5 seconds: workers: 0 of 2 replaced\nRun it again to go on.\n" in result.err
 
 
 def test_ten_instances_in_two_batches_never_run_a_task_too_few(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -590,6 +625,7 @@ def test_where_nothing_is_out_of_date_there_is_nothing_to_replace(
     result = replace(*more)
 
     assert (result.code, result.lines) == (Exit.OK, ["Nothing to replace in workers."])
+    assert (result.changes, "DescribeInstanceRefreshes" in result.operations) == ([], False)
 
 
 # What cannot be done
@@ -701,6 +737,8 @@ def test_a_group_that_counts_in_other_units(sim: Simulator, replace: Callable[..
     message = refused(sim, replace(), group)
 
     assert "ERROR: workers counts its capacity in vcpu, which is not supported" in message
+    group.capacity_type = "units"
+    assert replace("--dry-run").code == Exit.OK
 
 
 def test_a_tag_that_may_not_be_set_stops_the_run_before_anything_else(
@@ -832,8 +870,38 @@ def test_what_is_never_described_whole_is_an_error(sim: Simulator, replace: Call
 
     message = refused(sim, replace(), group, Exit.AWS)
 
-    assert f"ERROR: {never} described " in message
+    missing = {"DescribeContainerInstances": "1 of 2", "DescribeCapacityProviders": "0 of 1"}
+    assert message == f"ERROR: {never} described {missing[never]}\n"
+    assert [call.at_s for call in sim.calls if call.operation == never] == [0, 1, 2]
     sim.world.leaves_out = []
+
+
+def test_what_is_not_described_for_a_while_during_the_run_is_looked_at_again(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    sim.on_call = lambda index, operation, params: setattr(
+        sim.world, "leaves_out", ["DescribeContainerInstances"] if 7 < sim.now_s < 14 else []
+    )
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert "DescribeContainerInstances described 1 of 2; looking again.\n" in result.err
+    assert_replaced(sim, group, old)
+
+
+def test_a_group_that_is_deleted_during_the_run(sim: Simulator, replace: Callable[..., Result]) -> None:
+    outdated(sim, sim.instances.group("workers", "prod", desired=2))
+    sim.world.at(sim.now_s + 7, lambda: sim.instances.groups.pop("workers"))
+
+    result = replace("-t", "30")
+
+    assert result.code == Exit.TIMED_OUT
+    gone = "The Auto Scaling group workers was not found in us-east-1"
+    assert result.err.splitlines()[0] == f"{gone}; looking again."
+    assert f"\nERROR: Not replaced within 30 seconds: {gone}\n" in result.err
 
 
 def test_two_looks_before_anything_is_terminated(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -864,6 +932,7 @@ def test_an_instance_that_is_listed_after_its_end_is_terminated_once(
     terminated = [request["InstanceId"] for request in result.requests("TerminateInstanceInAutoScalingGroup")]
     assert terminated == ids(old)
     assert result.lines[-1] == "Instances replaced in workers: 3"
+    assert f"{old[2].id} is Terminating, tasks left: none\n" in result.err
     assert_replaced(sim, group, old, desired=3)
 
 
@@ -1174,10 +1243,13 @@ def test_a_template_that_changes_during_the_run_ends_it_between_two_batches(
 ) -> None:
     group = workers(sim)
     old = outdated(sim, group)
-    sim.on_call = lambda index, operation, params: (
-        sim.instances.new_version("workers") if operation == "TerminateInstanceInAutoScalingGroup" else None
-    )
 
+    def change(index: int, operation: str, params: dict[str, Any]) -> None:
+        if operation == "TerminateInstanceInAutoScalingGroup":
+            sim.on_call = None
+            sim.instances.new_version("workers")
+
+    sim.on_call = change
     result = replace()
 
     assert result.code == Exit.FAILED
@@ -1186,7 +1258,6 @@ def test_a_template_that_changes_during_the_run_ends_it_between_two_batches(
     assert f"ERROR: The new instance {new.id} is out of date as well: {reason}\n{CHANGED}" in result.err
     assert old[1].lifecycle == "InService"
     assert (group.desired, group.tags) == (2, {})
-    sim.on_call = None
     assert replace().code == Exit.OK
     assert_replaced(sim, group, [*old, new])
 
@@ -1448,8 +1519,24 @@ def test_a_run_whose_tag_is_taken_over_follows_the_other(sim: Simulator, replace
     result = replace()
 
     assert result.code == Exit.OK
-    assert "runner-7 has taken over." in result.err
+    assert result.err.splitlines().count("runner-7 has taken over.") == 1
     assert_in_order_after(sim, group, old, capacity=3)
+
+
+def test_a_run_whose_tag_is_taken_over_leaves_nothing_to_be_mended(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    outdated(sim, group)
+    sim.world.at(sim.now_s + 36, lambda: foreign_claim(group))
+    sim.world.at(sim.now_s + 43, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = replace()
+
+    assert result.code == Exit.SIGTERM
+    assert result.err.splitlines()[-1] == "Interrupted."
+    assert "is left with a desired capacity" not in result.err
+    assert group.tags == {"ecs-deploy:replacing": "capacity=2 by=runner-7 beats=1"}
 
 
 def assert_in_order_after(sim: Simulator, group: Group, old: list[Instance], *, capacity: int) -> None:
@@ -1571,7 +1658,7 @@ def test_a_refresh_that_is_not_at_its_end_yet_is_waited_for(
     old = outdated(sim, group)
     sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody())
     refresh = group.refreshes[0]
-    refresh.status = status
+    refresh.status, refresh.reason = status, "Waiting for instances to warm up."
     sim.world.at(sim.now_s + 20, lambda: setattr(refresh, "status", "InProgress"))
     sim.world.at(sim.now_s + 20, refresh.tick)
 
@@ -1579,7 +1666,7 @@ def test_a_refresh_that_is_not_at_its_end_yet_is_waited_for(
 
     assert result.code == Exit.OK
     assert result.changes == []
-    assert f"refresh {refresh.id} is {status}, 0 %" in result.err
+    assert f"refresh {refresh.id} is {status}, 0 %: Waiting for instances to warm up.\n" in result.err
     assert_replaced(sim, group, old)
 
 
@@ -1739,7 +1826,11 @@ def test_the_time_out_cancels_the_refresh(sim: Simulator, replace: Callable[...,
     assert result.changes == ["StartInstanceRefresh", "CancelInstanceRefresh"]
     id_ = group.refreshes[0].id
     assert f"Instance refresh {id_} is being cancelled; what it has replaced stays." in result.err
-    assert "ERROR: Not replaced within 60 seconds: refresh " in result.err
+    assert result.err.splitlines()[-2:] == [
+        f"ERROR: Not replaced within 60 seconds: refresh {id_} is InProgress, 50 %;"
+        f" {old[0].id} is Terminating:Wait, tasks left: 1 × family:job",
+        "Run it again to go on.",
+    ]
     assert old[0].state == "running"
 
 
@@ -1766,6 +1857,8 @@ def test_a_refresh_that_cannot_be_cancelled_is_named(sim: Simulator, replace: Ca
     result = replace("-t", "60")
 
     assert result.code == Exit.TIMED_OUT
+    denied = "AWS denied CancelInstanceRefresh: "
+    assert sum(line.startswith(denied) for line in result.err.splitlines()) == 1
     assert f"Instance refresh {group.refreshes[0].id} of workers goes on. To cancel it:\n{CANCEL}" in result.err
 
 
