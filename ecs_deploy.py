@@ -5240,8 +5240,7 @@ def say_why(ctx: Context, subject: Subject) -> None:
     evidence = {**explain(ctx, subject), "event": [*map(without_names, troubles)]}
     cause, next_step = likely_cause({**evidence, "stage": []})  # here is no time-out for a bake time
     known = "" if cause.startswith("unknown") else f"Likeliest cause: {cause}. {next_step}"
-    because = f": {undotted(facts['reason'])}" if facts["reason"] else ""
-    said = f"The service {subject.service} is not steady, but {facts['state']}{because}."
+    said = f"The service {subject.service} is not steady, but {facts['state']}: {undotted(facts['reason'])}."
     reasons = failed_tasks(subject)
     told = [f"{each['count']} × {each['reason']}" for each in reasons]
     ctx.report.error(said, known, "\n".join(text for text in told if undotted(text) not in said), subject.log)
@@ -5309,7 +5308,7 @@ def ways_back(ctx: Context, service: JSON, history: Sequence[Past]) -> Iterator[
 
     What ECS remembers says as well what failed or was left by going back: that is no way back by any source.
     """
-    current, remembered = str(service.get("taskDefinition") or ""), {past.definition for past in history}
+    current, remembered = str(service["taskDefinition"]), {past.definition for past in history}
     completed = [d for d in service.get("deployments") or [] if is_completed(d)]
     listed = [Past(str(d.get("taskDefinition")), "COMPLETED", stamp_s(d)) for d in completed]
     unknown = [past for past in listed if past.definition not in remembered]
@@ -5323,8 +5322,9 @@ def ways_back(ctx: Context, service: JSON, history: Sequence[Past]) -> Iterator[
 
 def older_revisions(ctx: Context, current: str) -> list[str]:
     """The ARNs of the ACTIVE revisions before the current one, newest first; none, and a note, if they are not told."""
-    what, family = f"The revisions of {family_of(current)} cannot be listed.", family_of(current)
-    active = as_told(ctx, lambda: ctx.aws.active_revisions(family), [], what) if family else []
+    family = family_of(current)
+    what = f"The revisions of {family} cannot be listed."
+    active = as_told(ctx, lambda: ctx.aws.active_revisions(family), [], what)
     older = [arn for arn in active if revision_of(arn) < revision_of(current)]
     return sorted(older, key=revision_of, reverse=True)
 
@@ -5364,7 +5364,7 @@ def rollback(ctx: Context, options: RollbackOptions) -> int:
 
 def plan_way_back(ctx: Context, options: RollbackOptions, service: JSON) -> PlannedService:
     """The service and where it is to go back to; raises `DeployError` if there is nothing to go back to."""
-    name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
+    name, current = str(service["serviceName"]), str(service["taskDefinition"])
     label = f"{name}: " if len(options.services) > 1 else ""
     history = deployed_before(ctx, options.cluster, service)
     release = open_release(service, history)
@@ -5424,7 +5424,7 @@ def revision_named(ctx: Context, revision: str, current: str) -> str:
 
 def list_ways_back(ctx: Context, options: RollbackOptions, service: JSON) -> JSON:
     """Print what was deployed, newest first: when, which images, how that ended, where a rollback leads; the facts."""
-    name, current = str(service["serviceName"]), str(service.get("taskDefinition") or "")
+    name, current = str(service["serviceName"]), str(service["taskDefinition"])
     history = deployed_before(ctx, options.cluster, service)
     best, _ = way_back_of(ctx, service, history, f"{name}: " if len(options.services) > 1 else "")
     rows = [*history[:20], *([best] if best and best not in history[:20] else [])]
