@@ -141,12 +141,30 @@ def test_an_inactive_revision_is_named_and_skipped(sim: Simulator, cli: Cli) -> 
     assert "web:2 is skipped: it is INACTIVE, no service can go there." in result.err
 
 
+@pytest.mark.parametrize("command", ["rollback --dry-run", "rollback --list", "status"])
+def test_of_several_services_it_is_said_whose_revision_is_skipped(sim: Simulator, cli: Cli, command: str) -> None:
+    deployed(sim, "app:1", "app:2", "app:3")
+    deployed(sim, "api:1", "api:2", name="api")
+    sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:2"})
+
+    one, both = cli(*command.split(), *WEB), cli(*command.split(), *WEB, "-n", "api")
+
+    note = "web:2 is skipped: it is INACTIVE, no service can go there."
+    assert note in one.err.splitlines()
+    assert f"web: {note}" in both.err.splitlines()
+
+
 def test_a_revision_that_is_gone_is_named_and_skipped(sim: Simulator, cli: Cli) -> None:
     deployed(sim, "app:1", "app:2", "app:3")
     sim.world.definitions.families["web"].pop(1)
 
+    listed = cli("rollback", *WEB, "--list")
     result = cli("rollback", *WEB)
 
+    assert [" ".join(line.split()) for line in listed.lines[2:]] == [
+        "web:2 2025-06-16 15:06:40 UTC SUCCESSFUL gone",
+        "web:1 2025-06-15 15:06:40 UTC SUCCESSFUL app:1 <- a rollback leads here",
+    ]
     assert sent(result) == ["web:1"]
     assert "web:2 is skipped: it is not there any more, no service can go there." in result.err
 
@@ -605,6 +623,17 @@ def test_the_list_ends_with_the_twentieth_deployment(sim: Simulator, cli: Cli) -
 
     assert result.code == 0
     assert [line.split()[0] for line in result.lines[1:]] == [f"web:{number}" for number in range(22, 2, -1)]
+
+
+def test_the_list_has_the_way_back_even_if_it_is_no_longer_among_the_twenty(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, *(f"app:{number}" for number in range(1, 23)))
+    for number in range(3, 22):
+        sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": f"web:{number}"})
+
+    lines = cli("rollback", *WEB, "--list").lines
+
+    assert [line.split()[0] for line in lines[1:]] == [f"web:{number}" for number in range(22, 1, -1)]
+    assert lines[-1] == "  web:2   2025-06-16 15:06:40 UTC  SUCCESSFUL  app:2  <- a rollback leads here"
 
 
 def test_the_list_has_what_ecs_does_not_remember_and_says_where_there_is_nothing(sim: Simulator, cli: Cli) -> None:

@@ -497,6 +497,18 @@ def test_what_ecs_left_is_what_an_event_names_or_else_what_is_listed_as_failed(e
     assert setback_of({**service, "deployments": deployments[:1], "events": []})[1] == ""
 
 
+def test_that_ecs_went_back_is_known_by_its_service_deployments_where_its_events_are_gone(
+    sim: Simulator, status: Cli
+) -> None:
+    baking(sim)
+    service = sim.services["prod", "web"]
+    service.release.stop("ROLLBACK")
+    sim.advance(600)
+    service.events.clear()
+
+    assert "  ECS went back to this: from web:2" in status(*WEB).lines
+
+
 def test_a_table_says_where_ecs_went_back(sim: Simulator, status: Cli) -> None:
     gone_back(sim)
 
@@ -646,6 +658,17 @@ def test_a_gate_lets_nothing_else_run_beside_it(sim: Simulator, status: Cli) -> 
 
     assert result.code == 1
     assert "does not run just what is expected; it runs web:2 (app:2), web:1 (app:1)." in result.err
+
+
+def test_a_gate_looks_at_tasks_only_for_a_digest(sim: Simulator, status: Cli) -> None:
+    steady(sim)
+    seen = ["ListServices", "DescribeServices", "DescribeTaskDefinition"]
+
+    by_tag = status(*ALL, "--expect", "app:1", "--expect", "web:1")
+    by_digest = status(*ALL, "--expect", "app:1", "--expect", f"app@{digest_of('app:1')}")
+
+    assert (by_tag.code, by_tag.operations) == (0, seen)
+    assert (by_digest.code, by_digest.operations) == (0, [*seen, "ListTasks", "DescribeTasks"])
 
 
 def test_a_gate_for_a_cluster_in_which_nothing_runs_does_not_pass(sim: Simulator, status: Cli) -> None:
