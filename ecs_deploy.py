@@ -228,15 +228,15 @@ class BadValue(Exception):
 class AwsError(DeployError):
     """AWS refused or was not reached.
 
-    `code` is AWS's error code or botocore's exception name; `transient`: trying again later may work; `throttled`:
-    there were too many calls; `maybe_done`: the answer was lost, so AWS may have acted.
+    `code` is AWS's error code, botocore's exception name or empty; `transient`: trying again later may work;
+    `throttled`: there were too many calls; `maybe_done`: the answer was lost, so AWS may have acted.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        code: str,
+        code: str = "",
         hint: str = "",
         transient: bool = False,
         throttled: bool = False,
@@ -2541,8 +2541,7 @@ class Aws(Record):
         refused = self.call("PutTargets", params).get("FailedEntries") or []
         if refused:
             said = "; ".join(f"{f.get('TargetId')}: {f.get('ErrorMessage')} ({f.get('ErrorCode')})" for f in refused)
-            code = str(refused[0].get("ErrorCode"))
-            raise AwsError(f"AWS refused PutTargets of {theirs(said)}", code=code, maybe_done=True)
+            raise AwsError(f"AWS refused PutTargets of {theirs(said)}", maybe_done=True)
 
     def hide_credentials(self, *, fetch: bool = True) -> None:
         """Have the credentials in use masked: some refusals of AWS repeat the request that was signed with them."""
@@ -4341,7 +4340,7 @@ def require_ours(ctx: Context, rollout: Rollout) -> JSON:
     """The service as it is now, if our deployment (or what was there before it) is PRIMARY; {} and a note otherwise."""
     service = refresh(ctx, rollout, retries=True)
     if service.get("status") != "ACTIVE":
-        raise AwsError(f"The service {rollout.service} was deleted", code="ServiceNotActiveException")
+        raise AwsError(f"The service {rollout.service} was deleted")
     primary, ours = primary_of(service), rollout.deployment_id
     listed = bool(find_deployment(service, ours))
     is_ours = primary.get("id") == ours or (not ours and primary.get("taskDefinition") == rollout.definition)
@@ -4511,7 +4510,7 @@ def named_schedule(ctx: Context, wanted: ScheduleName, aims: Aims) -> Schedule:
     hint = "A schedule outside of the default group is GROUP/NAME, a rule on another bus than the default one BUS/NAME."
     what = f"no {wanted.kind}" if wanted.kind else "neither a rule nor a schedule"
     said = f"There is {what} {wanted.path} in {ctx.aws.region}"
-    raise AwsError(said, code="ResourceNotFoundException", hint=hint)
+    raise AwsError(said, hint=hint)
 
 
 def names_in(ctx: Context, plan: Plan, named: Iterable[Schedule]) -> Iterator[ScheduleName]:
@@ -4827,7 +4826,7 @@ def require_known(task: StartedTask, now_s: float, elapsed_s: float) -> None:
     """Raises `AwsError` for a task that ECS did not know twice, seconds apart, after it did or should."""
     task.missing_s = now_s if task.missing_s is None else task.missing_s
     if now_s - task.missing_s >= MISSING_S and (task.last or elapsed_s >= UNSEEN_GRACE_S):
-        raise AwsError(f"ECS does not know the task {task.arn} any more; its end is unknown", code="MISSING")
+        raise AwsError(f"ECS does not know the task {task.arn} any more; its end is unknown")
 
 
 def logs_of(task: StartedTask, *, several: bool) -> list[Log]:

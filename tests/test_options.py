@@ -46,6 +46,7 @@ def test_help_fits_a_terminal_and_its_examples_can_be_read(cli: Cli, word: str) 
     examples = re.findall(r"^ +ecs-deploy (.*)$", result.out.replace("\\\n", " ").partition("\nexample")[2], re.M)
     assert result.code == 0
     assert max(map(len, result.lines)) <= 80
+    assert result.lines[-1], "it ends with a blank line"
     assert not re.search(r"\w-$", result.out, re.MULTILINE), "a name is broken at its hyphen"
     assert examples
     for example in examples:
