@@ -4116,7 +4116,7 @@ def standing_after(ctx: Context, rollout: Rollout) -> tuple[str, str]:
     if not is_fresh(ctx, rollout):
         points = f"When last seen, {seen_s:.0f} s ago, the service pointed at"
     command, by = (undo_command(ctx, rollout), "") if ours else ("", f" ({primary.get('id')})")
-    said = f"{points} {primary.get('taskDefinition')}{by}." if primary else ""
+    said = f"{points} {primary.get('taskDefinition')}{by}."
     if rollout.left_alone and rollout.state is RolloutState.FAILED:
         again = {"cluster": rollout.cluster, "service": rollout.service, "forceNewDeployment": True}
         return said, f"Nothing changes in it, so it is not deployed again unless by:\n  {update_command(ctx, again)}"
@@ -5092,7 +5092,7 @@ def facts_of(name: str, service: JSON) -> JSON:
 
 def follow_all(ctx: Context, options: StatusOptions, subjects: Sequence[Subject]) -> dict[str, int]:
     """Follow what is in progress to its end, ECS's own way back too; each service's exit code is a deployment's."""
-    followed = [s for s in subjects if s.standing not in (Standing.STEADY, Standing.MISSING)]
+    followed = [s for s in subjects if s.deployment_id and s.standing is not Standing.STEADY]
     for subject in followed:
         read_definition(ctx, subject)
     watch_updates(ctx, followed)

@@ -795,18 +795,28 @@ def test_the_table_is_no_longer_than_the_screen(sim: Simulator, cli: Cli) -> Non
 
 
 def test_interrupted_it_names_what_goes_on_and_not_what_is_done(sim: Simulator, cli: Cli) -> None:
-    shop(sim)
+    shop(sim, SHOP + "  - name: api\n    containers: [app]\n")
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
     sim.service("shop", "worker", containers=[container("app", "shop/job:1")])
+    sim.service("shop", "api", containers=[container("app", "shop/api:1")], deploymentConfiguration=breaker)
     sim.image("shop/job:2").starts_after(500)
+    sim.image("shop/api:2").crashes(after_s=1)
     sim.world.at(sim.world.now_s + 60, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
     result = cli("app", "-t", "2", "--skip-tasks")
 
+    undo = "To undo it:\n  aws ecs update-service --cluster shop --service"
     assert result.code == Exit.SIGTERM
-    said = [line for line in result.err.splitlines() if line.startswith("SIGTERM: ")]
-    assert [re.sub(r"deployment \S+ of", "", line).split()[1:5] for line in said] == [
-        ["service", "worker", "goes", "on,"], ["service", "web", "is", "complete,"],
-    ]  # fmt: skip
+    assert re.sub(r"ecs-svc/\d+", "ecs-svc/…", result.err[result.err.index("SIGTERM: ") :]) == (
+        "SIGTERM: deployment ecs-svc/… of service api has failed; the service points at "
+        f"{PREFIX}/api:2. That is as last seen, 44 s ago.\n"
+        f"{undo} api --task-definition {PREFIX}/api:1 --region us-east-1\n"
+        f"SIGTERM: deployment ecs-svc/… of service worker goes on, to {PREFIX}/worker:3. That is as last seen,"
+        f" 1 s ago.\n{undo} worker --task-definition {PREFIX}/worker:2 --region us-east-1\n"
+        f"SIGTERM: deployment ecs-svc/… of service web is complete, on {PREFIX}/web:2. That is as last seen,"
+        f" 47 s ago.\n{undo} web --task-definition {PREFIX}/web:1 --region us-east-1\n"
+        "Interrupted.\n"
+    )
 
 
 def test_an_application_without_parts_is_a_usage_error(sim: Simulator, cli: Cli) -> None:
@@ -816,7 +826,7 @@ def test_an_application_without_parts_is_a_usage_error(sim: Simulator, cli: Cli)
     result = cli("app", "-t", "2", "-f", "a.yml")
 
     assert result.code == Exit.NOTHING_TO_DO
-    assert "The application has no services" in result.err
+    assert result.err == "ERROR: The application has no services, and no tasks that are not skipped\n"
 
 
 def test_interrupted_with_rollback_it_takes_back_what_is_complete_as_well(sim: Simulator, cli: Cli) -> None:

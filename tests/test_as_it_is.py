@@ -136,6 +136,7 @@ def test_a_count_that_is_not_reached_is_taken_back_if_asked(sim: Simulator, cli:
 
     assert result.code == 20
     assert sim.services["prod", "web"].desired_count == 2
+    assert "Rolling back to what was there before" in result.lines
     assert "not steady within 30 seconds: 2 of 4 running" in result.err
 
 

@@ -666,7 +666,8 @@ def test_tasks_that_may_have_been_started_are_to_be_looked_for(sim: Simulator, c
     result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", "--wait-for-success")
 
     assert result.code == 24
-    assert "RunTask may have started tasks of job that are not named here. Look:\n  aws ecs list-tasks" in result.err
+    look = "aws ecs list-tasks --cluster prod --family job --region us-east-1"
+    assert f"RunTask may have started tasks of job that are not named here. Look:\n  {look}\n" in result.err
 
 
 @pytest.mark.slow

@@ -361,7 +361,7 @@ def test_what_was_not_seen_of_late_is_told_with_its_age(sim: Simulator, cli: Cli
     assert "AWS has shown nothing new of it for 40 seconds" in result.err
     seen = re.search(r"When last seen, (\d+) s ago, the service pointed at (\S+)", result.err)
     assert seen
-    assert int(seen[1]) >= 40
+    assert 40 <= int(seen[1]) < 90
     assert seen[2].startswith(f"{PREFIX}/web:2")
     assert "The service still points at" not in result.err
 

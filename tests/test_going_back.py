@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
-from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json
+from tests.vocabulary import BREAKER, DEPLOY, PREFIX, WEB, Json, last_paragraph
 
 # --- Rolling back
 
@@ -86,8 +87,20 @@ def test_a_rollback_that_aws_refuses_is_said(sim: Simulator, cli: Cli) -> None:
 
     result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
 
+    *_, refused = (line for line in result.err.splitlines() if line not in last_paragraph(result))
     assert result.code == 21
-    assert "The rollback failed. AWS denied UpdateService" in result.err
+    assert refused.startswith("The rollback failed. AWS denied UpdateService: ")
+    assert [re.sub(r"ecs-svc/\d+", "ecs-svc/…", line) for line in last_paragraph(result)] == [
+        "ERROR: The deployment ecs-svc/… of service web failed, and so did its rollback: no task of the new deployment"
+        " was seen running within 30 seconds.",
+        "Likeliest cause: unknown, ECS gave no reason so far.",
+        "Ended after 30 s; no task stopped.",
+        f"The service still points at {PREFIX}/web:2.",
+        "Look at the service's events, and give a longer time-out (-t; in an application file max_wait) if it only"
+        " takes long.",
+        "To go back:",
+        f"  aws ecs update-service --cluster prod --service web --task-definition {PREFIX}/web:1 --region us-east-1",
+    ]
 
 
 def test_a_forced_redeploy_has_nothing_to_go_back_to(sim: Simulator, cli: Cli) -> None:

@@ -203,7 +203,8 @@ def test_a_signal_between_two_attempts_tells_apart_what_was_refused_and_what_may
 
     lost = fault is Fault.DROP_BEFORE
     assert (result.code, result.changes.count("UpdateService")) == (143, 1)
-    assert ("SIGTERM: the update of service web to" in result.err) == lost
+    said = f"SIGTERM: the update of service web to {PREFIX}/web:2 was sent, and its answer was not seen."
+    assert (said in result.err.splitlines()) == lost
     assert sim.active_revisions("web") == [1]
 
 

@@ -354,7 +354,8 @@ def test_a_task_that_ends_badly_is_a_failure_with_its_reason(
     assert result.code == 1
     assert f"ERROR: Task {task.arn} of job:2 failed: " in result.err
     assert said in result.err
-    assert ("--watch-container NAME lets only one decide" if "code 3" in said else "Likeliest cause: ") in result.err
+    decides = "A container that decides ended with a code other than 0; --watch-container NAME lets only one decide."
+    assert last_paragraph(result)[-1].startswith(decides if "code 3" in said else "Likeliest cause: ")
     assert "executed successfully" not in result.out
 
 
@@ -489,6 +490,19 @@ def test_a_task_that_never_becomes_visible_is_an_error(world: Simulator, cli: Cl
     assert result.code == 24
     assert world.now_s == 15
     assert re.search(r"ECS does not know the task arn:\S+ any more; its end is unknown", result.err)
+
+
+def test_a_task_that_ecs_has_known_is_missed_for_three_seconds(world: Simulator, cli: Cli) -> None:
+    world.image("app:2").exits(0, after_s=100)
+    world.world.on_call = lambda index, operation, params: (
+        Fault.MISSING if operation == "DescribeTasks" and world.now_s >= 20 else None
+    )
+
+    result = cli(*WAIT)
+
+    (task,) = world.tasks_of("prod")
+    assert (result.code, world.now_s) == (24, 23)
+    assert last_paragraph(result) == [f"ERROR: ECS does not know the task {task.arn} any more; its end is unknown"]
 
 
 @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.SERVER_ERROR, Fault.DROP_BEFORE])
@@ -703,7 +717,8 @@ def test_without_a_cluster_only_the_newest_stay_and_it_says_that_nobody_could_te
 
     assert result.code == 0
     assert world.active_revisions("job") == [2]
-    assert "Nobody could tell which of the old revisions are in use" in result.err
+    said = "Warning: Nobody could tell which of the old revisions are in use: no cluster was given (-c)."
+    assert said in result.err.splitlines()
 
 
 # --- Interruptions

@@ -192,7 +192,7 @@ def test_what_names_no_revision_follows_and_other_families_are_left_alone(world:
     assert rule_runs(world, "nightly") == [arn("report", ""), arn("other", 1), "report"]
     assert "PutTargets" not in result.operations
     said = "The rule nightly runs report without a revision, so it follows by itself; it is left alone."
-    assert [line for line in result.err.splitlines() if "left alone" in line] == [said, said]
+    assert result.err.splitlines()[-4:] == [said, said, "Changes:", "  nothing changes in rules and schedules"]
 
 
 def test_a_definition_alone_without_a_cluster_takes_names(world: Simulator, cli: Cli) -> None:
@@ -247,7 +247,10 @@ def test_what_is_both_a_rule_and_a_schedule_must_be_told(world: Simulator, cli: 
 
     refused = cli(*DEPLOY, "--schedule", "nightly")
     assert (refused.code, refused.changes) == (Exit.USAGE, [])
-    assert "--schedule rule:nightly or --schedule schedule:nightly" in refused.err
+    assert last_paragraph(refused) == [
+        "ERROR: There are both a rule and a schedule nightly",
+        "Say which one is meant: --schedule rule:nightly or --schedule schedule:nightly",
+    ]
     assert cli(*DEPLOY, "--schedule", f"{kind}:nightly").code == Exit.OK
 
     now = {"rule": rule_runs(world, "nightly")[0], "schedule": schedule_runs(world, "nightly")}
@@ -516,12 +519,16 @@ def test_what_others_changed_meanwhile_stays(world: Simulator, cli: Cli) -> None
 @pytest.mark.parametrize(("name", "service"), [("one", "events"), ("two", "scheduler")])
 def test_a_role_that_may_not_be_passed_is_named(world: Simulator, cli: Cli, name: str, service: str) -> None:
     several(world)
+    world.world.events.rules["default", "one"].append({"Id": "c", "Arn": "arn:aws:lambda:us-east-1:1:function:f"})
     world.deny("iam:PassRole")
 
     result = cli(*DEPLOY, "--schedule", name)
 
     assert result.code == Exit.FAILED
-    assert f"Allow iam:PassRole on {ROLE} for {service}.amazonaws.com" in result.err
+    assert last_paragraph(result)[1:] == [
+        f"Allow iam:PassRole on {ROLE} for {service}.amazonaws.com in the policy of these credentials.",
+        "report:18 stays registered.",
+    ]
 
 
 def test_pruning_keeps_what_a_schedule_goes_on_to_run(world: Simulator, cli: Cli) -> None:
@@ -659,7 +666,9 @@ def test_two_services_that_get_different_revisions_of_a_family_leave_open_which_
     refused = cli("-c", "prod", "-n", "app", "-n", "too", "-to", "2", "--schedules")
 
     assert (refused.code, refused.changes) == (Exit.FAILED, [])
-    assert "ERROR: The services get different revisions of report" in refused.err
+    assert last_paragraph(refused) == [
+        "ERROR: The services get different revisions of report; which one its schedules are to run?"
+    ]
 
 
 def test_services_of_other_families_or_with_one_revision_leave_nothing_open(world: Simulator, cli: Cli) -> None:
@@ -683,6 +692,21 @@ def test_a_look_that_fails_ends_it_before_anything_changes(world: Simulator, cli
     refused = cli(*DEPLOY, "--schedule", "nightly")
 
     assert (refused.code, refused.changes) == (Exit.AWS, [])
+
+
+def test_in_which_account_a_new_familys_cluster_is_must_be_told(world: Simulator, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "definition.json"
+    containers = [{"name": "fresh", "image": "app:1", "memory": 64}]
+    file.write_text(json.dumps({"family": "fresh", "containerDefinitions": containers}))
+    fresh = ("-d", "fresh", "--task-definition-file", str(file), "--schedules")
+
+    refused, done = cli("-c", "prod", *fresh), cli("-c", PROD, *fresh)
+
+    assert (refused.code, refused.changes, done.code) == (Exit.FAILED, [], Exit.OK)
+    assert last_paragraph(refused) == [
+        "ERROR: --schedules needs a family that has a revision, or the ARN of the cluster (-c)"
+    ]
+    assert f"Warning: No rule or schedule runs fresh in the cluster {PROD}." in done.err.splitlines()
 
 
 def test_the_cluster_may_be_an_arn(world: Simulator, cli: Cli) -> None:

@@ -565,6 +565,7 @@ FOLLOWED: dict[Callable[[Simulator], None], tuple[int, str]] = {
     without_room: (22, "timed out: not steady within 90 seconds"),
     baking: (22, "the bake time is longer than the time-out"),
     being_deleted: (1, "cannot complete: the service is being deleted (DRAINING)"),
+    never_deployed: (1, "is not steady, but short of tasks: 0 of 1 running; nothing was deployed to it."),
     never_there: (24, "was not found"),
 }
 
@@ -580,6 +581,7 @@ def test_what_is_followed_ends_as_a_deployment_does(
 
     assert result.code == code
     assert said in result.out + result.err
+    assert "registered" not in result.err
     assert result.err.count("Likeliest cause") <= 1
 
 

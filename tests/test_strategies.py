@@ -295,10 +295,19 @@ def test_a_rollback_of_ecs_is_followed_by_its_service_deployment(sim: Simulator,
 
 def test_a_native_deployment_is_undone_by_stopping_it(sim: Simulator, cli: Cli) -> None:
     configuration = {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 9}
-    sim.service("prod", "web", image="app:1", deploymentConfiguration=configuration)
+    service = sim.service("prod", "web", image="app:1", deploymentConfiguration=configuration)
 
     result = cli(*DEPLOY, "-t", "60")
 
+    stop = f"--service-deployment-arn {service.release.arn} --stop-type ROLLBACK --region us-east-1"
     assert result.code == 22
-    assert "aws ecs stop-service-deployment --service-deployment-arn " in last_paragraph(result)[-1]
-    assert "the bake time is longer than the time-out" in last_paragraph(result)[1]
+    assert last_paragraph(result) == [
+        f"ERROR: The deployment {service.primary.id} of service web timed out: the deployment was not complete within"
+        " 60 seconds.",
+        "Likeliest cause: the bake time is longer than the time-out.",
+        "Ended after 65 s; no task stopped.",
+        f"The service still points at {PREFIX}/web:2.",
+        "Give a time-out that is longer than the bake time.",
+        "To go back:",
+        f"  aws ecs stop-service-deployment {stop}",
+    ]
