@@ -608,7 +608,7 @@ def _naming(shape: Any) -> str:
 def _no_member(shape: Any, name: str, done: str) -> BadValue:
     import difflib
 
-    near = difflib.get_close_matches(name, list(shape.members), 1)
+    near = difflib.get_close_matches(name, list(shape.members))
     meant = f" (did you mean {near[0]}?)" if near else ""
     said = f"{done} has no member {name}" if done else f"there is no member {name}"
     return BadValue(f"{said}{meant}; the members are {', '.join(shape.members)}")
@@ -625,7 +625,7 @@ def typed(shape: Any, text: str, path: str, *, strict: bool = True) -> Any:
             value = _parsed_json(text, path)
         elif shape.type_name != "list":
             value = shorthand(text)
-        elif shape.member.type_name in ("map", "structure"):
+        elif shape.member.type_name == "structure":
             value = [shorthand(item) for item in re.findall(rf"""(?:[^\s"']|{_QUOTED})+""", text)]
         else:
             value = text.split(",")
@@ -6867,7 +6867,7 @@ def _unknown(word: str, argument: str) -> str:
 
     name = _without_value(argument)
     others = [other for other in COMMANDS if name in flags_of(other)]
-    near = difflib.get_close_matches(name, [flag for option in options_of(word) for flag in option.flags], 1)
+    near = difflib.get_close_matches(name, [flag for option in options_of(word) for flag in option.flags])
     here = "here -to TAG; " if name == "--image-tag" else ""
     if others:
         return f"{name} ({here}it is an option of {_program(others[0])})"
@@ -6888,7 +6888,7 @@ def _stray(word: str, argv: Sequence[str]) -> str:
     import difflib
 
     words = [*filter(None, COMMANDS)]
-    near = [match for text in argv[place : place + 1] for match in difflib.get_close_matches(text, words, 1)]
+    near = [match for text in argv[place : place + 1] for match in difflib.get_close_matches(text, words)]
     meant = f" (did you mean {_program(near[0])}?)" if near else ""
     return said if before else f"{said}{meant}; the commands are {_listed(words)}"
 
@@ -6950,7 +6950,7 @@ def completion(shell: str) -> str:
 
 
 def _bash_case(word: str) -> str:
-    offered = [*(filter(None, COMMANDS) if not word else ()), *(f for o in options_of(word) for f in o.flags)]
+    offered = [*filter(None, COMMANDS), *(flag for option in options_of(word) for flag in option.flags)]
     return f'    {word or "*"}) words="{" ".join(offered)}" ;;'
 
 

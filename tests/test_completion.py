@@ -27,6 +27,7 @@ def completed(shell: str, script: str, file: Path) -> str:
     ("words", "offered"),
     [
         pytest.param(["ro"], ["rollback"], id="a command"),
+        pytest.param(["app"], ["app"], id="a whole command, which is no file's beginning"),
         pytest.param([""], [*COMMANDS, "-c"], id="anything"),
         pytest.param(["-c", "prod", "--enable"], ["--enable-rollback"], id="an option"),
         pytest.param(["-c", "prod", "--batch"], [], id="an option of another command"),
@@ -62,8 +63,16 @@ def test_fish_is_offered_what_belongs_to_the_command(cli: Cli, tmp_path: Path) -
     assert [line.partition("\t")[0] for line in found] == ["rollback", "--image-tag", "--enable-rollback"]
 
 
-def test_fish_is_told_which_letters_behind_one_dash_are_one_option(cli: Cli) -> None:
-    assert " -o to -l tag-only -r " in cli("--completion", "fish").out
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("", "-o to -l tag-only -r -d 'put this tag on every image of the definition'"),
+        ("app", "-s h -l help -d 'print this help'"),
+        ("status", "-l wait -d 'follow what is in progress to its end, as a deployment is followed'"),
+    ],
+)
+def test_fish_is_told_of_each_option_in_a_line(cli: Cli, word: str, told: str) -> None:
+    assert f"complete -c ecs-deploy -n '__ecs_deploy_is {word}' {told}" in cli("--completion", "fish").lines
 
 
 def test_zsh_can_read_its_script(cli: Cli, tmp_path: Path) -> None:
