@@ -110,6 +110,21 @@ def test_what_is_no_reference_is_refused_before_anything_is_called(cli: Cli, tex
     assert result.calls == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("redis", ("docker.io", "library/redis")),
+        ("shop/web:1", ("docker.io", "shop/web")),
+        ("Index.Docker.io/redis", ("docker.io", "library/redis")),
+        ("localhost/web", ("localhost", "web")),
+        ("Registry.Example:5000/Shop/Web@" + DIGEST, ("registry.example:5000", "Shop/Web")),
+        ("web:a b", ("", "")),
+    ],
+)
+def test_an_image_is_of_a_registry_and_a_repository(text: str, meant: tuple[str, str]) -> None:
+    assert ecs_deploy.repository_of(text) == meant
+
+
 @pytest.mark.parametrize(("given_image", "live_image"), SAME)
 def test_the_image_of_the_same_repository_is_replaced(
     sim: Simulator, cli: Cli, given_image: str, live_image: str
@@ -118,7 +133,7 @@ def test_the_image_of_the_same_repository_is_replaced(
 
     result = cli("-d", "job", "-i", given_image)
 
-    expected = str(ImageReference.parse(given_image).tagged())
+    expected = given_image if ":" in given_image else f"{given_image}:latest"
     assert result.code == 0
     assert images(result.requests("RegisterTaskDefinition")) == [expected]
 
@@ -300,6 +315,12 @@ def test_a_file_in_the_image_is_read_when_asked_for(sim: Simulator, cli: Cli, tm
     result = cli("-d", "job", "-i", f"web:$(< {tmp_path}/VERSION)", "--eval-image")
 
     assert result.lines[0] == "Using image name: web:1.2.3"
+
+
+def test_a_variable_in_the_image_is_the_callers() -> None:
+    options = ecs_deploy.parse("", ["-d", "job", "-i", "web:$RELEASE", "--eval-image"], {**os.environ, "RELEASE": "v7"})
+
+    assert options.edits.image == ImageReference("web", "v7")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no kill")

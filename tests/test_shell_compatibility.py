@@ -38,6 +38,8 @@ def test_a_command_line_has_its_exit_code_its_words_and_its_calls(shop: Simulato
 
     assert result.code == case["exit"]
     assert case.get("out", "") in result.out
+    if case["exit"] and case["calls"] == "nothing" and "err" in case:
+        assert result.err == f"ERROR: {case['err']}\n"
     assert case.get("err", "") in result.err
     assert [name for name, _ in groupby(result.operations)] == TABLE["sequences"][case["calls"]]
 
