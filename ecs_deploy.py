@@ -5506,7 +5506,7 @@ class Instance(Value):
     draining: bool  # ECS places no more tasks there, and moves the services' tasks away
     load: int  # its tasks by its own count
     outdated: str  # why it is not current
-    kept: str  # why it is left alone although it is out of date
+    kept: str  # why it is left alone even if it is out of date
     tasks: Mapping[str, int] = field(default_factory=dict)  # what keeps one that drains, by the group of the task
     proved: bool = False  # nothing was seen that would die with it, neither now nor at the look before
 
@@ -6069,7 +6069,7 @@ def look_at_instance(ctx: Context, run: Replacement, member: JSON, container: JS
         draining=container.get("status") == "DRAINING",
         load=number(container, "runningTasksCount") + number(container, "pendingTasksCount"),
         outdated=outdated,
-        kept=kept if outdated else "",
+        kept=kept,
     )
     if not instance.draining:
         return instance
@@ -6121,7 +6121,7 @@ def provider_of(ctx: Context, cluster: str, group_arn: str) -> JSON:
     with explained(ctx, cluster):
         described = ctx.aws.described("DescribeClusters", [cluster], {})
         if not described:
-            raise AwsError(f"{cluster} was not described", code="ClusterNotFoundException")
+            raise AwsError("", code="ClusterNotFoundException")
     names = described[0].get("capacityProviders") or []
     providers = complete(ctx, "DescribeCapacityProviders", lambda: names, {})
     groups: list[JSON] = [provider.get("autoScalingGroupProvider") or {} for provider in providers]

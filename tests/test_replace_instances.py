@@ -135,6 +135,18 @@ def test_replaces_instances_of_another_launch_configuration(sim: Simulator, repl
     assert [operation for operation in result.changes if operation in batch] == batch * 2
     assert (tag[0], tag[-1]) == ("CreateOrUpdateTags", "DeleteTags")
     assert "DescribeWarmPool" not in result.operations
+    assert "DescribeContainerInstances" in result.operations[result.operations.index("DeleteTags") :]
+    third, fourth = ids(group.members)
+    assert result.err.splitlines() == [
+        "[  10 s] workers: 0 of 2 replaced",
+        "[  10 s] 2 of 3 in service",
+        f"[  25 s] {third} not ACTIVE in the cluster",
+        f"[  35 s] {first} is DRAINING, tasks left: none",
+        "[  50 s] workers: 1 of 2 replaced",
+        f"[  65 s] {fourth} not ACTIVE in the cluster",
+        f"[  75 s] {second} is DRAINING, tasks left: none",
+        f"[  85 s] {second} is Terminating, tasks left: none",
+    ]
     assert_replaced(sim, group, old)
 
 
@@ -159,13 +171,16 @@ def test_the_tag_says_who_is_at_work_and_is_renewed_every_half_a_minute(
     assert_replaced(sim, group, old)
 
 
-@pytest.mark.parametrize("version", ["$Latest", "$Default"])
+@pytest.mark.parametrize("version", ["$Latest", "$Default", None])
 def test_replaces_instances_of_another_template_version(
-    sim: Simulator, replace: Callable[..., Result], version: str
+    sim: Simulator, replace: Callable[..., Result], version: str | None
 ) -> None:
-    group = workers(sim, with_version(sim, version))
+    launch = with_version(sim, version or "$Default")
+    if not version:
+        del launch["LaunchTemplate"]["Version"]
+    group = workers(sim, launch)
     old = group.members
-    sim.instances.new_version("workers", default=version == "$Default")
+    sim.instances.new_version("workers", default=version != "$Latest")
 
     result = replace()
 
@@ -461,11 +476,15 @@ def test_changes_nothing_while_a_service_never_gets_steady(sim: Simulator, repla
     sim.image("ill:2").cannot_be_pulled()
     sim.someone_deploys("prod", "ill", "ill:2")
 
-    result = replace("--timeout", "120")
+    result = replace("--timeout", "121")
 
     assert result.code == Exit.TIMED_OUT
     assert result.changes == []
-    assert "ERROR: Not replaced within 120 seconds: ill is not steady: its deployment is not completed" in result.err
+    assert result.err.splitlines()[-2:] == [
+        "ERROR: Not replaced within 121 seconds: ill is not steady: its deployment is not completed",
+        "Run it again to go on.",
+    ]
+    assert result.calls[-1].at_s == 121
     assert group.members == old
 
 
@@ -679,13 +698,13 @@ def test_a_group_of_another_cluster(sim: Simulator, cli: Cli, more: tuple[str, .
         pytest.param(
             {"container_status": ""},
             "Not registered in the cluster prod: ",
-            "Look at its ECS agent, or terminate the instance.",
+            "Without it nobody can tell what runs there. Look at its ECS agent, or terminate the instance.",
             id="not in the cluster",
         ),
         pytest.param(
             {"agent_connected": False},
             "Cannot be drained, the agent is not connected: ",
-            "Restart its ECS agent, or terminate the instance.",
+            "Its tasks cannot be moved. Restart its ECS agent, or terminate the instance.",
             id="no agent",
         ),
     ],
@@ -693,19 +712,19 @@ def test_a_group_of_another_cluster(sim: Simulator, cli: Cli, more: tuple[str, .
 def test_an_instance_that_ecs_cannot_drain(
     sim: Simulator,
     replace: Callable[..., Result],
-    launch: Callable[[Simulator], Group],
+    launch: Callable[..., Group],
     change: dict[str, Any],
     said: str,
     help_: str,
 ) -> None:
-    group = launch(sim)
-    lost = outdated(sim, group)[1]
-    vars(lost).update(change)
+    group = launch(sim, desired=3)
+    _, *lost = outdated(sim, group)
+    for instance in lost:
+        vars(instance).update(change)
 
     message = refused(sim, replace(), group)
 
-    assert f"ERROR: {said}{lost.id}\n" in message
-    assert help_ in message
+    assert message == f"ERROR: {said}{', '.join(ids(lost))}\n{help_}\n"
 
 
 def test_a_group_without_capacity_for_one_more(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -790,16 +809,19 @@ def test_a_warm_pool_that_is_current_is_used(sim: Simulator, replace: Callable[.
 def test_current_instances_with_an_old_warm_pool_are_no_success(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim)
     outdated(sim, group)
-    group.warm_up(1)
-    group.warm[0].origin = group.members[0].origin
+    group.warm_up(2)
+    for instance in group.warm:
+        instance.origin = group.members[0].origin
     for instance in group.members:
         instance.origin = group.new_instance().origin
 
     result = replace()
 
     message = refused(sim, result, group)
-    assert f"ERROR: Out of date in the warm pool of workers: {group.warm[0].id}\n" in message
-    assert "An instance refresh replaces them, too." in message
+    assert message.splitlines() == [
+        f"ERROR: Out of date in the warm pool of workers: {', '.join(ids(group.warm))}",
+        "They were launched from what the group had before. An instance refresh replaces them, too.",
+    ]
 
 
 def test_an_instance_refresh_replaces_the_warm_pool_as_well(sim: Simulator, replace: Callable[..., Result]) -> None:
@@ -882,13 +904,14 @@ def test_what_is_not_described_for_a_while_during_the_run_is_looked_at_again(
     group = workers(sim)
     old = outdated(sim, group)
     sim.on_call = lambda index, operation, params: setattr(
-        sim.world, "leaves_out", ["DescribeContainerInstances"] if 7 < sim.now_s < 14 else []
+        sim.world, "leaves_out", ["DescribeContainerInstances"] if 7 < sim.now_s < 14 or 22 < sim.now_s < 27 else []
     )
 
     result = replace()
 
     assert result.code == Exit.OK
-    assert "DescribeContainerInstances described 1 of 2; looking again.\n" in result.err
+    said = [line for line in result.err.splitlines() if line.endswith("looking again.")]
+    assert said == ["DescribeContainerInstances described 1 of 2; looking again."] * 2
     assert_replaced(sim, group, old)
 
 
@@ -1060,6 +1083,7 @@ def test_an_instance_that_does_not_drain_in_time_serves_again(sim: Simulator, re
     assert result.code == Exit.TIMED_OUT
     assert f"{old[0].id} is DRAINING, tasks left: 1 × family:job" in result.err
     assert result.lines[-1] == f"ACTIVE again: {old[0].id}"
+    assert "DRAINING, not empty" not in result.err
     assert (old[0].lifecycle, old[0].container_status) == ("InService", "ACTIVE")
     assert batch_job.stays
     sim.advance(30)
@@ -1075,7 +1099,37 @@ def test_what_keeps_an_instance_is_named_by_its_groups(sim: Simulator, replace: 
     result = replace("-t", "60")
 
     assert result.code == Exit.TIMED_OUT
-    assert f"{old[0].id} is DRAINING, tasks left: 2 × family:job, 1 × family:sync" in result.err
+    assert f"{old[0].id} is DRAINING, tasks left: 2 × family:job, 1 × family:sync\n" in result.err
+    assert {name for request in result.requests("DescribeServices") for name in request["services"]} == {"web"}
+
+
+def test_instances_that_do_not_drain_in_time_are_named_together(sim: Simulator, replace: Callable[..., Result]) -> None:
+    old = outdated(sim, workers(sim))
+    for instance in old:
+        long_job_on(sim, instance)
+
+    result = replace("-t", "60", "--batch", "2")
+
+    assert result.code == Exit.TIMED_OUT
+    assert result.lines[-1] == f"ACTIVE again: {old[0].id}, {old[1].id}"
+    left = "; ".join(f"{instance.id} is DRAINING, tasks left: 1 × family:job" for instance in old)
+    assert f"\nERROR: Not replaced within 60 seconds: {left}\nRun it again to go on.\n" in result.err
+
+
+def test_what_an_earlier_run_has_set_draining_is_put_back_as_well(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    long_job_on(sim, old[0])
+    sim.instances.set_status(old[0], "DRAINING")
+    foreign_claim(group)
+    sim.world.at(sim.now_s + 40, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = replace("--take-over")
+
+    assert result.code == Exit.SIGTERM
+    assert result.lines[-1] == f"ACTIVE again: {old[0].id}"
 
 
 def long_job_on(sim: Simulator, instance: Instance, exits_after_s: float = 5000, group: str = "family:job") -> Any:
@@ -1225,6 +1279,24 @@ def test_does_not_end_well_while_an_instance_can_neither_serve_nor_leave(
     assert group.tags == {}
 
 
+def test_a_service_that_is_not_described_is_waited_for_and_one_that_is_gone_is_not(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    sim.on_call = lambda index, operation, params: setattr(
+        sim.world, "leaves_out", ["DescribeServices"] if sim.now_s < 17 else []
+    )
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert "[   0 s] web is not steady: it was not described" in result.err.splitlines()
+    assert times(result, "ListServices")[:4] == [0, 5, 10, 15]
+    assert times(result, "CreateOrUpdateTags")[0] == 20
+    assert_replaced(sim, group, old)
+
+
 def test_a_service_that_is_being_deleted_is_not_waited_for(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim)
     sim.service("prod", "old", "old:1", desired_count=1, drain_s=120)
@@ -1352,11 +1424,14 @@ def test_a_replacement_that_is_taken_away_is_replaced_before_tasks_move(
 ) -> None:
     group = workers(sim)
     old = outdated(sim, group)
-    sim.world.at(sim.now_s + 29, lambda: sim.instances.vanish(group.members[-1]))
+    taken: list[Instance] = []
+    sim.world.at(sim.now_s + 29, lambda: taken.append(group.members[-1]))
+    sim.world.at(sim.now_s + 29, lambda: sim.instances.vanish(taken[0]))
 
     result = replace()
 
     assert result.code == Exit.OK
+    assert f"Terminated: {taken[0].id}" not in result.lines
     assert_replaced(sim, group, old)
 
 
@@ -1394,20 +1469,21 @@ def test_an_answer_that_is_lost_is_not_taken_for_a_failure(
 # The desired capacity is changed by others
 
 
-@pytest.mark.parametrize("at_s", [12, 30, 37, 45, 60])
+@pytest.mark.parametrize(("at_s", "more", "seen"), [(12, 1, 4), (30, 2, 5), (37, 2, 5), (45, 2, 4), (60, 2, 5)])
 def test_a_capacity_that_somebody_raises_stays_raised(
-    sim: Simulator, replace: Callable[..., Result], at_s: float
+    sim: Simulator, replace: Callable[..., Result], at_s: float, more: int, seen: int
 ) -> None:
     group = workers(sim)
     old = outdated(sim, group)
-    sim.world.at(sim.now_s + at_s, lambda: setattr(group, "desired", group.desired + 2))
+    sim.world.at(sim.now_s + at_s, lambda: setattr(group, "desired", group.desired + more))
     sim.world.at(sim.now_s + at_s, group.soon)
 
     result = replace()
 
     assert result.code == Exit.OK
-    assert "; it is to be 4 in the end." in result.err
-    assert_replaced(sim, group, old, desired=4)
+    said = [line for line in result.err.splitlines() if line.startswith("Somebody")]
+    assert said == [f"Somebody else changed the desired capacity to {seen}; it is to be {2 + more} in the end."]
+    assert_replaced(sim, group, old, desired=2 + more)
 
 
 def test_a_capacity_that_somebody_sets_back_is_the_one_to_return_to(
@@ -1422,6 +1498,20 @@ def test_a_capacity_that_somebody_sets_back_is_the_one_to_return_to(
 
     assert result.code == Exit.OK
     assert_replaced(sim, group, old)
+
+
+def test_a_capacity_that_somebody_lowers_stays_lowered(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = sim.instances.group("workers", "prod", desired=3)
+    outdated(sim, group)
+    sim.world.at(sim.now_s + 12, lambda: setattr(group, "desired", 1))
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    said = "Somebody else changed the desired capacity to 1; it is to be 1 in the end."
+    assert result.err.splitlines().count(said) == 1
+    sim.advance(60)
+    assert_in_order(sim, group, desired=1)
 
 
 # Two runs
@@ -1474,12 +1564,12 @@ def test_a_run_that_is_followed_too_long_is_named(sim: Simulator, replace: Calla
     outdated(sim, group)
     foreign_claim(group)
 
-    result = replace("-t", "60")
+    result = replace("-t", "119")
 
     assert result.code == Exit.TIMED_OUT
     assert result.changes == []
     assert result.err.splitlines()[-2:] == [
-        "ERROR: Not replaced within 60 seconds: runner-7 replaces the instances of this group",
+        "ERROR: Not replaced within 119 seconds: runner-7 replaces the instances of this group",
         "If runner-7 is gone: --take-over",
     ]
 
@@ -1494,7 +1584,7 @@ def test_a_tag_that_nobody_renews_is_taken_over_after_two_minutes(
     result = replace()
 
     assert result.code == Exit.OK
-    assert 120 <= min(times(result, "CreateOrUpdateTags")) <= 130
+    assert min(times(result, "CreateOrUpdateTags")) == 120
     assert_replaced(sim, group, old)
 
 
@@ -1506,7 +1596,7 @@ def test_a_tag_is_taken_over_at_once_if_asked(sim: Simulator, replace: Callable[
     result = replace("--take-over")
 
     assert result.code == Exit.OK
-    assert min(times(result, "CreateOrUpdateTags")) < 10
+    assert min(times(result, "CreateOrUpdateTags")) == 0
     assert_replaced(sim, group, old)
 
 
@@ -1521,6 +1611,24 @@ def test_a_run_whose_tag_is_taken_over_follows_the_other(sim: Simulator, replace
     assert result.code == Exit.OK
     assert result.err.splitlines().count("runner-7 has taken over.") == 1
     assert_in_order_after(sim, group, old, capacity=3)
+
+
+def test_a_tag_that_is_taken_over_during_a_call_that_fails_is_left_to_the_other_run(
+    sim: Simulator, replace: Callable[..., Result]
+) -> None:
+    group = workers(sim)
+    outdated(sim, group)
+    sim.deny("autoscaling:SetDesiredCapacity")
+    sim.on_call = lambda index, operation, params: foreign_claim(group) if operation == "SetDesiredCapacity" else None
+
+    result = replace()
+
+    assert result.code == Exit.AWS
+    said, error, hint = result.err.splitlines()
+    assert said == "runner-7 has taken over."
+    assert error.startswith("ERROR: AWS denied SetDesiredCapacity: ")
+    assert hint == "Allow autoscaling:SetDesiredCapacity in the IAM policy of these credentials."
+    assert group.tags == {"ecs-deploy:replacing": "capacity=2 by=runner-7 beats=1"}
 
 
 def test_a_run_whose_tag_is_taken_over_leaves_nothing_to_be_mended(
@@ -1875,8 +1983,9 @@ def test_a_template_that_changes_during_a_refresh(sim: Simulator, replace: Calla
     result = replace()
 
     assert result.code == Exit.FAILED
-    assert f"ERROR: Instance refresh {group.refreshes[0].id} has ended, but these are out of date: " in result.err
-    assert CHANGED in result.err
+    left = ", ".join(ids(group.members))
+    said = f"ERROR: Instance refresh {group.refreshes[0].id} has ended, but these are out of date: {left}\n{CHANGED}"
+    assert result.err.endswith(said)
     assert all(instance.state == "terminated" for instance in old)
     assert replace().code == Exit.OK
 
@@ -2036,20 +2145,21 @@ def test_progress_says_how_far_it_is_and_what_each_instance_waits_for(
 
 def test_with_expired_credentials_it_names_what_it_cannot_put_back(sim: Simulator, cli: Cli) -> None:
     group = workers(sim)
-    first, _ = outdated(sim, group)
+    first, second = outdated(sim, group)
     long_job_on(sim, first)
+    long_job_on(sim, second)
     sim.on_call = lambda index, operation, params: Fault.EXPIRED if sim.now_s > 60 else None
 
-    result = cli(*REPLACE)
+    result = cli(*REPLACE, "--batch", "2")
 
     assert result.code == Exit.AWS
     assert "Not put back: The AWS credentials have expired (DescribeAutoScalingGroups)" in result.err.splitlines()
-    assert f"DRAINING, not empty: {first.id}. To have them take tasks again:" in result.err
+    assert f"\nDRAINING, not empty: {first.id}, {second.id}. To have them take tasks again:\n" in result.err
     assert (
         "  aws ecs update-container-instances-state --cluster prod --status ACTIVE"
-        f" --container-instances {first.arn} --region us-east-1\n" in result.err
+        f" --container-instances {first.arn} {second.arn} --region us-east-1\n" in result.err
     )
-    assert "workers is left with a desired capacity of 3, 2 before." in result.err
+    assert "workers is left with a desired capacity of 4, 2 before." in result.err
     assert GO_ON in result.err
 
 
