@@ -5675,7 +5675,6 @@ def plan_replacement(ctx: Context, options: ReplaceInstancesOptions) -> Replacem
     managed = provider.get("managedDraining") == "ENABLED"
     run = Replacement(options, new_name(), ctx.clock.now(), managed, protected_too)
     run.fleet = heeded(ctx, run, look_at_fleet(ctx, run))
-    run.empty = frozenset()  # the next look is too close to this one for a second proof
     outdated = [instance for instance in run.fleet.instances if instance.outdated]
     for each in outdated:
         why = f" ({each.outdated}), but left alone: {each.kept}" if each.kept else f": {each.outdated}"

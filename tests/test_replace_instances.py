@@ -14,7 +14,7 @@ import pytest
 
 from ecs_deploy import Exit
 from tests.conftest import Cli, Result
-from tests.simulator import Fault, Simulator
+from tests.simulator import AwsError, Fault, Simulator
 from tests.simulator.groups import Group
 from tests.simulator.instances import Instance
 
@@ -915,6 +915,24 @@ def test_what_is_not_described_for_a_while_during_the_run_is_looked_at_again(
     assert_replaced(sim, group, old)
 
 
+@pytest.mark.parametrize(
+    ("operation", "code"), [("SetDesiredCapacity", "ResourceContention"), ("UpdateContainerInstancesState", "INACTIVE")]
+)
+def test_what_is_in_the_way_for_a_while_is_waited_for(
+    sim: Simulator, replace: Callable[..., Result], operation: str, code: str
+) -> None:
+    group = workers(sim)
+    old = outdated(sim, group)
+    refusals = iter([AwsError(code, "Not now.")])
+    sim.on_call = lambda index, name, params: next(refusals, None) if name == operation else None
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert f"AWS refused {operation}: Not now. ({code}); looking again." in result.err.splitlines()
+    assert_replaced(sim, group, old)
+
+
 def test_a_group_that_is_deleted_during_the_run(sim: Simulator, replace: Callable[..., Result]) -> None:
     outdated(sim, sim.instances.group("workers", "prod", desired=2))
     sim.world.at(sim.now_s + 7, lambda: sim.instances.groups.pop("workers"))
@@ -1030,6 +1048,17 @@ def one_too_many(sim: Simulator, *busy: int) -> tuple[Group, list[Instance]]:
     return group, group.members
 
 
+def test_tasks_that_have_not_started_yet_are_tasks_as_well(sim: Simulator, replace: Callable[..., Result]) -> None:
+    sim.image("job:1").starts_after(1000)
+    _, (first, second, last) = one_too_many(sim, 0, 0, 1, 2, 2)
+
+    result = replace("-t", "20")
+
+    assert result.code == Exit.TIMED_OUT
+    assert f"DRAINING: {second.id}" in result.lines
+    assert (first.draining, last.draining) == (False, False)
+
+
 @pytest.mark.parametrize("batch", ["1", "2"])
 def test_what_is_above_the_capacity_is_taken_from_where_the_fewest_tasks_run(
     sim: Simulator, replace: Callable[..., Result], batch: str
@@ -1116,15 +1145,17 @@ def test_instances_that_do_not_drain_in_time_are_named_together(sim: Simulator, 
     assert f"\nERROR: Not replaced within 60 seconds: {left}\nRun it again to go on.\n" in result.err
 
 
+@pytest.mark.parametrize("at_s", [3, 40])
 def test_what_an_earlier_run_has_set_draining_is_put_back_as_well(
-    sim: Simulator, replace: Callable[..., Result]
+    sim: Simulator, replace: Callable[..., Result], at_s: float
 ) -> None:
-    group = workers(sim)
+    group = sim.instances.group("workers", "prod", desired=2)
     old = outdated(sim, group)
-    long_job_on(sim, old[0])
+    if at_s > 3:
+        long_job_on(sim, old[0])
     sim.instances.set_status(old[0], "DRAINING")
     foreign_claim(group)
-    sim.world.at(sim.now_s + 40, lambda: signal.raise_signal(signal.SIGTERM))
+    sim.world.at(sim.now_s + at_s, lambda: signal.raise_signal(signal.SIGTERM))
 
     result = replace("--take-over")
 
@@ -1823,6 +1854,19 @@ def test_a_refresh_of_a_group_that_ecs_does_not_drain_is_followed_as_well(
     assert result.changes[0] == "CreateOrUpdateTags"
     assert times(result, "SetDesiredCapacity")[0] > 20
     assert_in_order_after(sim, group, old, capacity=2)
+
+
+def test_a_refresh_that_is_not_listed_yet_is_waited_for(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    group.lists_refresh_late_s = 12.0
+    old = outdated(sim, group)
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert result.changes == ["StartInstanceRefresh"]
+    assert f"[   0 s] refresh {group.refreshes[0].id} is about to begin, 0 %" in result.err.splitlines()
+    assert_replaced(sim, group, old)
 
 
 def test_two_runs_that_start_a_refresh_at_once(sim: Simulator, replace: Callable[..., Result]) -> None:

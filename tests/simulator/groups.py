@@ -35,6 +35,8 @@ class Group:
         self.launches = True
         self.lists_late_s = 0.0
         """How long an instance that is being terminated is still listed as in service."""
+        self.lists_refresh_late_s = 0.0
+        """How long an instance refresh that was started is not listed yet."""
         self.capacity_type = ""
         self.tags: dict[str, str] = {}
         self.warm: list[Instance] = []
@@ -385,7 +387,9 @@ class AutoScalingApi:
 
     def describe_instance_refreshes(self, params: Json) -> Json:
         wanted = params.get("InstanceRefreshIds")
-        found = [r.described() for r in self._group(params).refreshes if not wanted or r.id in wanted]
+        group = self._group(params)
+        listed = [r for r in group.refreshes if r.begun_s + group.lists_refresh_late_s <= self.fleet.world.now_s]
+        found = [refresh.described() for refresh in listed if not wanted or refresh.id in wanted]
         return page(found, "InstanceRefreshes", params, self.fleet.world.page_size)
 
     def cancel_instance_refresh(self, params: Json) -> Json:
