@@ -2818,8 +2818,7 @@ class PlannedService(Planned):
     def undo(self) -> JSON:
         """UpdateService's members that undo the update: as the service or its deployment has them."""
         live = {**primary_of(self.service), **self.service}
-        given = self.update.keys() - {"cluster", "service", "forceNewDeployment"}
-        return {member: live[member] for member in sorted(given) if live.get(member) is not None}
+        return {member: live[member] for member in sorted(self.update) if live.get(member) is not None}
 
 
 class Plan(Value):

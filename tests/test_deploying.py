@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ecs_deploy import names_hint
 from tests.conftest import Cli
 from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import BREAKER, DEPLOY, NO_UTF_8, PREFIX, WEB, Json
@@ -190,6 +191,26 @@ def test_among_many_services_the_nearest_names_are_said_and_few_calls_made(sim: 
     assert result.code == 24
     assert result.err.splitlines()[1] == "The services of the cluster: doorman, and 250 more"
     assert result.operations.count("ListServices") == 3
+
+
+MANY = [f"batch-{number:02}" for number in range(21)]
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (["web", "api"], "The clusters: api, web"),
+        (MANY[:20], f"The clusters: {', '.join(MANY[:20])}"),
+        (MANY, f"The clusters: {', '.join(MANY[:20])}, and 1 more"),
+        (
+            [*MANY, *(f"prod-{n}" for n in range(6))],
+            "The clusters: prod-5, prod-4, prod-3, prod-2, prod-1, and 22 more",
+        ),
+    ],
+    ids=["few", "twenty", "more, none alike", "more, some alike"],
+)
+def test_up_to_twenty_names_are_said_or_the_five_nearest(there: list[str], said: str) -> None:
+    assert names_hint(lambda: there, "clusters", "prod") == said
 
 
 def test_where_there_is_nothing_to_list_that_is_said(sim: Simulator, cli: Cli) -> None:

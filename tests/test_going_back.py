@@ -40,6 +40,7 @@ def test_the_failed_revision_is_kept_while_a_deployment_still_uses_it(sim: Simul
     result = cli(*DEPLOY, "-t", "12", "--enable-rollback")
 
     assert result.code == 20
+    assert f"{PREFIX}/web:2 is left ACTIVE: a deployment of the service still uses it." in result.err.splitlines()
     assert "DeregisterTaskDefinition" not in result.operations
     assert sim.active_revisions("web") == [1, 2]
 

@@ -193,8 +193,18 @@ def test_it_is_rolled_back_and_the_first_reason_stays_first(sim: Simulator, cli:
 
     result = cli(*DEPLOY, "-t", "300", "--enable-rollback")
 
+    cause = "the image cannot be pulled, there is none of that name and tag"
+    of_web = f"The deployment {result.requests('ListTasks')[0]['startedBy']} of service web"
     assert result.code == 20
-    assert "failed and was rolled back: the image cannot be pulled" in last_paragraph(result)[0]
+    assert last_paragraph(result) == [
+        f"ERROR: {of_web} failed and was rolled back: {cause}; 2 tasks stopped for that, and waiting does not help.",
+        f"Likeliest cause: {cause}.",
+        "Failed after 3 s; 2 tasks stopped.",
+        "2 × TaskFailedToStart: CannotPullContainerError: pull image manifest has been retried 5 time(s):"
+        " failed to resolve ref app:2: app:2: not found",
+        "The service is back on web:1.",
+        "Push it, or correct the image's name, and deploy again.",
+    ]
     assert sim.running("prod", "web") == {"app:1": 2}
 
 

@@ -413,11 +413,22 @@ def test_a_key_is_masked_that_does_not_look_like_a_secret(sim: Simulator, cli: C
 
 
 def test_the_json_document_tells_of_a_dry_run(sim: Simulator, cli: Cli) -> None:
-    sim.service("prod", "web", image="app:1")
+    container = {"name": "web", "image": "app:1", "memory": 64, "environment": [{"name": "KEY", "value": CANARY}]}
+    sim.service("prod", "web", containers=[container])
 
     document = json.loads(cli(*DEPLOY, "--output", "json", "--dry-run").out)
 
-    assert (document["exit_code"], document["verdict"]) == (0, "dry run")
+    registered = {**container, "image": "app:2", "environment": [{"name": "KEY", "value": "***"}]}
+    assert document == {
+        "cluster": "prod",
+        "service": "web",
+        "previous_task_definition": f"{PREFIX}/web:1",
+        "images": [{"container": "web", "old": "app:1", "new": "app:2"}],
+        "would_register": {"family": "web", "containerDefinitions": [registered]},
+        "would_send": {"UpdateService": {"cluster": "prod", "service": "web", "taskDefinition": "web:<new revision>"}},
+        "verdict": "dry run",
+        "exit_code": 0,
+    }
 
 
 @pytest.mark.parametrize("columns", [200, 50], ids=["wide", "narrow"])

@@ -212,6 +212,10 @@ def test_what_a_pull_through_cache_may_fetch_is_not_refused(
     sim.registries.cache_prefixes = ["other", prefix]
     sim.service("prod", "web", image=f"{ECR}:1")
 
+    dry = cli(*WEB, "-i", f"{ECR}:2", "--dry-run")
+
+    said = f"The image {ECR}:2 is not there; a pull-through cache may fetch it"
+    assert (dry.code, said in dry.err.splitlines()) == (code, not code)
     assert cli(*WEB, "-i", f"{ECR}:2").code == code
 
 

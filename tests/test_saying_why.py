@@ -291,9 +291,8 @@ def test_what_a_container_adds_nothing_to_is_said_once(sim: Simulator, cli: Cli)
     result = cli(*DEPLOY, "--fail-fast", "4")
 
     assert result.code == 1
-    assert re.search(
-        r"^Task \w{8} stopped: TaskFailedToStart: CannotPullContainerError: no such host$", result.err, re.M
-    )
+    said = r"^Task \w{8} stopped: TaskFailedToStart: CannotPullContainerError: no such host$"
+    assert len(re.findall(said, result.err, re.M)) == 1
 
 
 # --- Logs of what stopped
@@ -312,13 +311,14 @@ NO_WAY_BACK = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
 def test_the_last_lines_of_what_stopped_are_shown(sim: Simulator, cli: Cli) -> None:
     containers = [{"name": "proxy", "image": "envoy:v1", "memory": 64}, logged("web")]
     sim.service("prod", "web", containers=containers, deploymentConfiguration=NO_WAY_BACK)
-    sim.image("app:2").crashes(after_s=2).logs([f"line {number}" for number in range(30)])
+    lines = [f"line {number}" if number != 20 else "" for number in range(30)]
+    sim.image("app:2").crashes(after_s=2).logs(lines)
 
     result = cli(*DEPLOY, "-t", "300", "--output", "json")
 
-    shown = re.findall(r"^  \| (line \d+)$", result.err, re.MULTILINE)
+    shown = re.findall(r"^  \| (.*)$", result.err, re.MULTILINE)
     assert result.code == 1
-    assert shown == [f"line {number}" for number in range(10, 30)]
+    assert shown == lines[10:]
     assert re.search(r"Last log lines of container web \(/ecs/web ecs/web/[0-9a-f]{32}\):", result.err)
     assert json.loads(result.out)["logs"][0]["lines"] == shown
 

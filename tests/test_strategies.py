@@ -23,7 +23,7 @@ def blue_green(**more: Any) -> Json:
     ids=["named by the service", "to be looked for", "listed late"],
 )
 def test_a_blue_green_deployment_is_followed_stage_by_stage(
-    sim: Simulator, cli: Cli, known_at_once: bool, listed_after_s: float
+    sim: Simulator, cli: Cli, known_at_once: bool, listed_after_s: int
 ) -> None:
     members: Json = {} if known_at_once else {"currentServiceDeployment": ""}
     sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(bakeTimeInMinutes=1), **members)
@@ -37,7 +37,8 @@ def test_a_blue_green_deployment_is_followed_stage_by_stage(
     assert sim.running("prod", "web") == {"app:2": 1}
     for words in ("stage SCALE_UP, 0 % of the traffic on the new", "stage BAKE_TIME, 100 % of the traffic on the new"):
         assert words in result.err
-    assert ("ListServiceDeployments" in result.operations) != known_at_once
+    looks = 0 if known_at_once else 1 + listed_after_s  # once a second, until it is found
+    assert result.operations.count("ListServiceDeployments") == looks
 
 
 def test_where_ecs_gives_no_reason_the_state_of_the_service_deployment_is_the_reason(sim: Simulator, cli: Cli) -> None:
@@ -136,6 +137,21 @@ def test_a_pause_hook_that_waits_is_named_with_the_command_that_continues_it(sim
         f"aws ecs continue-service-deployment --service-deployment-arn {service.release.arn}"
         f" --hook-id {hook.id} --action CONTINUE" in result.err
     )
+
+
+def test_a_pause_hook_that_nobody_continues_is_the_cause(sim: Simulator, cli: Cli) -> None:
+    hooks = [{"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}]
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(lifecycleHooks=hooks))
+
+    result = cli(*DEPLOY, "-t", "20")
+
+    assert result.code == 22
+    assert last_paragraph(result)[1:5] == [
+        "Likeliest cause: a pause hook waits for somebody.",
+        "Ended after 25 s; no task stopped.",
+        f"The service still points at {PREFIX}/web:2.",
+        "Continue it with the command above, or give a longer time-out.",
+    ]
 
 
 @pytest.mark.parametrize(("rollback", "code"), [([], 1), (["--enable-rollback"], 20)], ids=["plain", "rollback"])
@@ -264,6 +280,21 @@ def test_a_blue_green_deployment_of_somebody_else_is_superseding(sim: Simulator,
 
     assert result.code == 23
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+def test_one_of_somebody_else_that_succeeded_while_nobody_could_look_is_not_taken_for_ours(
+    sim: Simulator, cli: Cli
+) -> None:
+    sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green())
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "DescribeServices" and index > 3 and sim.now_s < 60 else None
+    )
+    sim.world.at(0.5, lambda: sim.someone_deploys("prod", "web", "app:3"))
+
+    result = cli(*DEPLOY, "-t", "300")
+
+    assert result.code == 23
+    assert sim.running("prod", "web") == {"app:3": 1}
 
 
 def test_a_service_deployment_of_before_the_update_is_not_taken_for_ours(sim: Simulator, cli: Cli) -> None:
