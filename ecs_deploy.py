@@ -3068,7 +3068,7 @@ def service_update(cluster: str, name: str, change: ServiceOptions, service: JSO
     update: JSON = {"cluster": cluster, "service": name}
     for edit in change.members:
         top = edit.steps[0]
-        live = {str(top): service.get(str(top))} if len(edit.steps) > 1 and top not in update else {}
+        live = {str(top): service.get(str(top))} if top not in update else {}
         update = with_member({**update, **live}, edit)
     return {**update, "forceNewDeployment": True} if change.force_new_deployment else update
 

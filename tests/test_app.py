@@ -418,7 +418,13 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(sim: Simulator, c
         "  ~ app: image shop/tool:1 -> shop/tool:2",
         "Dry run: nothing was changed.",
     ]
-    assert "nothing changes" in cli("app", "--image-tag", "1", "--dry-run").out
+    assert cli("app", "--image-tag", "1", "--dry-run", "--skip-tasks").lines == [
+        "Would leave web (web:1)",
+        "  nothing changes",
+        "Would leave worker (worker:1)",
+        "  nothing changes",
+        "Dry run: nothing was changed.",
+    ]
 
 
 def test_the_json_document_lists_every_part(sim: Simulator, cli: Cli) -> None:

@@ -227,6 +227,17 @@ def test_the_wait_may_end_once_an_old_target_drains(sim: Simulator, cli: Cli) ->
     assert sim.running("prod", "web")["app:2"] == 1
 
 
+def test_while_old_targets_serve_beside_the_new_nothing_drains_yet(sim: Simulator, cli: Cli) -> None:
+    balanced(sim)
+    sim.services["prod", "web"].configuration.update(strategy="BLUE_GREEN", bakeTimeInMinutes=1)
+
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "-t", "600")
+
+    assert result.code == 0
+    assert 60 < sim.now_s < 120
+    assert sim.running("prod", "web") == {"app:2": 1}
+
+
 def test_without_old_targets_left_the_new_serve_as_well(sim: Simulator, cli: Cli) -> None:
     balanced(sim)
     sim.services["prod", "web"].drain_s = 0

@@ -365,6 +365,30 @@ def test_without_the_permission_to_read_the_live_definition_a_file_is_not_deploy
     assert result.changes == []
 
 
+@pytest.mark.parametrize(
+    ("command", "live", "code", "message"),
+    [
+        (("-n", "web"), "web:1", "ClientException", "Unable to describe task definition."),
+        (("-d", "job"), "job", "AccessDeniedException", "no"),
+    ],
+    ids=["of a service, gone", "denied"],
+)
+def test_beside_another_definition_the_live_one_must_be_readable(
+    sim: Simulator, cli: Cli, command: tuple[str, str], live: str, code: str, message: str
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.task_definition("job", "app:1")
+    sim.task_definition("blueprint", "app:1")
+    sim.on_call = lambda index, operation, params: (
+        AwsError(code, message) if str(params.get("taskDefinition")).endswith(live) else None
+    )
+
+    result = cli("-c", "prod", *command, "--taskdef", "blueprint", "-i", "app:2")
+
+    assert result.code == 24
+    assert result.changes == []
+
+
 def test_a_file_with_an_image_is_edited(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
     sim.service("prod", "web", image="app:1")
     file = tmp_path / "definition.json"

@@ -256,7 +256,10 @@ def test_a_revision_that_no_service_uses_is_deregistered(sim: Simulator, cli: Cl
     result = cli(*DEPLOY)
 
     assert result.code == 24
-    assert result.changes == ["RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition"]
+    assert result.operations == [
+        "DescribeServices", "DescribeTaskDefinition", "RegisterTaskDefinition", "UpdateService",
+        "ListServices", "DescribeServices", "DeregisterTaskDefinition",
+    ]  # fmt: skip
     assert "Deregistered web:2, a revision that no service uses." in result.err
     assert "Allow ecs:UpdateService in the IAM policy of these credentials." in result.err
     assert sim.active_revisions("web") == [1]

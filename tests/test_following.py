@@ -187,9 +187,14 @@ def test_tasks_that_run_but_are_not_healthy_are_told_apart_from_none_running(sim
 
 def test_where_the_health_may_not_be_read_the_deployment_decides(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", health_check=True)
+    sim.image("app:2").healthy_after(20)
     sim.deny("ecs:ListTasks")
 
-    assert cli(*DEPLOY).code == 0
+    waiting = cli(*DEPLOY)
+    said = "The tasks' health cannot be read, so only the deployment counts. AWS denied ListTasks: User: arn:"
+    assert waiting.code == 0
+    assert [line.startswith(said) for line in waiting.err.splitlines() if "AWS denied" in line] == [True]
+    assert "none healthy yet" not in waiting.err
     skipping = cli("-c", "prod", "-n", "web", "-i", "app:3", "--skip-deployments-check")
     assert skipping.code == 24
     assert "Allow ecs:ListTasks" in skipping.err
@@ -381,14 +386,15 @@ def test_without_a_time_out_five_minutes_without_an_answer_are_the_end(sim: Simu
 def test_a_look_that_can_never_succeed_ends_the_watch_with_the_outcome_unknown(
     sim: Simulator, cli: Cli, code: str
 ) -> None:
-    sim.service("prod", "web", image="app:1")
+    services = [sim.service("prod", name, image="app:1") for name in ("web", "api")]
     sim.world.on_call = lambda index, operation, params: AwsError(code, "no") if sim.world.now_s > 0 else None
 
-    result = cli(*DEPLOY)
+    result = cli(*DEPLOY, "-n", "api")
 
+    web, api = (service.primary.id for service in services)
+    flying = f"deployment {web} of service web, deployment {api} of service api was in progress"
     assert result.code == 24
-    assert f"The outcome is unknown: deployment {sim.services['prod', 'web'].primary.id} of service web" in result.err
-    assert "was in progress" in result.err
+    assert f". The outcome is unknown: {flying}\n" in result.err
 
 
 # --- Answers that are not what they seem

@@ -79,8 +79,10 @@ def test_a_repository_that_does_not_exist_is_said(shop: Simulator, cli: Cli) -> 
 
     result = cli(*WEB, "-i", f"{ECR}:2")
 
+    said = f"  The image {ECR}:2 is not in ECR, nor is its repository"
     assert result.code == 13
-    assert f"The image {ECR}:2 is not in ECR, nor is its repository" in result.err
+    assert last_paragraph(result) == ["ERROR: Nothing was changed:", said]
+    assert looked_up(result) == ["BatchGetImage", "DescribePullThroughCacheRules"]
     assert result.changes == []
 
 
@@ -193,13 +195,23 @@ def test_an_index_that_nobody_can_read_tells_nothing(shop: Simulator, cli: Cli, 
     assert cli(*WEB, "-i", f"{ECR}:2").code == 0
 
 
-def test_what_the_image_before_is_for_is_right_where_no_platform_is_named(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize(("architecture", "code"), [("", 0), ("X86_64", 13)], ids=["none is named", "one is named"])
+def test_what_the_image_before_is_for_is_right_where_no_platform_is_named(
+    sim: Simulator, cli: Cli, architecture: str, code: int
+) -> None:
     repository = sim.registries.repository("shop/web")
     repository.push("1", platforms=("linux/arm64",))
     repository.push("2", platforms=("linux/arm64",))
-    sim.service("prod", "web", image=f"{ECR}:1")
+    runtime = {"runtimePlatform": {"cpuArchitecture": architecture}} if architecture else {}
+    container = {"name": "web", "image": f"{ECR}:1", "memory": 64}
+    sim.service("prod", "web", task_definition={"containerDefinitions": [container], **runtime})
 
-    assert cli(*WEB, "-i", f"{ECR}:2").code == 0
+    result = cli(*WEB, "-i", f"{ECR}:2")
+
+    said = f"  The image {ECR}:2 is for linux/arm64, not for linux/amd64"
+    advice = "Build it for that platform, or change runtimePlatform."
+    assert result.code == code
+    assert (last_paragraph(result)[1:] == [said, advice]) == bool(code)
 
 
 @pytest.mark.parametrize(("prefix", "code"), [("shop", 0), ("ROOT", 0), ("sho", 13), ("shop/web", 13)])

@@ -251,11 +251,14 @@ def test_a_native_deployment_in_progress_is_taken_back_by_ecs(
     sim.world.shows_releases = named
     sim.someone_deploys("prod", "web", "app:3")
     sim.advance(after_s)
+    service = sim.services["prod", "web"]
 
     dry = cli("rollback", *WEB, "--dry-run")
     result = cli("rollback", *WEB)
 
-    assert dry.lines[-2].startswith("Would send StopServiceDeployment: ")
+    request = {"serviceDeploymentArn": service.release.arn, "stopType": "ROLLBACK"}
+    assert dry.lines[-2] == f"Would send StopServiceDeployment: {json.dumps(request)}"
+    assert result.requests("StopServiceDeployment") == [request]
     assert (result.code, result.changes) == (0, ["StopServiceDeployment"])
     assert result.lines[-2:] == [
         f"Rolling back to {PREFIX}/web:2",

@@ -180,20 +180,22 @@ def test_a_deployment_that_is_superseded_within_the_answer_of_the_update(
     sim: Simulator, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = sim.service("prod", "web", image="app:1")
-    deploy = service.deploy
+    deploy, ours = service.deploy, []
 
     def lose_the_race(definition: Any) -> Any:
         monkeypatch.setattr(service, "deploy", deploy)
-        ours = deploy(definition)
+        ours.append(deploy(definition))
         sim.someone_deploys("prod", "web", "app:3")
-        return ours
+        return ours[0]
 
     monkeypatch.setattr(service, "deploy", lose_the_race)
 
     result = cli(*DEPLOY)
 
     assert result.code == 23
-    assert f"{service.primary.id} (web:3) is the service's PRIMARY deployment now." in result.err
+    now = f"{service.primary.id} (web:3) is the service's PRIMARY deployment now."
+    said = f"ERROR: The deployment {ours[0].id} of service web was superseded: {now}"
+    assert said in result.err.splitlines()
 
 
 # --- The likeliest cause

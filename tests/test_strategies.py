@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.simulator import Fault, Simulator
+from tests.simulator.services import Service
 from tests.vocabulary import BREAKER, DEPLOY, PREFIX, Json, last_paragraph
 
 
@@ -123,10 +124,29 @@ def test_traffic_that_moves_in_steps_is_shown(sim: Simulator, cli: Cli, configur
     assert sim.running("prod", "web") == {"app:2": 1}
 
 
+def continue_hooks(service: Service) -> None:
+    """As somebody does who continues what waits."""
+    for hook in service.release.hooks:
+        if hook.status == "AWAITING_ACTION":
+            service.release.resolve_hook(hook.id, "CONTINUE")
+
+
+def test_a_pause_hook_that_is_continued_before_a_look_is_not_named(sim: Simulator, cli: Cli) -> None:
+    hooks = [{"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}]
+    service = sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(lifecycleHooks=hooks))
+    sim.world.on_call = lambda *_: continue_hooks(service)
+
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert [hook.status for hook in service.release.hooks] == ["SUCCEEDED"]
+    assert "The hook" not in result.err
+
+
 def test_a_pause_hook_that_waits_is_named_with_the_command_that_continues_it(sim: Simulator, cli: Cli) -> None:
     hooks = [{"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}]
     service = sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green(lifecycleHooks=hooks))
-    sim.world.at(30, lambda: service.release.resolve_hook(service.release.hooks[0].id, "CONTINUE"))
+    sim.world.at(30, lambda: continue_hooks(service))
 
     result = cli(*DEPLOY)
 
