@@ -3096,7 +3096,7 @@ def show_dry_run(ctx: Context, plan: Plan) -> int:
 
 def show_part(ctx: Context, part: Planned) -> None:
     """What would be done to one of several parts."""
-    verb = "run" if isinstance(part, PlannedTask) else "update" if getattr(part, "touched", True) else "leave"
+    verb = ("update" if part.touched else "leave") if isinstance(part, PlannedService) else "run"
     ctx.report.line(f"Would {verb} {part.name} ({short_name(part.draft.current)})")
     for line in changes(part.draft.old, part.draft.new) or ["nothing changes"]:
         ctx.report.line(f"  {line}")

@@ -150,6 +150,21 @@ def test_the_way_back_sits_a_throttle_out(sim: Simulator, cli: Cli) -> None:
     assert result.out.count("Rolling back to") == 1
 
 
+def test_the_way_back_is_tried_for_as_long_as_the_time_out(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "UpdateService" and sim.world.now_s >= 30 else None
+    )
+
+    result = cli(*DEPLOY, "--enable-rollback", "-t", "30")
+
+    assert result.code == 21
+    tried_s = [call.at_s for call in result.calls if call.operation == "UpdateService"]
+    assert tried_s == [0, 30, 31, 33, 37, 45, 60]
+    assert "The rollback failed. AWS throttled UpdateService (Rate exceeded)" in result.err.splitlines()
+
+
 def test_each_attempt_of_the_way_back_looks_who_is_there(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=1)

@@ -682,7 +682,25 @@ def test_a_forced_redeploy_says_what_it_redeploys(sim: Simulator, cli: Cli) -> N
     result = cli("-c", "prod", "-n", "web", "--force-new-deployment")
 
     assert result.code == 0
-    assert "Redeploying web:1: app:1" in result.err
+    assert result.err.splitlines()[0] == "Redeploying web:1: app:1"
+
+
+def test_of_several_services_each_line_names_its_own(sim: Simulator, cli: Cli) -> None:
+    containers = [{"name": name, "image": f"{name}:1", "memory": 64} for name in ("app", "side")]
+    for name in ("web", "api"):
+        sim.service("prod", name, containers=containers)
+    both = ("-c", "prod", "-n", "web", "-n", "api")
+
+    forced, counted = cli(*both, "--force-new-deployment"), cli(*both, "-D", "2")
+
+    assert forced.lines[:2] == [f"{name}: Force a new deployment of the service" for name in ("web", "api")]
+    assert forced.err.splitlines()[:2] == [f"{name}: Redeploying {name}:1: app:1, side:1" for name in ("web", "api")]
+    assert counted.err.splitlines()[:4] == [
+        "web: Changes:",
+        "  ~ service: desiredCount 1 -> 2",
+        "api: Changes:",
+        "  ~ service: desiredCount 1 -> 2",
+    ]
 
 
 def test_what_is_to_be_unset_and_is_not_there_is_said(sim: Simulator, cli: Cli) -> None:
