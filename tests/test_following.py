@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ecs_deploy import Draft, PlannedService, Rollout, WaitOptions, is_outdated
 from tests.conftest import Cli, SimClock
 from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import DEPLOY, NO_UTF_8, PREFIX, WEB, Json, last_paragraph
@@ -509,3 +510,48 @@ def test_it_looks_each_second_again_where_only_ecs_word_is_missing(sim: Simulato
     assert result.code == 0
     assert max(clock.slept) > 4
     assert clock.slept[-3:] == [1.0, 1.0, 1.0]
+
+
+OURS = {"id": "ecs-svc/2", "status": "PRIMARY", "createdAt": 100.0}
+OTHER = {"id": "ecs-svc/1", "status": "PRIMARY", "createdAt": 50.0}
+LATER = {"id": "ecs-svc/3", "status": "PRIMARY", "createdAt": 101.0}
+LEFT = {"id": "ecs-svc/9", "status": "PRIMARY", "createdAt": 90.0}
+
+
+@pytest.mark.parametrize(
+    ("primary", "event_s", "young", "outdated"),
+    [
+        pytest.param(OURS, 110, False, False, id="ours"),
+        pytest.param(OURS, 109, False, True, id="older events than in the last answer"),
+        pytest.param(OURS, 111, True, False, id="ours, seconds after the update"),
+        pytest.param(OTHER, 110, False, False, id="another one, long after"),
+        pytest.param(OTHER, 110, True, True, id="another one, seconds after: ours may still come"),
+        pytest.param(LATER, 110, True, False, id="another one that is newer than the update"),
+        pytest.param({**OURS, "id": "ecs-svc/3"}, 110, True, True, id="another one, of the moment of the update"),
+        pytest.param(LEFT, 120, False, True, id="what the rollback has left"),
+    ],
+)
+def test_an_answer_that_is_from_before_proves_nothing(
+    primary: Json, event_s: float, young: bool, outdated: bool
+) -> None:
+    rollout = Rollout("prod", PlannedService("web", Draft("", {}, {})), WaitOptions(), "", 0.0)
+    rollout.deployment_id, rollout.left_id, rollout.after_s = "ecs-svc/2", "ecs-svc/9", 100.0
+    rollout.last = {"events": [{"createdAt": 110.0}]}
+
+    assert is_outdated({"deployments": [primary], "events": [{"createdAt": event_s}]}, rollout, young=young) == outdated
+
+
+@pytest.mark.parametrize(
+    ("primary", "event_s", "outdated"),
+    [
+        pytest.param(OTHER, 99, True, id="nothing since the update"),
+        pytest.param(OTHER, 100, True, id="of the moment of the update, and without ours"),
+        pytest.param(OTHER, 101, False, id="an event since the update"),
+        pytest.param(OURS, 99, False, id="ours, of the moment of the update"),
+    ],
+)
+def test_an_answer_counts_from_the_update_on(primary: Json, event_s: float, outdated: bool) -> None:
+    rollout = Rollout("prod", PlannedService("web", Draft("", {}, {})), WaitOptions(), "", 0.0)
+    rollout.deployment_id, rollout.after_s = "ecs-svc/2", 100.0
+
+    assert is_outdated({"deployments": [primary], "events": [{"createdAt": event_s}]}, rollout, young=False) == outdated

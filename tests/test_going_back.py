@@ -67,6 +67,21 @@ def test_a_rollback_that_ecs_began_is_waited_for(sim: Simulator, cli: Cli) -> No
     assert sim.steady("prod", "web")
 
 
+def test_of_what_somebody_else_takes_back_the_count_is_theirs(sim: Simulator, cli: Cli) -> None:
+    """ECS's own rollback brings back only the definition; somebody who deploys says what else is to hold."""
+    service = sim.service("prod", "web", image="app:1")
+    before = service.primary.definition
+    sim.image("app:2").starts_after(60)
+    sim.world.at(5, lambda: service.deploy(before))
+
+    result = cli(*DEPLOY, "-D", "3", "--enable-rollback")
+
+    assert result.code == 20
+    assert "The service is going back already; waiting for that." in result.err
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService", "DeregisterTaskDefinition"]
+    assert sim.running("prod", "web") == {"app:1": 3}
+
+
 def test_a_rollback_that_does_not_become_stable_is_said(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=2)
