@@ -4,10 +4,13 @@
 
 Of each section of ecs_deploy.py a sample is drawn: an operator turned round, a constant changed, a condition fixed, a
 statement or an argument dropped. Each change is made in a copy of the repository, and the tests that run its line (its
-function, if the program was changed since; of a table: the functions that name it) are run there until one fails, the
-quickest first. What no test notices is printed; at the end stands how many of each section were noticed. The same seed
-and sample give the same changes to the same program. Which test runs which line is measured first, which takes some
-minutes, and kept in .mutants/ until --measure asks for it anew.
+function, if the program was changed since; of a table: the functions that name it) are run there until one fails: one
+case of each test before the next, the quickest first. What no test notices is printed; at the end stands how many of
+each section were noticed. With --few only lines are drawn from whose tests take no more than so many seconds together:
+what few tests run is what they notice least. The same seed and sample give the same changes to the same program.
+
+Which test runs which line is measured first, which takes some minutes, and kept in .mutants/ until --measure asks for
+it anew.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import threading
 import time
 import xml.etree.ElementTree
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +90,13 @@ class Program:
         return {section: kinds for section, kinds in found.items() if section}
 
     def is_one(self, change: Change) -> bool:
-        """True if the changed program can be parsed, and is another one."""
+        """True if the changed program can be parsed, and is another one; to parse the statement around it is enough."""
+        ends = [node.end_lineno or 0 for node in self.tree.body]
+        start = self._starts[max((end for end in ends if end < change.line), default=0)]
+        end = self._starts[min(end for end in ends if end >= change.line)]
+        new = self.text[start : change.start] + change.new + self.text[change.end : end]
         try:
-            return self.changed(change) != self.text and bool(ast.parse(self.changed(change)))
+            return new != self.text[start:end] and bool(ast.parse(new))
         except SyntaxError:
             return False
 
@@ -198,15 +205,17 @@ def _names_made(node: ast.stmt) -> Iterator[str]:
         yield node.name
 
 
-def drawn(program: Program, sample: int, seed: int, chosen: tuple[str, ...]) -> list[Change]:
-    """So many changes of each chosen section, as many of one kind as of another where there are enough."""
+def drawn(
+    program: Program, sample: int, seed: int, chosen: tuple[str, ...], fits: Callable[[Change], bool] = lambda _: True
+) -> list[Change]:
+    """So many changes that fit of each chosen section, as many of one kind as of another where there are enough."""
     found: list[Change] = []
     for section, kinds in sorted(program.changes().items()):
         if not section.startswith(chosen):
             continue
         draw = random.Random(f"{seed} {section}")
         decks = [draw.sample(changes, len(changes)) for _, changes in sorted(kinds.items())]
-        dealt = (each for row in itertools.zip_longest(*decks) for each in row if each is not None)
+        dealt = (each for row in itertools.zip_longest(*decks) for each in row if each is not None and fits(each))
         found += itertools.islice(filter(program.is_one, dealt), sample)
     return found
 
@@ -220,7 +229,7 @@ class Measured(NamedTuple):
     text: str
 
     def for_change(self, program: Program, change: Change) -> list[str]:
-        """The tests that run its line, or its function if the program has changed, the quickest first.
+        """The tests that run its line, or its function if the program has changed: in turn, and the quickest first.
 
         Of what runs at import, those that run a function that names it.
         """
@@ -232,7 +241,18 @@ class Measured(NamedTuple):
             for line in program.naming(change.line):
                 found.update(test for name in program.functions_at(line)[-1:] for test in self.tests.get(name, ()))
             found.update(test for test in self.seconds if test.startswith(READERS))
-        return sorted(found, key=lambda test: (self.seconds.get(test, 60.0), test))
+        return self._in_turn(found)
+
+    def _in_turn(self, tests: Iterable[str]) -> list[str]:
+        """A case of each test, then another of each: cases of one test tell much the same."""
+        cases: dict[str, list[str]] = defaultdict(list)
+        for test in sorted(tests, key=lambda test: (self.seconds.get(test, 60.0), test)):
+            cases[test.partition("[")[0]].append(test)
+        return [test for row in itertools.zip_longest(*cases.values()) for test in row if test]
+
+    def take_s(self, line: int) -> float:
+        """The seconds of all tests that run a line; infinite where none is known."""
+        return sum(self.seconds.get(test, 60.0) for test in self.of_lines.get(str(line), ())) or float("inf")
 
 
 def measured(program: Program, anew: bool) -> Measured:
@@ -330,12 +350,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--sample", type=int, default=20, help="changes of each section")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=MOST_S, help="of tests for each change, at most")
+    parser.add_argument("--few", type=float, default=0.0, help="only lines whose tests take so many seconds at most")
     parser.add_argument("--measure", action="store_true", help="which test runs which function, anew")
     parser.add_argument("--section", action="append", help="only the sections whose names begin so (repeatable)")
     options = parser.parse_args(argv)
     program = Program(Path(ROOT, PROGRAM).read_text())
-    changes = drawn(program, options.sample, options.seed, tuple(options.section or [""]))
     tests, begun_s = measured(program, options.measure), time.monotonic()
+    if options.few and tests.text != program.text:
+        parser.error("--few needs to know which test runs which line of the program as it is now: --measure")
+    few = lambda change: not options.few or tests.take_s(change.line) <= options.few  # noqa: E731
+    changes = drawn(program, options.sample, options.seed, tuple(options.section or [""]), few)
     tried: dict[str, list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         copies = Copies(Path(folder), tests, program, options.seconds)
