@@ -582,6 +582,7 @@ def test_what_a_container_logs_cannot_command_the_runner(shop: Simulator, step: 
     assert done.unknown_commands == []
     assert "| ::set-output name=status::success" in done.log
     bare = re.sub(r"::stop-commands::(\w+)\n.*?::\1::\n", "", done.result.out, flags=re.DOTALL)
+    assert "| ##[error]d\n" in done.result.out
     assert "##[" not in bare
 
 

@@ -490,6 +490,22 @@ def test_a_first_answer_that_cannot_be_read_ends_the_run(
     assert result.operations == []
 
 
+def test_an_update_whose_answer_cannot_be_read_may_have_been_carried_out(
+    sim: Simulator, cli: Cli, proxied: tuple[str, list[int]]
+) -> None:
+    sim.service("prod", "web", image="app:1")
+    url, broken = proxied
+    broken += [3]
+
+    result = cli(*DEPLOY, env={"AWS_ENDPOINT_URL": url})
+
+    assert result.code == 24
+    assert result.changes == ["RegisterTaskDefinition"]
+    left = f"UpdateService may have been carried out; {PREFIX}/web:2 is left as it is. Look at the service."
+    assert result.err.splitlines()[-1] == left
+    assert sim.active_revisions("web") == [1, 2]
+
+
 def test_a_count_that_aws_does_not_tell_is_none_and_ends_no_run(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.services["prod", "web"].members["desiredCount"] = None

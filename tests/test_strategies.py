@@ -84,6 +84,15 @@ def test_of_two_service_deployments_the_newer_is_ours(
             {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}}, 600,
             id="canary",
         ),
+        pytest.param({"strategy": "LINEAR", "bakeTimeInMinutes": 2}, 120, id="linear, not told how"),
+        pytest.param(
+            {"strategy": "LINEAR", "bakeTimeInMinutes": 2, "linearConfiguration": {"stepPercent": 30.0}}, 120,
+            id="linear, without a wait between its steps",
+        ),
+        pytest.param(
+            {"strategy": "CANARY", "bakeTimeInMinutes": 2, "canaryConfiguration": {"canaryPercent": 5.0}}, 120,
+            id="canary, without a wait of its own",
+        ),
     ],
 )  # fmt: skip
 def test_bake_times_beyond_the_time_out_are_said_at_the_start(
