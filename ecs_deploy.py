@@ -1056,8 +1056,8 @@ def _read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
     except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a secret
         at = error.problem_mark
         raise ValueError(f"line {at.line + 1} column {at.column + 1}: {error.problem}") from error
-    except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise ValueError(getattr(error, "reason", type(error).__name__)) from error
+    except yaml.reader.ReaderError as error:  # a character that YAML does not allow
+        raise ValueError(error.reason) from error
 
 
 def _module(name: str, needed: str, hint: str) -> Any:

@@ -750,7 +750,7 @@ def test_a_character_that_yaml_does_not_allow_is_named(cli: Cli, tmp_path: Path)
     result = cli("app", "-f", str(file), "-t", "2")
 
     assert result.code == 3
-    assert "special characters are not allowed" in result.err
+    assert result.err == "ERROR: The application file is not YAML: special characters are not allowed\n"
 
 
 def test_an_application_can_leave_its_look_ups_out(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
