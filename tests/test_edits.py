@@ -66,7 +66,7 @@ def test_an_image_for_a_container_that_cannot_be_read_is_refused(cli: Cli) -> No
     result = cli(*WEB, "-l", "web=shop/web:")
 
     assert result.code == 13
-    assert "Unable to parse image name: shop/web:" in result.err
+    assert result.err.startswith("ERROR: Unable to parse image name: shop/web:\n")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_an_unknown_container_is_an_error_that_lists_the_ones_there_are(
     result = cli(*WEB, *edit)
 
     assert result.code == 14
-    assert "ERROR: No container is named nobody; the task definition has: web, proxy" in result.err
+    assert "ERROR: No container is named nobody; the task definition has: web, proxy" in result.err.splitlines()
     assert result.changes == []
 
 
@@ -112,7 +112,7 @@ def test_two_images_for_one_container_are_a_usage_error(site: Simulator, cli: Cl
     result = cli("-d", "job", *edits, "-l", "c=c:4")
 
     assert result.code == 3
-    assert f"{said} and --container-image give container c different images" in result.err
+    assert f"ERROR: {said} and --container-image give container c different images" in result.err.splitlines()
     assert result.changes == []
 
 
@@ -400,8 +400,10 @@ def test_an_option_of_another_log_driver_is_refused(sim: Simulator, cli: Cli) ->
     result = cli("-d", "job", "-container-logopt", "web=splunk=splunk-url=u")
 
     assert (result.code, result.changes) == (14, [])
-    assert "Container web logs with awslogs, not splunk\n" in result.err
-    assert "--container-logopt web=awslogs==" in result.err
+    assert result.err.splitlines()[-2:] == [
+        "ERROR: Container web logs with awslogs, not splunk",
+        "To change the driver, take the old one away first: --container-logopt web=awslogs==",
+    ]
 
 
 def test_a_new_log_driver_may_come_with_an_option_that_is_to_be_unset(sim: Simulator, cli: Cli) -> None:

@@ -105,8 +105,11 @@ def test_what_is_no_reference_is_refused_before_anything_is_called(cli: Cli, tex
     result = cli("-c", "prod", "-n", "web", f"--image={text}")
 
     assert result.code == 13
-    assert f"ERROR: Unable to parse image name: {text}" in result.err
-    assert "The format is [domain][:port][/repo][/]image[:tag][@digest]" in result.err
+    assert result.err == (
+        f"ERROR: Unable to parse image name: {text}\n"
+        "The format is [domain][:port][/repo][/]image[:tag][@digest], for example"
+        " private.registry.com:8000/repo/image:tag\n"
+    )
     assert result.calls == ()
 
 
@@ -200,7 +203,7 @@ def test_a_variable_without_a_tag_is_named(cli: Cli, environment: dict[str, str]
     result = cli("-d", "job", "-i", "web", "-e", "RELEASE", env=environment)
 
     assert result.code == 3
-    assert f"ERROR: -e RELEASE: the environment variable is {what}\n" in result.err
+    assert result.err == f"ERROR: -e RELEASE: the environment variable is {what}\n"
 
 
 def test_the_environment_is_the_one_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +220,7 @@ def test_a_tag_of_the_environment_that_is_no_tag_is_refused(cli: Cli) -> None:
     result = cli("-d", "job", "-i", "web", "-e", "RELEASE", env={"RELEASE": "feature/x"})
 
     assert result.code == 13
-    assert "Unable to parse image tag: feature/x" in result.err
+    assert result.err == "ERROR: Unable to parse image tag: feature/x\n"
 
 
 # --- -to
@@ -283,7 +286,8 @@ def test_an_image_beside_a_tag_alone_is_not_used_and_that_is_said(sim: Simulator
 
     assert result.code == 0
     assert sim.definitions.find("job").images == ["shop/job:2"]
-    assert f"Warning: --image {image} is not used: --tag-only changes the tag of every image" in result.err
+    said = f"--image {image} is not used: --tag-only changes the tag of every image (or of each --container)."
+    assert f"Warning: {said}" in result.err.splitlines()
 
 
 # --- --eval-image, with the real bash
@@ -352,8 +356,10 @@ def test_a_command_in_the_image_is_not_run_unasked(cli: Cli, image: str) -> None
     result = cli("-d", "job", "-i", image)
 
     assert result.code == 13
-    assert f"The image contains a command, which is not run: {image}" in result.err
-    assert f'Let your shell run it, in double quotes: -i "{image}"; or give --eval-image.' in result.err
+    assert result.err.splitlines() == [
+        f"ERROR: The image contains a command, which is not run: {image}",
+        f'Let your shell run it, in double quotes: -i "{image}"; or give --eval-image.',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -377,7 +383,7 @@ def test_without_bash_a_command_cannot_be_run(cli: Cli, tmp_path: Any) -> None:
     result = cli("-d", "job", "-i", "web:`echo 2`", "--eval-image", env={"PATH": str(tmp_path)})
 
     assert result.code == 4
-    assert "--eval-image needs bash: No such file or directory" in result.err
+    assert result.err == "ERROR: --eval-image needs bash: No such file or directory\n"
 
 
 # --- Properties

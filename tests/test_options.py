@@ -274,6 +274,7 @@ def test_a_wrong_value_for_a_task_is_a_usage_error(cli: Cli, arguments: list[str
 NETWORK = "awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=ENABLED}"
 STRATEGY = "capacityProvider=NAME,weight=1,base=0 (or a JSON list of these); weight and base are whole numbers"
 OVERRIDES = "a JSON object"
+NO_PAIRS = "expected key=value,key={…},key=[…] or JSON"
 NOT_JSON = "the value is not JSON"
 UNNAMED = "containerOverrides is not a list of objects with a name"
 
@@ -300,8 +301,8 @@ UNNAMED = "containerOverrides is not a list of objects with a name"
             id="no subnets",
         ),
         pytest.param(
-            "--network-configuration", "{]", "the network configuration is not JSON (line 1 column 2)", NETWORK,
-            id="bad JSON",
+            "--network-configuration", "{a=1}", "the network configuration is not JSON (line 1 column 2)", NETWORK,
+            id="shorthand in braces",
         ),
         pytest.param(
             "--network-configuration", "[1]", "the network configuration must be a table", NETWORK, id="a list"
@@ -342,7 +343,8 @@ def test_options_of_tasks_need_run_task(cli: Cli, option: str) -> None:
     )
 
     assert result.code == 3
-    assert f"{option.partition('=')[0]} requires --run-task" in result.err
+    said = f"{option.partition('=')[0]} requires --run-task\nAdd --run-task to run the new revision."
+    assert result.err == f"ERROR: {said}\n"
 
 
 @pytest.mark.parametrize(
@@ -402,14 +404,14 @@ def test_not_to_wait_contradicts_what_needs_the_wait(cli: Cli, other: str) -> No
     result = cli(*SERVICE, "--no-wait", other)
 
     assert (result.code, result.operations) == (3, [])
-    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+    assert result.err == "ERROR: --no-wait excludes --enable-rollback, --fail-fast and --wait-for-success\n"
 
 
 def test_not_to_wait_for_a_task_and_to_wait_for_it_contradict(cli: Cli) -> None:
     result = cli(*RUN, "--no-wait", "--wait-for-success")
 
     assert (result.code, result.operations) == (3, [])
-    assert "--no-wait excludes --enable-rollback, --fail-fast and --wait-for-success" in result.err
+    assert result.err == "ERROR: --no-wait excludes --enable-rollback, --fail-fast and --wait-for-success\n"
 
 
 def values(options: Value, within: str = "") -> Iterator[tuple[str, Any]]:
@@ -578,7 +580,7 @@ def test_of_an_unknown_option_of_one_letter_nothing_is_shown_that_may_be_its_val
     result = cli(*SERVICE, "-zhunter2")
 
     assert result.code == 3
-    assert "unknown option: -z…\n" in result.err
+    assert result.err == "ERROR: unknown option: -z…\nSee ecs-deploy --help.\n"
 
 
 def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
@@ -673,55 +675,54 @@ def test_only_a_newline_ends_a_line_of_an_env_file(sim: Simulator, cli: Cli, tmp
 # --- Files
 
 
+NO_DEFINITION = " is not a task definition (family, containerDefinitions with names)"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param(b"{", "is not JSON (line 1 column 2)", id="not JSON"),
-        pytest.param(b"\xff\xfe\x00", "cannot be read: not UTF-8 text", id="not text"),
-        pytest.param(b"[]", "is not a task definition", id="a list"),
-        pytest.param(b'{"taskDefinition": []}', "is not a task definition", id="a definition that is a list"),
-        pytest.param(b'{"family": "web"}', "is not a task definition", id="no containers"),
-        pytest.param(
-            b'{"family": "web", "containerDefinitions": []}', "is not a task definition", id="zero containers"
-        ),
-        pytest.param(b'{"family": "web", "containerDefinitions": [{}]}', "is not a task definition", id="no name"),
+        pytest.param(b"{", " is not JSON (line 1 column 2)", id="not JSON"),
+        pytest.param(b"\xff\xfe\x00", " cannot be read: not UTF-8 text", id="not text"),
+        pytest.param(b"[]", NO_DEFINITION, id="a list"),
+        pytest.param(b'{"taskDefinition": []}', NO_DEFINITION, id="a definition that is a list"),
+        pytest.param(b'{"family": "web"}', NO_DEFINITION, id="no containers"),
+        pytest.param(b'{"family": "web", "containerDefinitions": []}', NO_DEFINITION, id="zero containers"),
+        pytest.param(b'{"family": "web", "containerDefinitions": [{}]}', NO_DEFINITION, id="no name"),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "healthCheck": "curl"}]}',
-            "healthCheck is not an object",
+            ": healthCheck is not an object",
             id="a health check that is no object",
         ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": ["awslogs"]}]}',
-            "logConfiguration is not an object",
+            ": logConfiguration is not an object",
             id="a log configuration that is a list",
         ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": {"options": "a=b"}}]}',
-            "options is not an object",
+            ": options is not an object",
             id="log options that are a text",
         ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "logConfiguration": {"secretOptions": [1]}}]}',
-            "secretOptions is not a list of objects",
+            ": secretOptions is not a list of objects",
             id="log secrets that are numbers",
         ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "environment": ["A=1"]}]}',
-            "environment is not a list of objects",
+            ": environment is not a list of objects",
             id="variables that are texts",
         ),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web", "secrets": {"A": "arn"}}]}',
-            "secrets is not a list of objects",
+            ": secrets is not a list of objects",
             id="secrets that are no list",
         ),
-        pytest.param(b'{"containerDefinitions": [{"name": "web"}]}', "is not a task definition", id="no family"),
-        pytest.param(
-            b'{"family": "web", "containerDefinitions": {"name": "web"}}', "is not a task definition", id="no list"
-        ),
+        pytest.param(b'{"containerDefinitions": [{"name": "web"}]}', NO_DEFINITION, id="no family"),
+        pytest.param(b'{"family": "web", "containerDefinitions": {"name": "web"}}', NO_DEFINITION, id="no list"),
         pytest.param(
             b'{"family": "web", "containerDefinitions": [{"name": "web"}], "tags": {"a": 1}}',
-            "tags is not a list",
+            ": tags is not a list of objects",
             id="tags that are no list",
         ),
     ],
@@ -735,8 +736,7 @@ def test_a_file_that_is_no_task_definition_is_a_usage_error(
     result = cli("-c", "prod", "-n", "web", "--task-definition-file", str(file))
 
     assert result.code == 3
-    assert f"{file}" in result.err
-    assert said in result.err
+    assert result.err == f"ERROR: argument --task-definition-file: {file}{said}\n"
 
 
 def test_a_file_of_another_family_than_the_one_that_is_named_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
@@ -746,7 +746,7 @@ def test_a_file_of_another_family_than_the_one_that_is_named_is_a_usage_error(cl
     result = cli("-d", "job:3", "--task-definition-file", str(file))
 
     assert result.code == 3
-    assert "-d is job, but the file's family is other" in result.err
+    assert result.err == "ERROR: -d is job, but the file's family is other\n"
 
 
 def test_a_home_directory_and_a_byte_order_mark_in_a_file_are_read(sim: Simulator, cli: Cli, tmp_path: Path) -> None:
@@ -766,7 +766,8 @@ def test_an_empty_file_is_no_network_configuration(cli: Cli, tmp_path: Path) -> 
     result = cli(*RUN, "--network-configuration", f"file://{file}")
 
     assert result.code == 3
-    assert "expected key=value,key={…},key=[…] or JSON" in result.err
+    said = f"argument --network-configuration: {NO_PAIRS}; expected {NETWORK}"
+    assert result.err == f"ERROR: {said}\n"
 
 
 @pytest.mark.parametrize("line", ["export A=1", "A", "A B=1", "1A=x", "=x"])
@@ -777,7 +778,7 @@ def test_a_line_of_an_env_file_that_is_not_plain_is_a_usage_error(cli: Cli, tmp_
     result = cli("-c", "prod", "-n", "web", "--env-file", f"web={file}")
 
     assert result.code == 3
-    assert f"--env-file: {file} line 4 is not KEY=VALUE" in result.err
+    assert result.err == f"ERROR: argument --env-file: {file} line 4 is not KEY=VALUE\n"
 
 
 # --- Warnings
@@ -794,7 +795,7 @@ def test_what_has_no_effect_on_a_definition_is_only_a_warning(sim: Simulator, cl
     result = cli("-d", "job", "-i", "app:2", option)
 
     assert result.code == 0
-    assert f"Warning: {option.partition('=')[0]} has no effect without a service (-n)." in result.err
+    assert f"Warning: {option.partition('=')[0]} has no effect without a service (-n)." in result.err.splitlines()
     assert result.operations == ["DescribeTaskDefinition", "RegisterTaskDefinition"]
 
 
@@ -804,7 +805,7 @@ def test_a_tag_from_the_environment_beside_tag_only_is_a_warning(sim: Simulator,
     result = cli("-d", "job", "-to", "3", "-e", "RELEASE")
 
     assert result.code == 0
-    assert "Warning: --tag-env-var has no effect: --tag-only gives the tag." in result.err
+    assert "Warning: --tag-env-var has no effect: --tag-only gives the tag." in result.err.splitlines()
     assert result.lines[0] == "Using image name: 3"
 
 
@@ -844,7 +845,6 @@ def test_shorthand_is_read_as_the_aws_cli_reads_it(text: str, value: Any) -> Non
         "a=[,]",
         "a=[1,]",
         "a='1",
-        "{a=1}",
         "a=[b=1]",
         "a={b=1]",
     ],
@@ -853,7 +853,7 @@ def test_what_is_not_shorthand_is_a_usage_error(cli: Cli, text: str) -> None:
     result = cli("-c", "prod", "-d", "job", "-i", "app:2", "--run-task", f"--network-configuration={text or '='}")
 
     assert result.code == 3
-    assert "--network-configuration" in result.err
+    assert result.err == f"ERROR: argument --network-configuration: {NO_PAIRS}; expected {NETWORK}\n"
 
 
 WORDS = st.text("abcXYZ019-_./:", min_size=1, max_size=8)
