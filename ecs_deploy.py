@@ -4520,8 +4520,8 @@ def names_in(ctx: Context, plan: Plan, named: Iterable[Schedule]) -> Iterator[Sc
         yield from (ScheduleName("rule", bus, name) for name in ctx.aws.pages("ListRuleNamesByTarget", where))
     for listed in ctx.aws.pages("ListSchedules", {"MaxResults": 100}):
         if (listed.get("Target") or {}).get("Arn") == arn:
-            group = str(listed.get("GroupName") or "default")
-            yield ScheduleName("schedule", "" if group == "default" else group, str(listed["Name"]))
+            group = "" if listed["GroupName"] == "default" else str(listed["GroupName"])
+            yield ScheduleName("schedule", group, str(listed["Name"]))
 
 
 def cluster_arn(plan: Plan) -> str:
@@ -4601,6 +4601,7 @@ def move_back(ctx: Context, moved: Schedule) -> bool:
             point(ctx, schedule, back)
     except AwsError as error:
         ctx.report.warning(f"The {moved.name.label} could not be put back. {error.message}")
+        learn_moves(ctx, moved, "not put back")
         return False
     old, new = short_names(moved.now[i] for i in moved.new), short_names(moved.new.values())
     did = f"was put back: it runs {old} again" if back else f"does not run {new}"

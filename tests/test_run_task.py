@@ -238,6 +238,9 @@ def test_a_dry_run_shows_the_request_and_runs_nothing(world: Simulator, cli: Cli
         pytest.param(lambda sim: sim.fail_run_task("RESOURCE:CPU", 1), "1 × RESOURCE:CPU", id="failures in the answer"),
         pytest.param(lambda sim: sim.image("app:2").cannot_be_placed(), "1 × RESOURCE:MEMORY", id="no room"),
         pytest.param(lambda sim: sim.fail_run_task("", 1), "1 × no reason", id="failures without a reason"),
+        pytest.param(
+            lambda sim: sim.fail_run_task("AGENT", 1, "not connected"), "1 × AGENT: not connected", id="with a detail"
+        ),
     ],
 )
 def test_a_task_that_is_not_started_is_a_failure_with_its_reason(
@@ -332,7 +335,8 @@ def test_a_task_that_ends_well_is_a_success(world: Simulator, cli: Cli) -> None:
 
     assert result.code == 0
     assert result.lines[-1] == f"Task {world.tasks_of('prod')[0].arn} executed successfully!"
-    assert "ended well: EssentialContainerExited: Essential container in task exited" in result.err
+    said = "EssentialContainerExited: Essential container in task exited; container job: exit code 0"
+    assert result.err.splitlines()[-1] == f"Task {world.tasks_of('prod')[0].id[:8]} ended well: {said}"
 
 
 @pytest.mark.parametrize(
@@ -442,8 +446,11 @@ def test_a_task_that_takes_too_long_is_named_and_goes_on(world: Simulator, cli: 
     (task,) = world.tasks_of("prod")
     assert result.code == 22
     assert world.now_s == pytest.approx(60)
-    assert f"ERROR: Task {task.arn} did not stop within 60 seconds.\nIt goes on. To stop it:" in result.err
-    assert f"aws ecs stop-task --cluster prod --task {task.arn}" in result.err
+    assert last_paragraph(result) == [
+        f"ERROR: Task {task.arn} did not stop within 60 seconds.",
+        "It goes on. To stop it:",
+        f"  aws ecs stop-task --cluster prod --task {task.arn} --region us-east-1",
+    ]
     assert task.last_status == "RUNNING"
 
 
@@ -454,7 +461,12 @@ def test_a_task_of_which_nothing_is_heard_any_more_is_not_said_to_go_on(world: S
     result = cli(*WAIT, "-t", "60")
 
     assert result.code == 22
-    assert "was not seen to stop within 60 seconds.\nTo stop it:" in result.err
+    (task,) = world.tasks_of("prod")
+    assert last_paragraph(result) == [
+        f"ERROR: Task {task.arn} was not seen to stop within 60 seconds.",
+        "To stop it:",
+        f"  aws ecs stop-task --cluster prod --task {task.arn} --region us-east-1",
+    ]
 
 
 def test_a_time_out_of_zero_waits_for_as_long_as_the_task_takes(world: Simulator, cli: Cli) -> None:
@@ -626,7 +638,9 @@ def test_a_log_that_may_not_be_read_is_said_once(world: Simulator, cli: Cli) -> 
     result = cli(*WAIT)
 
     assert result.code == 0
-    assert result.err.count("cannot be read (AccessDeniedException)") == 1
+    (task,) = world.tasks_of("prod")
+    said = f"The log /ecs/job ecs/job/{task.id} cannot be read (AccessDeniedException)."
+    assert [line for line in result.err.splitlines() if "cannot be read" in line] == [said]
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "ThrottlingException"])
@@ -656,6 +670,19 @@ def test_the_json_document_tells_of_the_tasks(world: Simulator, cli: Cli) -> Non
     assert document["logs"] == [{"title": task.arn.rpartition("/")[2], "lines": ["fatal"]}]
     reason = "EssentialContainerExited: Essential container in task exited; container job: exit code 3"
     assert document["failed_tasks"] == [{"count": 1, "reason": reason}]
+
+
+def test_the_json_document_has_the_last_lines_of_the_tasks_that_failed(world: Simulator, cli: Cli) -> None:
+    world.task_definition("job", containers=[logging("job"), logging("helper", image="helper:1")])
+    world.image("app:2").exits(3, after_s=2).logs([f"line {number}" for number in range(25)])
+    world.image("helper:1").exits(0, after_s=2).logs(["other"])
+
+    result = cli(*WAIT, "--output", "json")
+
+    (task,) = world.tasks_of("prod")
+    assert result.code == 1
+    lines = [*(f"job | line {number}" for number in range(6, 25)), "helper | other"]
+    assert json.loads(result.out)["logs"] == [{"title": task.id, "lines": lines}]
 
 
 @pytest.mark.parametrize(
@@ -735,8 +762,11 @@ def test_interrupted_it_says_that_the_task_goes_on(
 
     (task,) = world.tasks_of("prod")
     assert result.code == code
-    assert f"{name}: the task goes on. To stop it:\n  aws ecs stop-task --cluster prod --task {task.arn}" in result.err
-    assert result.err.endswith("Interrupted.\n")
+    assert result.err.splitlines()[-3:] == [
+        f"{name}: the task goes on. To stop it:",
+        f"  aws ecs stop-task --cluster prod --task {task.arn} --region us-east-1",
+        "Interrupted.",
+    ]
     assert result.changes == ["RegisterTaskDefinition", "RunTask"]
 
 
@@ -766,6 +796,23 @@ def test_interrupted_it_says_which_task_it_could_not_stop(world: Simulator, cli:
     assert re.search(r"SIGTERM: the task arn:\S+ goes on. AWS denied StopTask", result.err)
 
 
+def test_a_task_that_nobody_waits_for_is_not_named_later(world: Simulator, cli: Cli) -> None:
+    world.image("app:2").exits(0, after_s=60)
+    world.task_definition("job", "app:1")
+    world.world.on_call = lambda index, operation, params: (
+        signal.raise_signal(signal.SIGTERM) if operation == "DeregisterTaskDefinition" else None
+    )
+
+    result = cli(*JOB, "--max-definitions", "1")
+
+    assert result.code == 143
+    assert result.err.splitlines()[-3:] == [
+        "The end of the task is not waited for (--wait-for-success does).",
+        "SIGTERM: all else is done and stays; the outdated revisions are not all deregistered.",
+        "Interrupted.",
+    ]
+
+
 def test_a_task_is_stopped_for_a_signal_only(world: Simulator, cli: Cli) -> None:
     world.image("app:2").exits(0, after_s=60)
     world.world.on_call = lambda index, operation, params: (
@@ -776,5 +823,6 @@ def test_a_task_is_stopped_for_a_signal_only(world: Simulator, cli: Cli) -> None
 
     (task,) = world.tasks_of("prod")
     assert result.code == 24
-    assert f"The task goes on. To stop it:\n  aws ecs stop-task --cluster prod --task {task.arn}" in result.err
+    stop = f"aws ecs stop-task --cluster prod --task {task.arn} --region us-east-1"
+    assert f"The task goes on. To stop it:\n  {stop}\n" in result.err
     assert "StopTask" not in result.operations

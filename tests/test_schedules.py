@@ -179,7 +179,17 @@ def test_a_rule_on_a_bus_is_named_and_with_it_the_bus(world: Simulator, cli: Cli
 
     assert result.code == Exit.OK
     assert [rule_runs(world, name, "orders") for name in ("hourly", "daily")] == [[arn("report", 18)]] * 2
-    assert "  ~ rule orders/daily: report:5 -> 18" in result.err.splitlines()
+    assert result.err.splitlines()[2:] == [
+        "Changes:",
+        "  ~ rule orders/hourly: report:5 -> <new revision>",
+        "  ~ rule orders/daily: report:5 -> <new revision>",
+        "Changes:",
+        "  ~ rule orders/hourly: report:5 -> 18",
+        "The rule orders/hourly runs report:18.",
+        "Changes:",
+        "  ~ rule orders/daily: report:5 -> 18",
+        "The rule orders/daily runs report:18.",
+    ]
 
 
 def test_what_names_no_revision_follows_and_other_families_are_left_alone(world: Simulator, cli: Cli) -> None:
@@ -268,8 +278,14 @@ def test_one_kind_that_may_not_be_looked_up_does_no_harm_if_the_other_has_it(
     assert cli(*DEPLOY, "--schedule", "nightly").code == Exit.OK
     world.deny(*actions.values())
     refused = cli(*DEPLOY, "--schedule", "nightly")
-
     assert (refused.code, refused.changes) == (Exit.AWS, [])
+    assert last_paragraph(refused)[1] == "Allow events:DescribeRule in the IAM policy of these credentials."
+    world.allow(actions[kind])
+    unknown = cli(*DEPLOY, "--schedule", "gone")
+
+    denied = next(action for other, action in actions.items() if other != kind)
+    assert (unknown.code, unknown.changes) == (Exit.AWS, [])
+    assert last_paragraph(unknown)[1] == f"Allow {denied} in the IAM policy of these credentials."
 
 
 @pytest.mark.parametrize("action", ["events:ListRuleNamesByTarget", "scheduler:ListSchedules"])
@@ -397,6 +413,8 @@ def test_if_one_cannot_be_moved_the_others_are_put_back(world: Simulator, cli: C
         "schedule two": "put back",
         "schedule last/three": "not moved",
     }
+    refused = "AWS refused UpdateSchedule: The StartDate cannot be in the past. (ValidationException)"
+    assert document["error"] == f"The schedule last/three could not be moved: {refused}"
     assert (document["exit_code"], document["verdict"]) == (1, "completed")
 
 
@@ -436,9 +454,14 @@ def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simu
         return AwsError("ValidationException", "no") if len(written) > 2 and operation != "GetSchedule" else None
 
     world.world.on_call = refuse
-    result = cli(*DEPLOY, *names)
+    result = cli(*DEPLOY, *names, "--output", "json")
 
     assert result.code == Exit.FAILED
+    assert {row["name"]: row["result"] for row in json.loads(result.out)["schedules"]} == {
+        "rule one": "not put back",
+        "schedule two": "not put back",
+        "schedule last/three": "not moved",
+    }
     assert (rule_runs(world, "one"), schedule_runs(world, "two")) == ([arn("report", 18)] * 2, arn("report", 18))
     assert [line for line in result.err.splitlines() if "could not be put back" in line] == [
         "Warning: The schedule two could not be put back. AWS refused UpdateSchedule: no (ValidationException)",
@@ -452,6 +475,27 @@ def test_what_cannot_be_put_back_is_named_with_the_command_that_does(world: Simu
     assert "hush-hush" not in result.err
     words = shlex.split(commands[1])
     assert words[:7] == ["aws", "events", "put-targets", "--rule", "one", "--region", "us-east-1"]
+
+
+def test_what_may_have_been_moved_and_cannot_be_looked_at_is_said_to_be_just_that(world: Simulator, cli: Cli) -> None:
+    full_schedule(world, "two", arn("report", 14))
+    written: list[str] = []
+
+    def lost(_: int, operation: str, __: Json) -> AwsError | Fault | None:
+        written.extend([operation] * (operation == "UpdateSchedule"))
+        gone = AwsError("ValidationException", "no") if written and operation == "GetSchedule" else None
+        return Fault.DROP_AFTER if operation == "UpdateSchedule" else gone
+
+    world.world.on_call = lost
+    result = cli(*DEPLOY, "--schedule", "two", "--output", "json")
+
+    assert result.code == Exit.FAILED
+    assert last_paragraph(result)[2:4] == [
+        "Warning: The schedule two could not be put back. AWS refused GetSchedule: no (ValidationException)",
+        "The schedule two may run report:18. To put it back:",
+    ]
+    (row,) = json.loads(result.out)["schedules"]
+    assert row == {"name": "schedule two", "old": "report:14", "new": "report:18", "result": "not put back"}
 
 
 def test_the_command_that_puts_it_back_names_bus_and_group(world: Simulator, cli: Cli) -> None:
@@ -516,6 +560,20 @@ def test_what_others_changed_meanwhile_stays(world: Simulator, cli: Cli) -> None
     assert schedule_runs(world, "two") == arn("report", 18)
 
 
+@pytest.mark.parametrize("action", ["events:PutTargets", "scheduler:UpdateSchedule"])
+def test_what_is_denied_otherwise_is_named_as_everywhere(world: Simulator, cli: Cli, action: str) -> None:
+    several(world)
+    world.deny(action)
+
+    result = cli(*DEPLOY, "--schedule", "one" if action.startswith("events") else "two")
+
+    assert result.code == Exit.FAILED
+    assert last_paragraph(result)[1:] == [
+        f"Allow {action} in the IAM policy of these credentials.",
+        "report:18 stays registered.",
+    ]
+
+
 @pytest.mark.parametrize(("name", "service"), [("one", "events"), ("two", "scheduler")])
 def test_a_role_that_may_not_be_passed_is_named(world: Simulator, cli: Cli, name: str, service: str) -> None:
     several(world)
@@ -538,6 +596,26 @@ def test_pruning_keeps_what_a_schedule_goes_on_to_run(world: Simulator, cli: Cli
     assert cli(*DEPLOY, "--schedules", "--max-definitions", "1").code == Exit.OK
 
     assert world.active_revisions("report") == [4, 18]
+
+
+def test_a_signal_while_it_prunes_says_nothing_of_what_was_moved(world: Simulator, cli: Cli) -> None:
+    names = several(world)
+
+    def on_call(_: int, operation: str, __: Json) -> None:
+        if operation == "DeregisterTaskDefinition":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    world.world.on_call = on_call
+
+    result = cli(*DEPLOY, *names, "--max-definitions", "1")
+
+    assert result.code == Exit.SIGTERM
+    assert [rule_runs(world, "one"), schedule_runs(world, "two")] == [[arn("report", 18)] * 2, arn("report", 18)]
+    assert result.err.splitlines()[-3:] == [
+        "The schedule last/three runs report:18.",
+        "SIGTERM: all else is done and stays; the outdated revisions are not all deregistered.",
+        "Interrupted.",
+    ]
 
 
 def test_secrets_in_another_target_are_never_printed(world: Simulator, cli: Cli) -> None:
@@ -791,9 +869,16 @@ def test_what_may_have_been_moved_is_looked_at_and_put_back(world: Simulator, cl
         return fault if operation == "UpdateSchedule" and written.count(operation) <= 5 else None
 
     world.world.on_call = lost
-    result = cli(*DEPLOY, *names)
+    result = cli(*DEPLOY, *names, "--output", "json")
 
     assert result.code == Exit.FAILED
     assert everything(world) == before
-    done = "was put back: it runs report:14 again." if fault is Fault.DROP_AFTER else "does not run report:18."
-    assert f"The schedule two {done}" in result.err
+    sent = fault is Fault.DROP_AFTER
+    done = "was put back: it runs report:14 again." if sent else "does not run report:18."
+    assert last_paragraph(result)[2:] == [
+        f"The schedule two {done}",
+        "The rule one was put back: it runs report:16, report:15 again.",
+        "report:18 stays registered.",
+    ]
+    results = {row["name"]: row["result"] for row in json.loads(result.out)["schedules"]}
+    assert results["schedule two"] == ("put back" if sent else "not moved")

@@ -272,14 +272,14 @@ class EcsApi:
         count = params.get("count", 1)
         failures = self.world.take_run_task_failures(count)
         if not self.world.can_place(definition, cluster):
-            failures = ["RESOURCE:MEMORY"] * count
+            failures = [{"reason": "RESOURCE:MEMORY"}] * count
         tasks = [self._run_one(cluster, definition, params) for _ in range(count - len(failures))]
         if token:
             self._run_by_token[token] = {"params": params, "tasks": tasks}
         instance = f"{self.world.arn_prefix}:container-instance/{cluster}/{self.world.new_hex()}"
         return {
             "tasks": [self._described_task(task) for task in tasks],
-            "failures": [{"arn": instance, "reason": reason} for reason in failures],
+            "failures": [{"arn": instance, **failure} for failure in failures],
         }
 
     def _repeated_run(self, params: Json, earlier: Json) -> Json:

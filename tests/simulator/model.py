@@ -74,7 +74,7 @@ class World:
         self.leaves_out: list[str] = []
         """Operations whose next answer describes one thing less than it was asked for, and says that it is MISSING."""
         self._denied: set[str] = set()
-        self._run_task_failures: list[str] = []
+        self._run_task_failures: list[Json] = []
         self._expiries: dict[str, float] = {}
         self._random = Random(seed)
         self._buckets = Throttles()
@@ -194,9 +194,9 @@ class World:
         """DRAINING at once, INACTIVE when its tasks have stopped."""
         self.services[cluster, service].delete()
 
-    def fail_run_task(self, reason: str = "RESOURCE:MEMORY", count: int = 1) -> None:
+    def fail_run_task(self, reason: str = "RESOURCE:MEMORY", count: int = 1, detail: str = "") -> None:
         """Have the next RunTask answer that many `failures` instead of tasks."""
-        self._run_task_failures += [reason] * count
+        self._run_task_failures += [{"reason": reason, **({"detail": detail} if detail else {})}] * count
 
     def deny(self, *actions: str) -> None:
         """Take away permissions, such as "ecs:TagResource"."""
@@ -375,7 +375,7 @@ class World:
     def can_place(self, definition: Definition, cluster: str) -> bool:
         return self.instances.has_room(cluster) and all(self.image(image).placeable for image in definition.images)
 
-    def take_run_task_failures(self, count: int) -> list[str]:
+    def take_run_task_failures(self, count: int) -> list[Json]:
         taken, self._run_task_failures = self._run_task_failures[:count], []
         return taken
 

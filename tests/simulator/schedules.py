@@ -122,6 +122,8 @@ class SchedulerApi:
         return {"ScheduleArn": self.schedules[group, name]["Arn"]}
 
     def list_schedules(self, params: Json) -> Json:
+        if not 1 <= params.get("MaxResults", 100) <= 100:
+            raise AwsError("ValidationException", "Value at 'maxResults' must be between 1 and 100.")
         shown = ("Arn", "Name", "GroupName", "State", "CreationDate", "LastModificationDate")
         listed = [
             {**{name: kept[name] for name in shown}, "Target": {"Arn": kept["Target"]["Arn"]}}
