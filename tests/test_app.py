@@ -79,6 +79,14 @@ def test_rolls_an_application_out_tasks_before_services_together_tasks_after(sim
     for name in ("web", "worker"):
         assert sim.running("shop", name) == {"shop/app:2": 1, "envoy:3": 1}
         assert f"{name}: Service deployment successful." in result.lines
+    tagged = {"cluster": "shop", "enableECSManagedTags": True, "propagateTags": "TASK_DEFINITION"}
+    assert [{**request, "clientToken": ""} for request in result.requests("RunTask")] == [
+        {**tagged, "taskDefinition": f"{PREFIX}/migrate:2", "count": 1, "launchType": "EC2", "clientToken": ""},
+        {**tagged, "taskDefinition": f"{PREFIX}/announce:2", "count": 2, "clientToken": ""},
+    ]
+    assert result.requests("UpdateService") == [
+        {"cluster": "shop", "service": name, "taskDefinition": f"{PREFIX}/{name}:2"} for name in ("web", "worker")
+    ]
     assert result.lines[-3:] == [
         "Report on tasks before: total: 1, successful: 1, skipped: 0, failed: 0",
         "Report on services: total: 2, successful: 2, skipped: 0, failed: 0",
@@ -152,8 +160,45 @@ def test_everything_missing_is_named_at_once_and_nothing_changes(sim: Simulator,
 
     assert result.code == Exit.AWS
     assert result.changes == []
-    assert "The task definition migrant was not found in us-east-1" in result.err
-    assert "The service walker was not found in cluster shop" in result.err
+    assert result.err.splitlines() == [
+        "ERROR: Nothing was changed:",
+        "  The task definition migrant was not found in us-east-1",
+        "  The service walker was not found in cluster shop",
+        "Give a family with an ACTIVE revision, family:revision, or an ARN.",
+        "The services of the cluster: web, worker",
+    ]
+
+
+def test_problems_of_several_kinds_are_a_failure_of_no_kind(sim: Simulator, cli: Cli) -> None:
+    shop(sim, SHOP.replace("web\n    containers: [app]", "web\n    containers: [ap]").replace("worker", "nope"))
+
+    result = cli("app", "--image-tag", "2")
+
+    assert result.code == Exit.FAILED
+    assert result.err.splitlines() == [
+        "ERROR: Nothing was changed:",
+        "  web: No container is named ap; the task definition has: app, proxy",
+        "  The service nope was not found in cluster shop",
+        "The services of the cluster: web, worker",
+    ]
+
+
+def test_tasks_of_one_family_are_told_apart_by_when_and_by_a_number(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    task = {"family": "migrate", "count": 1, "containers": ["app"]}
+    tasks = {"pre": [task, {**task, "family": "announce"}, task, task], "post": [task]}
+    Path("app.json").write_text(json.dumps({"version": "v1", "cluster": "shop", "tasks": tasks}))
+
+    result = cli("app", "-t", "2", "-f", "app.json", "--dry-run")
+
+    assert result.code == Exit.OK
+    assert [line for line in result.lines if line.startswith("Would")] == [
+        "Would run pre migrate (migrate:1)",
+        "Would run pre announce (announce:1)",
+        "Would run pre migrate (2) (migrate:1)",
+        "Would run pre migrate (3) (migrate:1)",
+        "Would run post migrate (migrate:1)",
+    ]
 
 
 def test_a_missing_container_is_named_with_those_there_are(sim: Simulator, cli: Cli) -> None:
@@ -163,7 +208,10 @@ def test_a_missing_container_is_named_with_those_there_are(sim: Simulator, cli: 
 
     assert result.code == Exit.NO_CONTAINER
     assert result.changes == []
-    assert "worker: No container is named ap; the task definition has: app, proxy" in result.err
+    assert result.err.splitlines() == [
+        "ERROR: Nothing was changed:",
+        "  worker: No container is named ap; the task definition has: app, proxy",
+    ]
 
 
 def test_a_service_that_is_not_deployed_by_ecs_stops_everything(sim: Simulator, cli: Cli) -> None:
@@ -222,6 +270,21 @@ def test_the_time_of_a_service_is_for_both_waits_together(sim: Simulator, cli: C
     assert result.code == Exit.FAILED
     assert (web["result"], web["exit_code"]) == ("the deployment was not complete within 60 seconds", Exit.TIMED_OUT)
     assert 60 <= web["durations"]["total_s"] < 62
+
+
+def test_a_service_without_a_time_of_its_own_has_fifteen_minutes(sim: Simulator, cli: Cli) -> None:
+    shop(sim)
+    sim.image("shop/app:2").starts_after(5000)
+    sim.on_call = lambda _, operation, __: sim.advance(30) if operation == "DescribeServices" else None
+
+    result = cli("app", "--image-tag", "2", "--skip-tasks")
+
+    assert result.code == Exit.FAILED
+    assert result.lines[-3:] == [
+        "Report on services: total: 2, successful: 0, skipped: 0, failed: 2",
+        "  web: no task of the new deployment was seen running within 900 seconds",
+        "  worker: no task of the new deployment was seen running within 120 seconds",
+    ]
 
 
 def test_a_rollback_that_had_no_time_may_be_complete_when_the_others_have_ended(sim: Simulator, cli: Cli) -> None:
@@ -872,16 +935,6 @@ def test_interrupted_with_rollback_it_takes_back_what_is_complete_as_well(sim: S
     sim.advance(100)
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.running("shop", "worker") == {"shop/job:1": 1}
-
-
-def test_the_reasons_of_several_missing_things_come_with_all_their_hints(sim: Simulator, cli: Cli) -> None:
-    shop(sim, SHOP.replace("family: migrate", "family: migrant").replace("name: worker", "name: walker"))
-
-    result = cli("app", "--image-tag", "2")
-
-    assert result.code == Exit.AWS
-    assert "Give a family with an ACTIVE revision" in result.err
-    assert "The services of the cluster: web, worker" in result.err
 
 
 def test_interrupted_it_says_nothing_of_what_it_left_alone(sim: Simulator, cli: Cli) -> None:

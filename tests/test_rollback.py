@@ -647,16 +647,27 @@ def test_the_list_has_what_ecs_does_not_remember_and_says_where_there_is_nothing
     document = json.loads(cli("rollback", *WEB, "-n", "api", "--list", "--output", "json").out)
     lines = cli("rollback", *WEB, "-n", "api", "--list").lines
 
-    assert "never, as far as ECS tells" in lines[1]
-    assert lines[2] == "api runs api:1; nothing to go back to; it was deployed:"
-    assert [part["name"] for part in document["parts"]] == ["web", "api"]
-    assert document["parts"][0]["candidates"][0] == {
+    assert lines == [
+        "web runs web:2; it was deployed:",
+        "  web:1  never, as far as ECS tells    app:1  <- a rollback leads here",
+        "api runs api:1; nothing to go back to; it was deployed:",
+    ]
+    older = {
         "task_definition": f"{PREFIX}/web:1",
         "deployed": "never, as far as ECS tells",
         "ended": "",
         "status": "ACTIVE",
         "images": "app:1",
         "chosen": True,
+    }
+    assert document == {
+        "cluster": "prod",
+        "service": "web, api",
+        "parts": [
+            {"name": "web", "task_definition": f"{PREFIX}/web:2", "candidates": [older]},
+            {"name": "api", "task_definition": f"{PREFIX}/api:1", "candidates": []},
+        ],
+        "exit_code": 0,
     }
 
 
