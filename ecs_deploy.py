@@ -3649,7 +3649,10 @@ def say(ctx: Context, rollout: Rollout, text: str) -> None:
 
 def note_counts(ctx: Context, rollout: Rollout) -> None:
     """Keep the counts, print new events, and look at stopped tasks if there may be some."""
-    before, counts = rollout.counts, counts_of(rollout.last, rollout.deployment_id)
+    counted = rollout.deployment_id
+    if rollout.native and rollout.returning:  # ECS leaves this one: the other tells how far it is
+        counted = next((str(d["id"]) for d in rollout.last.get("deployments") or [] if d.get("id") != counted), "")
+    before, counts = rollout.counts, counts_of(rollout.last, counted)
     bad = report_events(ctx, rollout)
     fell = counts["running"] + counts["pending"] < before["running"] + before["pending"]
     if fell or bad or counts["failed"] > before["failed"]:
