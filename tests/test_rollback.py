@@ -442,11 +442,14 @@ def test_a_signal_leaves_the_rollback_and_says_so(sim: Simulator, cli: Cli, nati
     sim.someone_deploys("prod", "web", "app:3")
     sim.advance(2)
     sim.world.at(sim.world.now_s + 0.5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    left = sim.services["prod", "web"].primary
 
     result = cli("rollback", *WEB, "--output", "json")
 
     assert result.code == 143
     document = json.loads(result.out)
+    followed = left if native else sim.services["prod", "web"].primary
+    assert document["deployment_id"] == followed.id
     assert (document["cluster"], document["service"]) == ("prod", "web")
     assert document["new_task_definition"] == f"{PREFIX}/web:2"
     said = "the rollback was sent, and is not waited for. It takes service web to" if native else "goes on, to"

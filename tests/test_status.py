@@ -692,6 +692,7 @@ def test_a_gate_for_several_services(sim: Simulator, status: Cli) -> None:
 
     both = status(*WEB, "-n", "api", "--expect", "app:1", "--expect", "api:1")
     one = status(*WEB, "-n", "api", "--expect", "app:1")
+    more = status(*WEB, "-n", "api", "--expect=app:1", "--expect=api:1", "--expect=other:1", "--output=json")
     nothing = status("-c", "prod", "-n", without.name, "--expect", "app:1")
     missing = status("-c", "prod", "-n", "nope", "--expect", "app:1")
     everything = status(*ALL, "--expect", f"app@{digest_of('app:1')}")
@@ -699,6 +700,10 @@ def test_a_gate_for_several_services(sim: Simulator, status: Cli) -> None:
     empty = status("-c", "empty", "--all", "--expect", "app:1")
 
     assert (both.code, one.code, nothing.code, missing.code, everything.code, empty.code) == (0, 1, 1, 24, 1, 1)
+    assert more.code == 1
+    assert [(part["name"], part["expected"], part["exit_code"]) for part in json.loads(more.out)["parts"]] == [
+        ("web", False, 1), ("api", True, 0),
+    ]  # fmt: skip
     assert everything.err.count("does not run just what is expected") == 2
     assert "None of the services runs app:1." in empty.err
     assert "The service api does not run just what is expected; it runs api:1 (api:1)." in one.err
