@@ -342,9 +342,24 @@ def test_an_update_that_never_arrived_leaves_the_revision_and_says_so(sim: Simul
     result = cli(*DEPLOY)
 
     assert result.code == 24
-    said = f"UpdateService may have been carried out; {PREFIX}/web:2 is left as it is. Look at the service."
-    assert said in result.err
+    sent, *_, error, look = result.err.splitlines()[2:]
+    assert sent == f"The update of service web to {PREFIX}/web:2 was sent, and its answer was not seen."
+    assert error.startswith("ERROR: AWS was not reached (UpdateService): ")
+    assert look == f"UpdateService may have been carried out; {PREFIX}/web:2 is left as it is. Look at the service."
     assert sim.active_revisions("web") == [1, 2]
+
+
+def test_a_redeployment_that_never_arrived_is_not_looked_for_and_may_go_on(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.world.on_call = lambda index, operation, params: Fault.DROP_BEFORE if operation == "UpdateService" else None
+
+    result = cli(*WEB, "--force-new-deployment")
+
+    assert result.code == 24
+    assert result.operations[-1] == "UpdateService"
+    assert result.err.splitlines()[1] == (
+        f"The update of service web to {PREFIX}/web:1 was sent, and its answer was not seen."
+    )
 
 
 def first_time(seen: list[str], operation: str, wanted: str, fault: Fault = Fault.DROP_AFTER) -> Fault | None:

@@ -398,6 +398,21 @@ def test_a_look_that_can_never_succeed_ends_the_watch_with_the_outcome_unknown(
     assert f". The outcome is unknown: {flying}\n" in result.err
 
 
+def test_a_watch_that_is_cut_short_names_each_service_whose_outcome_is_unknown(sim: Simulator, cli: Cli) -> None:
+    for name in ("web", "api", "old"):
+        sim.service("prod", name, image="app:1")
+    sim.image("app:2").starts_after(20)
+    sim.world.at(3, lambda: sim.someone_deploys("prod", "old", "app:3"))
+    sim.world.at(6, lambda: sim.deny("ecs:DescribeServices"))
+
+    result = cli(*DEPLOY, "-n", "api", "-n", "old")
+
+    assert result.code == 24
+    flying = ", ".join(f"deployment {sim.services['prod', n].primary.id} of service {n}" for n in ("web", "api"))
+    assert last_paragraph(result)[0].endswith(f". The outcome is unknown: {flying} was in progress")
+    assert last_paragraph(result)[1:] == ["Allow ecs:DescribeServices in the IAM policy of these credentials."]
+
+
 # --- Answers that are not what they seem
 
 

@@ -43,6 +43,11 @@ def test_the_failed_revision_is_kept_while_a_deployment_still_uses_it(sim: Simul
     assert f"{PREFIX}/web:2 is left ACTIVE: a deployment of the service still uses it." in result.err.splitlines()
     assert "DeregisterTaskDefinition" not in result.operations
     assert sim.active_revisions("web") == [1, 2]
+    deregister = f"aws ecs deregister-task-definition --task-definition {PREFIX}/web:2 --region us-east-1"
+    assert (
+        f"{PREFIX}/web:2 is left ACTIVE: a deployment of the service still uses it.\n"
+        f"The new revision web:2 stays registered. To deregister it:\n  {deregister}\n"
+    ) in result.err
 
 
 def test_the_failed_revision_can_be_kept(sim: Simulator, cli: Cli) -> None:

@@ -30,9 +30,14 @@ def test_interrupted_it_says_what_goes_on_and_how_to_undo_it(
     result = cli(*DEPLOY)
 
     deployment = sim.services["prod", "web"].primary.id
+    back = f"--task-definition {PREFIX}/web:1 --region us-east-1"
     assert result.code == code
-    assert f"{name}: deployment {deployment} of service web goes on, to {PREFIX}/web:2." in result.err
-    assert "To undo it:\n  aws ecs update-service --cluster prod --service web" in result.err
+    assert result.err.splitlines()[-4:] == [
+        f"{name}: deployment {deployment} of service web goes on, to {PREFIX}/web:2. That is as last seen, 1 s ago.",
+        "To undo it:",
+        f"  aws ecs update-service --cluster prod --service web {back}",
+        "Interrupted.",
+    ]
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
 
 
@@ -65,6 +70,24 @@ def test_the_document_of_a_run_that_is_cut_short_by_the_update_names_the_revisio
     assert json.loads(result.out)["new_task_definition"] == f"{PREFIX}/web:2"
 
 
+def test_interrupted_it_says_what_is_complete_and_what_has_failed(sim: Simulator, cli: Cli) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+    for name in ("web", "api", "bad"):
+        sim.service("prod", name, image="app:1", drain_s=60 if name == "web" else 0, deploymentConfiguration=breaker)
+    sim.world.at(4, lambda: sim.services["prod", "bad"].primary.becomes("FAILED", "tasks failed to start.", 4.0))
+    sim.world.at(30, lambda: signal.raise_signal(signal.SIGTERM))
+
+    result = cli(*DEPLOY, "-n", "api", "-n", "bad")
+
+    ends = [("bad", "has failed; the service points at"), ("api", "is complete, on"), ("web", "goes on, to")]
+    said = [line for line in result.err.splitlines() if line.startswith("SIGTERM: ")]
+    assert result.code == 143
+    assert [line.partition(". That is as last seen, ")[0] for line in said] == [
+        f"SIGTERM: deployment {sim.services['prod', name].primary.id} of service {name} {how} {PREFIX}/{name}:2"
+        for name, how in ends
+    ]
+
+
 def test_an_interrupted_redeploy_has_nothing_to_undo(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:1").starts_after(60)
@@ -86,7 +109,14 @@ def test_interrupted_it_sends_the_rollback_that_was_asked_for(sim: Simulator, cl
 
     assert result.code == 143
     assert result.requests("UpdateService")[1]["taskDefinition"] == f"{PREFIX}/web:1"
-    assert "of service web was sent, and is not waited for." in result.err
+    deployment = sim.services["prod", "web"].deployments[1].id
+    command = f"aws ecs deregister-task-definition --task-definition {PREFIX}/web:2 --region us-east-1"
+    assert result.err.partition("web:1 --region us-east-1\n")[2].splitlines() == [
+        f"SIGTERM: the rollback of deployment {deployment} of service web was sent, and is not waited for.",
+        "web:2 stays registered; once nothing uses it:",
+        f"  {command}",
+        "Interrupted.",
+    ]
 
 
 def test_the_same_signal_again_ends_the_clean_up_at_once_and_another_one_does_not(sim: Simulator, cli: Cli) -> None:

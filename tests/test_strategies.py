@@ -70,6 +70,8 @@ def test_of_two_service_deployments_the_newer_is_ours(
 
     assert result.code == 0
     assert sim.running("prod", "web") == {"app:2": 1}
+    ours = [sim.services["prod", "web"].release.arn]
+    assert all(looked["serviceDeploymentArns"] == ours for looked in result.requests("DescribeServiceDeployments"))
 
 
 @pytest.mark.parametrize(
@@ -297,6 +299,7 @@ def test_a_rollback_of_ecs_that_fails_is_said(sim: Simulator, cli: Cli, rollback
     assert (document["verdict"], document["reason"]) == ("rollback failed", "ECS deployment alarms: alarm detected.")
     whose = "its" if rollback else "ECS's"
     assert f"failed, and so did {whose} rollback: ECS deployment alarms: alarm" in last_paragraph(result)[0]
+    assert "going back" not in result.err
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
 
 
