@@ -3409,9 +3409,10 @@ def discard(ctx: Context, cluster: str, arn: str, what: str, ends: Mapping[str, 
 
 def is_inactive(ctx: Context, arn: str) -> bool:
     """True if a definition is seen not to be ACTIVE any more."""
+    status = "ACTIVE"
     with contextlib.suppress(AwsError):
-        return ctx.aws.describe_task_definition(arn).get("status") != "ACTIVE"
-    return False
+        status = str(ctx.aws.describe_task_definition(arn).get("status"))
+    return status != "ACTIVE"
 
 
 def services_of(ctx: Context, cluster: str, known: Iterable[str]) -> dict[str, JSON]:

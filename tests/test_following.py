@@ -199,6 +199,10 @@ def test_where_the_health_may_not_be_read_the_deployment_decides(sim: Simulator,
     skipping = cli("-c", "prod", "-n", "web", "-i", "app:3", "--skip-deployments-check")
     assert skipping.code == 24
     assert "Allow ecs:ListTasks" in skipping.err
+    sim.advance(60)
+    sim.services["prod", "web"].drain_s = 500
+    draining = cli(*WEB, "-i", "app:4", "-t", "40")
+    assert (draining.code, draining.lines[-1]) == (22, "Waiting for service deployment to complete...")
 
 
 # --- Pacing
