@@ -110,6 +110,7 @@ def with_version(sim: Simulator, version: str) -> dict[str, Any]:
 
 def test_replaces_instances_of_another_launch_configuration(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim, {"LaunchConfigurationName": "small-1"})
+    sim.instances.capacity_provider("others", sim.instances.group("others", "prod", desired=0))
     old = group.members
     group.launch = {"LaunchConfigurationName": "small-2"}
 
@@ -564,6 +565,8 @@ def test_what_is_left_alone_is_named_and_no_success(
     )
     assert [instance.state for instance in old] == ["running"] * count + ["terminated"] * (2 - count)
     assert "Nothing to replace" not in result.out
+    looks = [name for name in result.operations if name in ("DeleteTags", "DescribeContainerInstances")]
+    assert looks[-2:] == ["DeleteTags", "DescribeContainerInstances"][count - 1 :]
     assert sim.instances.killed == []
     assert group.tags == {}
 
@@ -1603,6 +1606,7 @@ def test_a_run_that_is_followed_too_long_is_named(sim: Simulator, replace: Calla
         "ERROR: Not replaced within 119 seconds: runner-7 replaces the instances of this group",
         "If runner-7 is gone: --take-over",
     ]
+    assert "has taken over" not in result.err
 
 
 def test_a_tag_that_nobody_renews_is_taken_over_after_two_minutes(
@@ -1913,6 +1917,7 @@ def test_ends_as_the_refresh_ends(sim: Simulator, replace: Callable[..., Result]
     assert result.code == Exit.FAILED
     said = f"ERROR: Instance refresh {group.refreshes[0].id} of workers is {status}: {reason}"
     assert result.err.splitlines()[-1] == said
+    assert "goes on" not in result.err
 
 
 CANCEL = "  aws autoscaling cancel-instance-refresh --auto-scaling-group-name workers --region us-east-1\n"
