@@ -72,6 +72,24 @@ def test_a_rollback_that_ecs_began_is_waited_for(sim: Simulator, cli: Cli) -> No
     assert sim.steady("prod", "web")
 
 
+def test_of_what_ecs_takes_back_the_count_is_ours_whatever_it_still_tells(sim: Simulator, cli: Cli) -> None:
+    """Events are the newest hundred, and a failed deployment without tasks is not listed any more."""
+    service = sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER)
+    sim.image("app:2").crashes(after_s=2)
+
+    def forget(index: int, operation: str, params: Json) -> None:
+        service.events.clear()
+        service.deployments[:] = [d for d in service.deployments if d.rollout_state != "FAILED"]
+
+    sim.on_call = forget
+
+    result = cli(*DEPLOY, "-D", "3", "-t", "300", "--enable-rollback")
+
+    assert result.code == 20
+    assert result.requests("UpdateService")[1:] == [{"cluster": "prod", "service": "web", "desiredCount": 1}]
+    assert sim.running("prod", "web") == {"app:1": 1}
+
+
 def test_of_what_somebody_else_takes_back_the_count_is_theirs(sim: Simulator, cli: Cli) -> None:
     """ECS's own rollback brings back only the definition; somebody who deploys says what else is to hold."""
     service = sim.service("prod", "web", image="app:1")
