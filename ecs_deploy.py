@@ -2401,7 +2401,7 @@ def _choose_credentials(session: Any, options: AwsOptions, region: str) -> None:
 
     load = session.get_component("credential_provider").load_credentials
     if options.instance_profile:
-        providers = credentials.create_credential_resolver(session, region_name=region).providers
+        providers = credentials.create_credential_resolver(session).providers
         roles = [provider for provider in providers if provider.METHOD in ("container-role", "iam-role")]
         load = credentials.CredentialResolver(roles).load_credentials
     elif options.access_key:

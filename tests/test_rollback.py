@@ -99,6 +99,14 @@ def test_a_rollback_whose_beginning_ecs_has_forgotten_does_not_swing_back(sim: S
     assert "the next older ACTIVE revision; ECS does not tell whether it ever worked" in runs[0].err
 
 
+def test_who_goes_back_leaves_what_came_after_whatever_its_family() -> None:
+    web, api, next_web = (f"{PREFIX}/{name}" for name in ("web:1", "api:5", "web:2"))
+
+    assert worked_before([web, api, next_web], next_web) == [api, web]
+    assert worked_before([web, api, web, next_web], next_web) == [web]
+    assert worked_before([web, next_web, web], web) == []
+
+
 @given(st.lists(st.tuples(st.sampled_from(["web", "api"]), st.integers(1, 6)), min_size=1, max_size=12))
 def test_going_back_again_and_again_ends_and_never_leads_to_what_was_left(deployed: list[tuple[str, int]]) -> None:
     history = [f"{PREFIX}/{family}:{revision}" for family, revision in deployed]

@@ -377,6 +377,7 @@ def test_every_essential_container_must_end_well(world: Simulator, cli: Cli) -> 
 
     assert result.code == 1
     assert "container broken: exit code 4" in result.err
+    assert cli(*WAIT, "--propagate-exit-code").code == 4
 
 
 def test_a_container_that_decides_nothing_may_end_badly(world: Simulator, cli: Cli) -> None:
