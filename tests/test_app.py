@@ -235,7 +235,9 @@ def test_other_refusals_of_aws_end_the_run_before_anything_changes(sim: Simulato
 
     assert result.code == Exit.AWS
     assert result.changes == []
-    assert "Allow ecs:DescribeTaskDefinition" in result.err
+    denied, hint = result.err.splitlines()
+    assert denied.startswith("ERROR: AWS denied DescribeTaskDefinition: ")
+    assert hint == "Allow ecs:DescribeTaskDefinition in the IAM policy of these credentials."
 
 
 def test_what_needs_no_change_is_not_registered_and_not_updated_but_must_be_stable(sim: Simulator, cli: Cli) -> None:

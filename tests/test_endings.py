@@ -263,6 +263,24 @@ def test_a_service_that_is_missing_once_is_brought_back(sim: Simulator, cli: Cli
     assert sim.services["prod", "web"].desired_count == 1
 
 
+def test_a_service_that_is_missing_is_asked_for_again_every_second(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(500)
+    looks: list[float] = []
+
+    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+        looks.extend([sim.now_s] * (operation == "DescribeServices"))
+        missed = operation == "DescribeServices" and 30 <= sim.now_s < 32 and looks.count(30) > 1
+        return Fault.MISSING if missed else None
+
+    sim.world.on_call = on_call
+
+    result = cli(*DEPLOY, "-t", "30", "--enable-rollback")
+
+    assert result.code == 20
+    assert [at_s for at_s in looks if at_s >= 30][:4] == [30, 30, 31, 32]
+
+
 def test_a_task_that_is_missing_once_is_not_lost(sim: Simulator, cli: Cli) -> None:
     sim.cluster("prod")
     sim.task_definition("job", "app:1")

@@ -161,7 +161,23 @@ def test_interrupted_it_sends_no_rollback_over_somebody_elses_deployment(sim: Si
 
     assert result.code == 143
     assert "Not rolled back: " in result.err
+    assert "was sent" not in result.err
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
+
+
+def test_interrupted_it_sits_a_throttle_out_for_half_a_minute(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
+    sim.world.on_call = lambda index, operation, params: (
+        Fault.THROTTLED if operation == "UpdateService" and 10 <= sim.world.now_s < 30 else None
+    )
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 143
+    assert "of service web was sent, and is not waited for." in result.err
+    assert 30 <= sim.world.now_s <= 40
 
 
 def test_what_was_discarded_before_the_signal_is_not_discarded_again(sim: Simulator, cli: Cli) -> None:

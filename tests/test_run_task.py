@@ -203,6 +203,17 @@ def test_a_task_can_borrow_the_network_of_a_service(
     assert sent(result) == expected
 
 
+def test_what_is_given_of_a_member_goes_into_what_is_borrowed(world: Simulator, cli: Cli) -> None:
+    world.service("prod", "web", networkConfiguration=VPC)
+    world.definitions.families["job"][0].raw["networkMode"] = "awsvpc"
+    private = "networkConfiguration.awsvpcConfiguration.assignPublicIp=DISABLED"
+
+    result = cli(*JOB, "--network-from-service", "web", "--task-set", private)
+
+    network = {**VPC["awsvpcConfiguration"], "assignPublicIp": "DISABLED"}
+    assert sent(result) == {"launchType": "EC2", "networkConfiguration": {"awsvpcConfiguration": network}}
+
+
 def test_the_service_to_borrow_from_must_exist(world: Simulator, cli: Cli) -> None:
     result = cli(*JOB, "--network-from-service", "nobody")
 
@@ -261,12 +272,16 @@ def test_a_task_that_is_not_started_is_a_failure_with_its_reason(
 def test_fewer_tasks_than_asked_are_a_failure(world: Simulator, cli: Cli) -> None:
     world.fail_run_task("AGENT", 2)
 
+    world.fail_run_task("RESOURCE:CPU", 1)
+
     result = cli(*JOB, "--count", "13")
 
     assert result.code == 1
-    assert "ERROR: 8 of 13 tasks were started: 2 × AGENT" in result.err
-    assert "Those that were started go on. Check the cluster's capacity" in result.err
-    assert sum(line.startswith("Executed task: ") for line in result.lines) == 8
+    assert last_paragraph(result) == [
+        "ERROR: 7 of 13 tasks were started: 2 × AGENT; 1 × RESOURCE:CPU",
+        "Those that were started go on. Check the cluster's capacity, the launch type and the network.",
+    ]
+    assert sum(line.startswith("Executed task: ") for line in result.lines) == 7
 
 
 def test_an_answer_that_is_lost_starts_no_task_twice(world: Simulator, cli: Cli) -> None:

@@ -91,6 +91,14 @@ def failed(sim: Simulator) -> None:
     sim.advance(60)
 
 
+def failed_with_a_log(sim: Simulator) -> None:
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
+    sim.service("prod", "web", containers=[APP], deploymentConfiguration=breaker)
+    sim.image("app:2").crashes(after_s=1).logs(["hello", "no database"])
+    sim.someone_deploys("prod", "web", "app:2")
+    sim.advance(60)
+
+
 def going_back_without_room(sim: Simulator) -> None:
     going_back(sim)
     sim.services["prod", "web"].primary.rollout_reason = "rolling back"
@@ -387,6 +395,42 @@ def test_what_the_sentence_has_said_is_not_listed_again(sim: Simulator, status: 
     assert counted[0] in sentence
 
 
+def test_each_reason_that_the_sentence_has_not_said_stands_in_a_line_of_its_own(sim: Simulator, status: Cli) -> None:
+    crashing(sim)
+    for exit_code in (7, 9):
+        sim.image("app:1").crashes(after_s=1, exit_code=exit_code)
+        sim.advance(25)
+
+    result = status(*WEB)
+
+    said = "The service web is not steady, but short of tasks: 0 of 2 running; 10 tasks failed in a row"
+    assert result.code == 1
+    assert last_paragraph(result)[:4] == [
+        f"ERROR: {said}; 4 × {EXITED} app: exit code 1.",
+        f"4 × {EXITED} app: exit code 7",
+        f"2 × {EXITED} app: exit code 0",
+        f"2 × {EXITED} app: exit code 9",
+    ]
+
+
+def test_what_the_events_tell_of_trouble_is_on_the_screen(sim: Simulator, status: Cli) -> None:
+    failed(sim)
+
+    result = status(*WEB)
+
+    (deployment,) = sim.services["prod", "web"].deployments
+    end = "deployment failed: tasks failed to start."
+    assert result.code == 1
+    assert result.lines == [
+        "web: deployment failed, 0 of 2 running",
+        f"  definition: {PREFIX}/web:2",
+        "  image of web: app:2",
+        f"  deployment: {deployment.id}, FAILED, since 2025-06-15 15:06:40 UTC",
+        f"  event: (service web) (deployment {deployment.id}) {end}",
+        "  a rollback leads to: web:1 (app:1), deployed 2025-06-15 15:06:40 UTC, SUCCESSFUL",
+    ]
+
+
 def test_a_throttled_look_at_tasks_is_repeated(sim: Simulator, status: Cli) -> None:
     sim.service("prod", "web", "app:1")
     looks: list[int] = []
@@ -538,6 +582,10 @@ def test_several_services_are_told_one_after_the_other(sim: Simulator, status: C
         "web-admin: steady, 1 of 1 running", "web: steady, 2 of 2 running",
     ]  # fmt: skip
     assert "The services of the cluster: web, web-admin" in missing.err
+    sim.someone_deploys("prod", "web-admin", "admin:2")
+    sim.advance(1)
+    both = status(*WEB, "-n", "web-admin")
+    assert (both.code, "  roll-out: new: 0 running, 1 pending of 1; old: 1 running" in both.lines) == (1, True)
 
 
 # --- Following
@@ -563,6 +611,7 @@ FOLLOWED: dict[Callable[[Simulator], None], tuple[int, str]] = {
     going_back_without_room: (0, "Service deployment successful."),
     failed: (1, "failed: ECS deployment circuit breaker: tasks failed to start."),
     without_room: (22, "timed out: not steady within 90 seconds"),
+    failed_with_a_log: (1, "\n  | no database\nThe service still points at"),
     baking: (22, "the bake time is longer than the time-out"),
     being_deleted: (1, "cannot complete: the service is being deleted (DRAINING)"),
     never_deployed: (1, "is not steady, but short of tasks: 0 of 1 running; nothing was deployed to it."),
@@ -582,6 +631,7 @@ def test_what_is_followed_ends_as_a_deployment_does(
     assert result.code == code
     assert said in result.out + result.err
     assert "registered" not in result.err
+    assert ("ERROR: " in result.err) == bool(code)
     assert result.err.count("Likeliest cause") <= 1
 
 
