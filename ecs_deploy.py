@@ -5468,8 +5468,7 @@ def taken_back_by_ecs(ctx: Context, results: Results, rollout: Rollout) -> Rollo
     if strategy_verdict(next(iter(now), {})).state is not RolloutState.ROLLING_BACK:
         enter_rollout(ctx, back)
         if not stopped_natively(ctx, back):
-            ctx.begun.settle(back.key)
-            return None
+            return None  # the update takes its place in the ledger
     results.add(part, new_task_definition=part.draft.ready, deployment_id=deployment_id)
     return back
 
