@@ -290,6 +290,7 @@ def test_what_ecs_takes_back_is_told_by_what_it_goes_back_to(sim: Simulator, cli
     assert len(progress) > 1
     assert all("back: 2 running, 0 pending of 2; others: " in line for line in progress)
     assert "web runs app:2 on 2 of 2 tasks after " in result.err
+    assert "Warning: " not in result.err, "a bake time takes nothing on the way back"
     assert {name: document[name] for name in document if name not in ("events", "durations")} == {
         "cluster": "prod",
         "service": "web",
@@ -306,8 +307,10 @@ def test_what_ecs_takes_back_is_told_by_what_it_goes_back_to(sim: Simulator, cli
     }
 
 
-def test_a_native_deployment_that_is_being_taken_back_is_waited_for(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["named by the service", "to be looked for"])
+def test_a_native_deployment_that_is_being_taken_back_is_waited_for(sim: Simulator, cli: Cli, named: bool) -> None:
     deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.world.shows_releases = named
     sim.someone_deploys("prod", "web", "app:3")
     sim.advance(40)
     sim.services["prod", "web"].release.stop("ROLLBACK")
@@ -329,6 +332,21 @@ def test_where_ecs_may_not_take_it_back_the_service_is_updated(sim: Simulator, c
 
     assert (result.code, sent(result)) == (0, ["web:2"])
     assert f"using UpdateService instead. AWS denied {action}" in result.err
+
+
+def test_where_neither_ecs_nor_an_update_may_take_it_back_nothing_was_begun(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1", "app:2", deploymentConfiguration=BLUE_GREEN)
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(40)
+    sim.deny("ecs:StopServiceDeployment")
+    sim.deny("ecs:UpdateService")
+
+    result = cli("rollback", *WEB)
+
+    assert result.code == 24
+    assert result.err.rpartition("ERROR: ")[2].startswith("AWS denied UpdateService: ")
+    assert result.err.endswith("\nAllow ecs:UpdateService in the IAM policy of these credentials.\n")
+    assert "the rollback was sent" not in result.err
 
 
 def test_a_native_deployment_is_not_stopped_on_the_way_to_something_else(sim: Simulator, cli: Cli) -> None:
@@ -579,7 +597,12 @@ def test_the_present_revision_must_only_run(sim: Simulator, cli: Cli) -> None:
     result = cli("rollback", *WEB, "--to", "2")
 
     assert (result.code, result.changes) == (0, [])
-    assert "unchanged, and stable" in result.lines
+    assert result.err == "Going back to web:2, as it was named.\n"
+    assert result.lines == [
+        f"Rolling back to {PREFIX}/web:2",
+        "unchanged, and stable",
+        f"The service is back on {PREFIX}/web:2, and stable.",
+    ]
     assert "Would send" not in cli("rollback", *WEB, "--to", "2", "--dry-run").out
 
 
@@ -630,6 +653,19 @@ def test_a_revision_that_may_not_be_read_is_an_error_of_aws(sim: Simulator, cli:
 
 
 # --- The list
+
+
+def test_no_more_than_the_newest_sixty_deployments_are_looked_at(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", "app:1", desired_count=0)
+    for number in range(2, 63):
+        sim.someone_deploys("prod", "web", f"app:{number}")
+        sim.advance(5)
+
+    result = cli("rollback", *WEB, "--list")
+
+    looked = [arn for request in result.requests("DescribeServiceRevisions") for arn in request["serviceRevisionArns"]]
+    assert (len(looked), len(set(looked))) == (60, 60)
+    assert result.operations.count("DescribeServiceRevisions") == 3
 
 
 def test_the_list_shows_what_was_deployed_and_does_nothing(sim: Simulator, cli: Cli) -> None:

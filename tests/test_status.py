@@ -199,7 +199,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     steady: (0, "steady, 2 of 2 running", ""),
     without_tasks: (0, "steady, 0 of 0 running", ""),
     a_daemon: (0, "steady, 3 of 3 running", ""),
-    behind_a_classic_balancer: (0, "steady, 1 of 1 running", ""),
+    behind_a_classic_balancer: (0, "steady, 1 of 1 running", ", PRIMARY, since 2025-06-15 15:06:40 UTC\n"),
     by_code_deploy: (0, "steady, 1 of 1 running", "a rollback leads to: nowhere"),
     gone_back: (0, "steady, 2 of 2 running", "ECS went back to this: (service web) (deployment ecs-svc/"),
     scaling: (1, "scaling, 2 of 4 running, 2 pending", ""),
@@ -207,7 +207,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     rolling_out: (1, "rolling out, 0 of 1 running, 1 pending", "roll-out: new: 0 running, 1 pending of 1; old: 1"),
     rolling_out_badly: (1, "rolling out, 0 of 2 running", "2 × EssentialContainerExited: Essential container in task"),
     rolling_out_after_a_failure: (1, "rolling out, 0 of 1 running", ""),
-    going_back: (1, "going back, 0 of 2 running", "alarm detected."),
+    going_back: (1, "going back, 0 of 2 running", "  roll-out: new: 0 running, 0 pending of 0; old: none left;"),
     going_back_without_room: (1, "going back, 0 of 2 running", "rolling back; 0 of 2 running"),
     failed: (1, "deployment failed, ", "ECS deployment circuit breaker: tasks failed to start"),
     crashing: (1, "short of tasks, 0 of 2 running", "| no database"),
@@ -218,7 +218,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     baking: (1, "rolling out, 1 of 1 running", "stage BAKE_TIME, 100 % of the traffic on the new"),
     at_a_hook: (1, "rolling out, 1 of 1 running", "Likeliest cause: a pause hook waits for somebody."),
     being_deleted: (1, "being deleted, 1 of 0 running", "is not steady, but being deleted: 1 of 0 running."),
-    never_deployed: (1, "short of tasks, 0 of 1 running", "nothing was deployed to it"),
+    never_deployed: (1, "short of tasks, 0 of 1 running", "  definition: none\n"),
     deleted: (24, "", "The service web was not found in cluster prod"),
     never_there: (24, "", "The services of the cluster: api"),
 }  # fmt: skip
@@ -486,6 +486,19 @@ def test_where_ecs_went_back_the_tasks_of_what_is_there_now_count(sim: Simulator
     assert "EssentialContainerExited" not in result.err
 
 
+def test_of_the_events_that_tell_of_trouble_the_newest_five_are_shown(sim: Simulator, status: Cli) -> None:
+    scaling(sim)
+    for number in range(7):
+        sim.services["prod", "web"].add_event(f"was unable to place a task: reason {number}.")
+
+    result = status(*WEB)
+
+    assert result.code == 1
+    assert [line for line in result.lines if line.startswith("  event: ")] == [
+        f"  event: (service web) was unable to place a task: reason {number}." for number in (6, 5, 4, 3, 2)
+    ]
+
+
 def test_what_was_never_deployed_has_no_deployment(sim: Simulator, status: Cli) -> None:
     never_deployed(sim)
 
@@ -571,16 +584,18 @@ def test_a_cluster_without_services_has_an_empty_table(sim: Simulator, status: C
 
 
 def test_several_services_are_told_one_after_the_other(sim: Simulator, status: Cli) -> None:
-    steady(sim)
     sim.service("prod", "web-admin", "admin:1")
+    steady(sim)
 
     result = status("-c", "prod", "-n", "web-admin", "-n", "web")
+    table = status(*ALL)
     missing = status(*WEB, "-n", "web-admim")
 
     assert (result.code, missing.code) == (0, 24)
     assert [line for line in result.lines if not line.startswith(" ")] == [
         "web-admin: steady, 1 of 1 running", "web: steady, 2 of 2 running",
     ]  # fmt: skip
+    assert [line.split()[0] for line in table.lines] == ["SERVICE", "web", "web-admin", "2"]
     assert "The services of the cluster: web, web-admin" in missing.err
     sim.someone_deploys("prod", "web-admin", "admin:2")
     sim.advance(1)
