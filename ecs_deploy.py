@@ -3157,12 +3157,11 @@ class Lookup(Record):
         try:
             return self.ctx.aws.call(operation, params, region=region, retries=False)
         except AwsError as error:
-            if error.code == absent:
-                return {}
             if error.transient:
                 self.silent.add(where)
-            self.said.append(f"Not looked up: {error.message}")
-            return None
+            if error.code != absent:
+                self.said.append(f"Not looked up: {error.message}")
+            return {} if error.code == absent else None
 
     def image(self, image: str) -> JSON | None:
         """What ECR says of an image, {} if its repository is not there; None if it does not tell, or has it not."""

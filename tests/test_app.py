@@ -416,19 +416,23 @@ def test_an_update_that_is_refused_takes_the_others_back_too(sim: Simulator, cli
 
     def refuse(_index: int, operation: str, params: Json) -> AwsError | None:
         if operation == "UpdateService" and params["service"] == "worker":
-            return AwsError("InvalidParameterException", "no")
+            return AwsError("AccessDeniedException", "no")
         return None
 
     sim.on_call = refuse
 
     result = cli("app", "--image-tag", "2", "--skip-tasks", "--enable-rollback", "--output", "json")
 
-    said = "AWS refused UpdateService: no (InvalidParameterException)"
+    said = "AWS denied UpdateService: no"
     assert result.code == Exit.FAILED
     assert sim.running("shop", "web") == {"shop/app:1": 1, "envoy:3": 1}
     assert sim.active_revisions("worker") == [1], "the revision that no service uses is gone again"
     assert f"  worker: {said}" in result.err.splitlines()
     assert ended(result) == [("web", "rolled back", "completed", 20), ("worker", said, "error", 24)]
+    advice = "Allow ecs:UpdateService in the IAM policy of these credentials."
+    worker = json.loads(result.out)["parts"][1]
+    assert (worker["error"], worker["hint"]) == (said, advice)
+    assert f"ERROR: worker: {said}\n{advice}\n" in result.err
 
 
 def test_a_registration_that_fails_takes_the_earlier_ones_back(sim: Simulator, cli: Cli) -> None:

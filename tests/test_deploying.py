@@ -342,8 +342,14 @@ def test_an_update_that_never_arrived_leaves_the_revision_and_says_so(sim: Simul
     result = cli(*DEPLOY)
 
     assert result.code == 24
-    sent, *_, error, look = result.err.splitlines()[2:]
+    sent, *undo, error, look = result.err.splitlines()[2:]
     assert sent == f"The update of service web to {PREFIX}/web:2 was sent, and its answer was not seen."
+    assert undo == [
+        "To undo it:",
+        f"  aws ecs update-service --cluster prod --service web --task-definition {PREFIX}/web:1 --region us-east-1",
+        "web:2 stays registered; once nothing uses it:",
+        f"  aws ecs deregister-task-definition --task-definition {PREFIX}/web:2 --region us-east-1",
+    ]
     assert error.startswith("ERROR: AWS was not reached (UpdateService): ")
     assert look == f"UpdateService may have been carried out; {PREFIX}/web:2 is left as it is. Look at the service."
     assert sim.active_revisions("web") == [1, 2]

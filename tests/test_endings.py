@@ -582,7 +582,8 @@ def test_a_rollback_whose_answer_was_lost_once_is_our_own(sim: Simulator, cli: C
     assert result.out.count("Rolling back to") == 1
 
 
-def test_a_rollback_that_may_have_been_carried_out_is_looked_at(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("afterwards", [Fault.SERVER_ERROR, Fault.STALE, Fault.MISSING])
+def test_a_rollback_that_may_have_been_carried_out_is_looked_at(sim: Simulator, cli: Cli, afterwards: Fault) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").crashes(after_s=1)
     sent: list[float] = []
@@ -591,7 +592,7 @@ def test_a_rollback_that_may_have_been_carried_out_is_looked_at(sim: Simulator, 
         if operation == "UpdateService" and sim.now_s > 1:
             sent.append(sim.now_s)
             return Fault.DROP_BEFORE
-        return Fault.SERVER_ERROR if operation == "DescribeServices" and sent and sim.now_s > sent[0] + 20 else None
+        return afterwards if operation == "DescribeServices" and sent and sim.now_s > sent[0] + 20 else None
 
     sim.world.on_call = on_call
 

@@ -100,6 +100,19 @@ def test_an_interrupted_redeploy_has_nothing_to_undo(sim: Simulator, cli: Cli) -
     assert "To undo it:" not in result.err
 
 
+def test_what_was_accepted_and_is_not_waited_for_is_left_alone(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.on_call = lambda index, operation, params: (
+        signal.raise_signal(signal.SIGTERM) if operation == "ListTaskDefinitions" else None
+    )
+
+    result = cli(*DEPLOY, "--no-wait", "--max-definitions", "1")
+
+    assert result.code == 143
+    assert len(result.requests("UpdateService")) == 1
+    assert "web:2" not in result.err
+
+
 def test_interrupted_it_sends_the_rollback_that_was_asked_for(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(60)

@@ -201,14 +201,14 @@ def test_what_the_image_before_is_for_is_right_where_no_platform_is_named(
 ) -> None:
     repository = sim.registries.repository("shop/web")
     repository.push("1", platforms=("linux/arm64",))
-    repository.push("2", platforms=("linux/arm64",))
+    repository.push("2", platforms=("linux/arm64", "linux/arm"))
     runtime = {"runtimePlatform": {"cpuArchitecture": architecture}} if architecture else {}
     container = {"name": "web", "image": f"{ECR}:1", "memory": 64}
     sim.service("prod", "web", task_definition={"containerDefinitions": [container], **runtime})
 
     result = cli(*WEB, "-i", f"{ECR}:2")
 
-    said = f"  The image {ECR}:2 is for linux/arm64, not for linux/amd64"
+    said = f"  The image {ECR}:2 is for linux/arm, linux/arm64, not for linux/amd64"
     advice = "Build it for that platform, or change runtimePlatform."
     assert result.code == code
     assert (last_paragraph(result)[1:] == [said, advice]) == bool(code)

@@ -64,7 +64,7 @@ def _shape_of(service: str, operation: str, side: str) -> Shape | None:
 
 
 def _faults(value: Any, shape: Shape, path: str, future: frozenset[str], strict: bool) -> Iterator[str]:
-    kind, types, members, required, enum = _anatomy(shape)
+    kind, types, members, required, enum, most = _anatomy(shape)
     if not _is_of(value, kind, types):
         yield f"{path or 'input'}: {kind} expected, got {value!r}"
     elif kind == "structure":
@@ -86,6 +86,8 @@ def _faults(value: Any, shape: Shape, path: str, future: frozenset[str], strict:
             yield from _faults(inner, members["value"], f"{path}.{name}", future, strict)
     elif enum and strict and value not in enum:
         yield f"{path}: {value!r} is not one of {', '.join(sorted(enum))}"
+    elif kind == "integer" and value > most:
+        yield f"{path}: {value} is more than {most:.0f}"
 
 
 def _is_of(value: object, kind: str, types: tuple[type, ...]) -> bool:
@@ -93,7 +95,7 @@ def _is_of(value: object, kind: str, types: tuple[type, ...]) -> bool:
     return isinstance(value, types) and (kind == "boolean" or not isinstance(value, bool))
 
 
-Anatomy = tuple[str, tuple[type, ...], dict[str, Shape], tuple[str, ...], frozenset[str]]
+Anatomy = tuple[str, tuple[type, ...], dict[str, Shape], tuple[str, ...], frozenset[str], float]
 _ANATOMIES: dict[int, Anatomy] = {}
 
 
@@ -118,4 +120,5 @@ def _dissect(shape: Any) -> Anatomy:
         members = {"value": shape.value}
     elif kind == "string":
         enum = frozenset(shape.enum)
-    return kind, _PYTHON_TYPES.get(kind, (object,)), members, required, enum
+    most = float(shape.metadata.get("max", "inf"))
+    return kind, _PYTHON_TYPES.get(kind, (object,)), members, required, enum, most
