@@ -238,13 +238,17 @@ def test_while_old_targets_serve_beside_the_new_nothing_drains_yet(sim: Simulato
     assert sim.running("prod", "web") == {"app:2": 1}
 
 
-def test_without_old_targets_left_the_new_serve_as_well(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("instances", [0, 1], ids=["each its own address", "ports of one instance"])
+def test_without_old_targets_left_the_new_serve_as_well(sim: Simulator, cli: Cli, instances: int) -> None:
+    sim.instances.group("workers", "prod", desired=instances)
     balanced(sim)
     sim.services["prod", "web"].drain_s = 0
 
-    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started")
+    result = cli(*WEB, "-i", "app:2", "-wait-until", "draining-started", "--output", "json")
 
+    document = json.loads(result.out)
     assert result.code == 0
+    assert (document["verdict"], document["reason"]) == ("running", "the load balancer drains the old targets")
 
 
 def test_a_look_at_the_targets_that_is_throttled_is_said_and_made_again(sim: Simulator, cli: Cli) -> None:

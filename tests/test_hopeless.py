@@ -371,10 +371,10 @@ def test_a_container_that_ends_with_its_own_code_is_not_hopeless(sim: Simulator,
     assert sim.world.now_s > 60
 
 
-PAGES_OF = {1: 1, 3: 2}  # of the list of instances, which is asked for once
+PAGES_OF = {1: 1, 2: 1, 3: 2}  # of the list of instances, which is asked for once
 
 
-@pytest.mark.parametrize(("instances", "code"), [(1, 1), (3, 0)], ids=["the only one", "one bad host of several"])
+@pytest.mark.parametrize(("instances", "code"), [(1, 1), (2, 0), (3, 0)], ids=["the only one", "of two", "of several"])
 def test_one_bad_host_counts_only_if_it_is_the_only_one(sim: Simulator, cli: Cli, instances: int, code: int) -> None:
     sim.instances.group("workers", "prod", desired=instances)
     sim.service("prod", "web", image="app:1")

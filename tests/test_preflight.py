@@ -77,12 +77,13 @@ def test_of_a_repository_without_a_tag_none_is_named(sim: Simulator, cli: Cli) -
 def test_a_repository_that_does_not_exist_is_said(shop: Simulator, cli: Cli) -> None:
     shop.registries.repositories.clear()
 
-    result = cli(*WEB, "-i", f"{ECR}:2")
+    result = cli(*WEB, "-i", f"{ECR}:2", "--dry-run")
 
     said = f"  The image {ECR}:2 is not in ECR, nor is its repository"
     assert result.code == 13
     assert last_paragraph(result) == ["ERROR: Nothing was changed:", said]
     assert looked_up(result) == ["BatchGetImage", "DescribePullThroughCacheRules"]
+    assert "Not looked up" not in result.err
     assert result.changes == []
 
 
@@ -261,6 +262,22 @@ def test_an_answer_that_does_not_come_is_no_error_and_not_waited_for(
     assert result.code == 0
     assert sorted(looked_up(result)) == sorted(theirs)
     assert "Not looked up" not in result.err
+
+
+def test_what_is_denied_in_one_repository_is_looked_up_in_another(sim: Simulator, cli: Cli) -> None:
+    host = ECR.partition("/")[0]
+    sim.registries.repository("open").push("1")
+    containers = [{"name": name, "image": f"{host}/{name}:1", "memory": 64} for name in ("closed", "open")]
+    sim.service("prod", "web", containers=containers)
+    sim.on_call = lambda index, operation, params: (
+        AwsError("AccessDeniedException", "no") if params.get("repositoryName") == "closed" else None
+    )
+
+    result = cli(*WEB, "-to", "2", "--dry-run")
+
+    assert result.code == 13
+    assert "Not looked up: AWS denied BatchGetImage: no" in result.err.splitlines()
+    assert f"  The image {host}/open:2 is not in ECR" in last_paragraph(result)
 
 
 def test_a_service_that_was_not_reached_is_not_asked_again(sim: Simulator, cli: Cli) -> None:

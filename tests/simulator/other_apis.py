@@ -29,6 +29,9 @@ class TargetsApi:
             for task in (t for d in service.deployments for t in d.tasks.values() if port and t.runs):
                 state = "healthy" if task.healthy else "initial"
                 target = {"Id": task.arn.rpartition("/")[2][:8], "Port": port}
+                if task.host_arn and task.definition.raw.get("networkMode") != "awsvpc":  # each task its own port
+                    number = list(self.world.tasks).index(task.arn)
+                    target = {"Id": task.host_arn.rpartition("/")[2], "Port": 32768 + number}
                 found.append({"Target": target, "TargetHealth": {"State": state if task.stays else "draining"}})
         return {"TargetHealthDescriptions": found}
 
