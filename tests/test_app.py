@@ -395,12 +395,18 @@ def test_what_is_complete_and_cannot_go_back_with_the_others_is_said_to_be_just_
 
     late = "the deployment was not complete within 120 seconds"
     assert result.code == Exit.FAILED
-    assert re.search(
-        r"^ERROR: The deployment ecs-svc/\d+ of service web is complete, but was to be rolled back with the others,"
-        r" and that failed\.$",
-        result.err,
-        re.MULTILINE,
+    said = result.err.splitlines()
+    web = sim.services["shop", "web"].primary.id
+    first = next(number for number, line in enumerate(said) if line.startswith("ERROR: The deployment"))
+    assert said[first].endswith(
+        " of service web is complete, but was to be rolled back with the others, and that failed."
     )
+    assert said[first + 1 : first + 4] == [
+        f"The service now points at {PREFIX}/web:1 ({web}).",
+        "web:2 stays registered; once nothing uses it:",
+        f"  aws ecs deregister-task-definition --task-definition {PREFIX}/web:2 --region us-east-1",
+    ]
+    assert said[first + 4].startswith("ERROR: The deployment ")
     assert result.err.splitlines()[-3:] == [
         "Report on services: total: 2, successful: 0, skipped: 0, failed: 2",
         "  web: not rolled back, though that was to be",

@@ -366,7 +366,9 @@ def test_a_log_that_may_not_be_read_does_not_hide_the_failure(sim: Simulator, cl
     result = cli(*DEPLOY, "-t", "300")
 
     assert result.code == 1
-    assert re.search(r"The log /ecs/web ecs/web/\w+ cannot be read \(AccessDeniedException\)\.", result.err)
+    told = re.findall(r"^The log /ecs/web ecs/web/(\w+) cannot be read \(AccessDeniedException\)\.$", result.err, re.M)
+    assert told == [call["logStreamName"].rpartition("/")[2] for call in result.requests("GetLogEvents")[:2]]
+    assert told[0] != told[1]
     assert "exit code 1" in result.err
 
 
