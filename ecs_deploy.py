@@ -3434,9 +3434,8 @@ def roll_out(ctx: Context, results: Results, parts: Sequence[PlannedService]) ->
             rollouts.append(begin_rollout(ctx, results, part))
         except AwsError as error:
             refused.append((part, error))
-    used = {rollout.definition for rollout in rollouts}
     for part, refusal in refused:
-        give_up_update(ctx, results, part, refusal, used)
+        give_up_update(ctx, results, part, refusal)
     if rollouts and not parts[0].wait.no_wait:
         watch_updates(ctx, rollouts)
         conclude(ctx, results, rollouts)
@@ -3487,13 +3486,13 @@ def send_update(ctx: Context, update: JSON) -> JSON:
         raise
 
 
-def give_up_update(ctx: Context, results: Results, part: PlannedService, error: AwsError, used: Iterable[str]) -> None:
+def give_up_update(ctx: Context, results: Results, part: PlannedService, error: AwsError) -> None:
     """An update was refused, or its answer lost for good: discard what no service uses, or leave it, and say so."""
     arn = results.arn(part)
     if error.maybe_done:
         error.hint = f"UpdateService may have been carried out; {arn} is left as it is. Look at the service."
         ctx.begun.settle(arn)
-    ctx.begun.abandon(error, ctx.report, [f"service {part.name}", *([] if arn in used else [arn])])
+    ctx.begun.abandon(error, ctx.report, [f"service {part.name}", arn])
     results.fail(part, error)
 
 
@@ -3924,17 +3923,17 @@ def read_log(ctx: Context, log: Log, *, last: int = 0) -> list[str]:
 
 
 def log_of(definition: JSON, container: str, task_arn: str) -> Log | None:
-    """The log of a container that logs with `awslogs` and a prefix; None otherwise.
+    """The log of a container that logs with `awslogs` to a group, with a prefix; None otherwise.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specify-log-config.html
     """
     wanted = next((c for c in containers_of(definition) if c.get("name") == container), {})
     logs = wanted.get("logConfiguration") or {}
     options = logs.get("options") or {}
-    if logs.get("logDriver") != "awslogs" or not options.get("awslogs-stream-prefix"):
+    group, prefix = options.get("awslogs-group"), options.get("awslogs-stream-prefix")
+    if logs.get("logDriver") != "awslogs" or not (group and prefix):
         return None
-    stream = f"{options['awslogs-stream-prefix']}/{container}/{short_name(task_arn)}"
-    return Log(str(options.get("awslogs-group", "")), stream, str(options.get("awslogs-region") or ""))
+    return Log(group, f"{prefix}/{container}/{short_name(task_arn)}", str(options.get("awslogs-region") or ""))
 
 
 # As soon as it is hopeless

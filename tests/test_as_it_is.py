@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.conftest import Cli
-from tests.simulator import Fault, Simulator
+from tests.simulator import AwsError, Fault, Simulator
 from tests.vocabulary import PREFIX, WEB
 
 
@@ -316,6 +316,20 @@ def test_services_that_share_a_definition_share_the_new_revision_and_the_looks(s
     for name in ("web", "worker", "other"):
         assert f"{name}: Service deployment successful." in result.lines
         assert sim.running("prod", name) == {"app:2": 1}
+
+
+def test_a_shared_revision_stays_where_only_one_of_the_updates_is_refused(sim: Simulator, cli: Cli) -> None:
+    two(sim)
+    sim.on_call = lambda index, operation, params: (
+        AwsError("AccessDeniedException", "no") if params.get("service") == "web" else None
+    )
+
+    result = cli("-c", "prod", "-n", "web", "-n", "worker", "-i", "app:2")
+
+    assert result.code == 1
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService", "UpdateService"]
+    assert "common:2" not in result.err
+    assert sim.running("prod", "worker") == {"app:2": 1}
 
 
 def test_if_one_of_several_fails_all_go_back(sim: Simulator, cli: Cli) -> None:

@@ -335,9 +335,10 @@ def test_a_log_without_lines_is_not_shown(sim: Simulator, cli: Cli) -> None:
     assert "Last log lines" not in result.err
 
 
-def test_a_log_without_a_prefix_has_no_known_stream(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("option", ["awslogs-stream-prefix", "awslogs-group"])
+def test_a_log_without_a_prefix_or_a_group_has_no_known_stream(sim: Simulator, cli: Cli, option: str) -> None:
     container = logged("web")
-    del container["logConfiguration"]["options"]["awslogs-stream-prefix"]
+    del container["logConfiguration"]["options"][option]
     sim.service("prod", "web", containers=[container], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").crashes(after_s=2).logs(["unseen"])
 

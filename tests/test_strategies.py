@@ -200,6 +200,7 @@ def test_a_blue_green_deployment_that_ecs_rolls_back_is_a_failure(
     said = "ECS deployment circuit breaker: tasks failed to start."
     assert (document["verdict"], document["reason"]) == ("rolled back", said)
     assert f"failed, and the service went back: {said}" in last_paragraph(result)[0]
+    assert ("points at" in result.err, "is back on" in result.err) == (False, bool(rollback))
     assert "StopServiceDeployment" not in result.operations
 
 
@@ -264,10 +265,15 @@ def test_without_the_permission_to_read_it_the_rollout_state_decides(sim: Simula
 def test_a_throttled_look_at_the_service_deployment_is_no_failed_deployment(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=blue_green())
     sim.world.on_call = lambda index, operation, params: (
-        Fault.THROTTLED if operation == "DescribeServiceDeployments" and sim.world.now_s < 10 else None
+        Fault.THROTTLED if operation == "DescribeServiceDeployments" and sim.world.now_s < 4 else None
     )
 
-    assert cli(*DEPLOY).code == 0
+    result = cli(*DEPLOY)
+
+    assert result.code == 0
+    assert "AWS throttled DescribeServiceDeployments (Rate exceeded); looking again." in result.err.splitlines()
+    assert "; stage " in result.err
+    assert "cannot be followed" not in result.err
 
 
 def test_a_service_deployment_that_somebody_aborts_is_a_failure(sim: Simulator, cli: Cli) -> None:
