@@ -1861,6 +1861,20 @@ def test_a_refresh_of_a_group_that_ecs_does_not_drain_is_followed_as_well(
     assert_in_order_after(sim, group, old, capacity=2)
 
 
+def test_a_refresh_that_has_failed_before_is_not_followed(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = by_refresh(sim)
+    old = outdated(sim, group)
+    sim.world.handle("autoscaling", "StartInstanceRefresh", started_by_somebody())
+    group.refreshes[0].status = "Failed"
+
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert "Following" not in result.out
+    assert result.changes == ["StartInstanceRefresh"]
+    assert_replaced(sim, group, old)
+
+
 def test_a_refresh_that_is_not_listed_yet_is_waited_for(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = by_refresh(sim)
     group.lists_refresh_late_s = 12.0
