@@ -408,6 +408,7 @@ def test_a_batch_is_a_number_of_instances_or_a_share_of_the_group(
 
     assert result.code == Exit.OK
     assert grown_to(result) == capacities
+    assert "Somebody else" not in result.err
     assert_replaced(sim, group, old, desired=4)
 
 
