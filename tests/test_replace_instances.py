@@ -412,6 +412,20 @@ def test_a_batch_is_a_number_of_instances_or_a_share_of_the_group(
     assert_replaced(sim, group, old, desired=4)
 
 
+def test_instances_of_a_batch_go_as_soon_as_they_are_empty(sim: Simulator, replace: Callable[..., Result]) -> None:
+    group = workers(sim, desired=3)
+    old = outdated(sim, group)
+    long_job_on(sim, old[2], exits_after_s=80)
+
+    result = replace("--batch", "3")
+
+    assert result.code == Exit.OK
+    first, second, last = times(result, "TerminateInstanceInAutoScalingGroup")
+    assert first == second < last
+    assert "Somebody else" not in result.err
+    assert_replaced(sim, group, old, desired=3)
+
+
 def test_a_batch_is_no_larger_than_the_group_has_room_for(sim: Simulator, replace: Callable[..., Result]) -> None:
     group = workers(sim, desired=5, maximum=7)
     old = outdated(sim, group)
