@@ -245,12 +245,12 @@ def test_a_service_that_is_missing_from_one_slow_look_is_not_deleted(sim: Simula
 def test_a_service_that_is_missing_once_is_brought_back(sim: Simulator, cli: Cli, by_ecs: bool) -> None:
     sim.service("prod", "web", image="app:1", deploymentConfiguration=BREAKER if by_ecs else {})
     sim.image("app:2").crashes(after_s=1)
-    missing = [1]
+    missing: list[int] = []
 
-    def on_call(_: int, operation: str, __: Json) -> Fault | None:
+    def on_call(index: int, operation: str, __: Json) -> Fault | None:
         stopped = sum(call.operation == "DescribeTasks" for call in sim.calls)
-        if operation == "DescribeServices" and stopped and missing:
-            missing.pop()
+        if operation == "DescribeServices" and stopped and not missing:
+            missing.append(index)
             return Fault.MISSING
         return None
 
@@ -258,7 +258,9 @@ def test_a_service_that_is_missing_once_is_brought_back(sim: Simulator, cli: Cli
 
     result = cli(*DEPLOY, "-D", "3", "--fail-fast", "1", "--enable-rollback")
 
+    missed, again = sim.calls[missing[0] : missing[0] + 2]
     assert result.code == 20
+    assert (again.operation, again.at_s) == ("DescribeServices", missed.at_s + 1)
     assert "deleted" not in result.err
     assert sim.services["prod", "web"].desired_count == 1
 
@@ -880,3 +882,19 @@ def test_a_refused_update_says_nothing_of_the_services_that_were_updated(sim: Si
     assert "goes on" not in result.err
     assert "To undo it" not in result.err
     assert "Deregistered api:2, a revision that no service uses." in result.err
+
+
+def test_a_refused_update_leaves_the_revision_to_the_service_that_shares_it(sim: Simulator, cli: Cli) -> None:
+    common = sim.task_definition("web", "app:1")
+    for name in ("web", "api"):
+        sim.service("prod", name, task_definition=common)
+    refused = AwsError("AccessDeniedException", "not this one")
+    sim.world.on_call = lambda index, operation, params: (
+        refused if operation == "UpdateService" and params["service"] == "web" else None
+    )
+
+    result = cli(*DEPLOY, "-n", "api")
+
+    assert (result.code, sim.running("prod", "api")) == (1, {"app:2": 1})
+    assert result.changes == ["RegisterTaskDefinition", "UpdateService", "UpdateService"]
+    assert "web:2" not in result.err

@@ -415,6 +415,8 @@ def test_a_watch_that_is_cut_short_names_each_service_whose_outcome_is_unknown(s
     flying = ", ".join(f"deployment {sim.services['prod', n].primary.id} of service {n}" for n in ("web", "api"))
     assert last_paragraph(result)[0].endswith(f". The outcome is unknown: {flying} was in progress")
     assert last_paragraph(result)[1:] == ["Allow ecs:DescribeServices in the IAM policy of these credentials."]
+    left = re.findall(r"^Deployment (\S+) of service (\w+) (goes on|is over)", result.err, re.MULTILINE)
+    assert [(name, how) for _, name, how in left] == [("old", "is over"), ("api", "goes on"), ("web", "goes on")]
 
 
 # --- Answers that are not what they seem

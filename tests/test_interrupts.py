@@ -193,6 +193,28 @@ def test_interrupted_it_sits_a_throttle_out_for_half_a_minute(sim: Simulator, cl
     assert 30 <= sim.world.now_s <= 40
 
 
+def test_interrupted_it_tries_for_half_a_minute_to_send_the_rollback(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1")
+    sim.image("app:2").starts_after(60)
+    sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
+    tried_s: list[float] = []
+
+    def throttled_after_a_second(index: int, operation: str, params: Json) -> Fault | None:
+        if operation != "UpdateService" or sim.now_s < 10:
+            return None
+        tried_s.append(sim.now_s)
+        sim.advance(1)
+        return Fault.THROTTLED
+
+    sim.world.on_call = throttled_after_a_second
+
+    result = cli(*DEPLOY, "--enable-rollback")
+
+    assert result.code == 143
+    assert tried_s == [10, 12, 15, 20, 29, 45]
+    assert "SIGTERM: the rollback could not be sent. AWS throttled UpdateService (Rate exceeded)" in result.err
+
+
 def test_what_was_discarded_before_the_signal_is_not_discarded_again(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     sim.service("prod", "api", image="app:1")
