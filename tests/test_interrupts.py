@@ -178,18 +178,20 @@ def test_interrupted_it_sends_no_rollback_over_somebody_elses_deployment(sim: Si
     assert result.changes == ["RegisterTaskDefinition", "UpdateService"]
 
 
-def test_interrupted_it_sits_a_throttle_out_for_half_a_minute(sim: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("until_s", [30, 1000])
+def test_interrupted_it_sits_a_throttle_out_for_half_a_minute(sim: Simulator, cli: Cli, until_s: int) -> None:
     sim.service("prod", "web", image="app:1")
     sim.image("app:2").starts_after(60)
     sim.world.at(10, lambda: signal.raise_signal(signal.SIGTERM))
     sim.world.on_call = lambda index, operation, params: (
-        Fault.THROTTLED if operation == "UpdateService" and 10 <= sim.world.now_s < 30 else None
+        Fault.THROTTLED if operation == "UpdateService" and 10 <= sim.world.now_s < until_s else None
     )
 
     result = cli(*DEPLOY, "--enable-rollback")
 
     assert result.code == 143
-    assert "of service web was sent, and is not waited for." in result.err
+    assert ("of service web was sent, and is not waited for." in result.err) == (until_s == 30)
+    assert ("SIGTERM: the rollback could not be sent. AWS throttled UpdateService" in result.err) == (until_s > 30)
     assert 30 <= sim.world.now_s <= 40
 
 

@@ -774,13 +774,15 @@ def test_interrupted_it_says_that_the_task_goes_on(
     world.image("app:2").exits(0, after_s=60)
     world.world.at(10, lambda: signal.raise_signal(signum))
 
-    result = cli(*WAIT)
+    result = cli(*WAIT, "--count", "2")
 
-    (task,) = world.tasks_of("prod")
+    one, other = (f"aws ecs stop-task --cluster prod --task {task.arn}" for task in world.tasks_of("prod"))
     assert result.code == code
-    assert result.err.splitlines()[-3:] == [
+    assert result.err.splitlines()[-5:] == [
         f"{name}: the task goes on. To stop it:",
-        f"  aws ecs stop-task --cluster prod --task {task.arn} --region us-east-1",
+        f"  {one} --region us-east-1",
+        f"{name}: the task goes on. To stop it:",
+        f"  {other} --region us-east-1",
         "Interrupted.",
     ]
     assert result.changes == ["RegisterTaskDefinition", "RunTask"]

@@ -168,6 +168,7 @@ def test_all_that_run_the_family_in_the_cluster_are_found(world: Simulator, cli:
     assert not {"elsewhere", "function"} & {request["Name"] for request in result.requests("GetSchedule")}
     assert [rule_runs(world, name) for name in ("one", "two", "three")] == [[new] * 3] * 3
     assert rule_runs(world, "on-a-bus", "orders") == [arn("report", 5)]
+    assert {request["MaxResults"] for request in result.requests("ListSchedules")} == {100}
     assert "  ~ schedule reports/hourly: report:16 -> 18" in result.err.splitlines()
 
 
@@ -190,6 +191,15 @@ def test_a_rule_on_a_bus_is_named_and_with_it_the_bus(world: Simulator, cli: Cli
         "  ~ rule orders/daily: report:5 -> 18",
         "The rule orders/daily runs report:18.",
     ]
+
+
+def test_a_schedules_group_is_no_bus(world: Simulator, cli: Cli) -> None:
+    world.world.scheduler.schedule("nightly", runs(arn("report", 16)), group="reports")
+
+    result = cli(*DEPLOY, "--schedule", "reports/nightly", "--schedules")
+
+    assert schedule_runs(world, "nightly", "reports") == arn("report", 18)
+    assert result.requests("ListRuleNamesByTarget") == [{"TargetArn": PROD}]
 
 
 def test_what_names_no_revision_follows_and_other_families_are_left_alone(world: Simulator, cli: Cli) -> None:
@@ -229,8 +239,10 @@ def test_without_a_cluster_none_is_named_for_what_runs_another_family(world: Sim
     refused = cli("-d", "report", "-to", "18", "--schedule", "others")
 
     assert refused.code == Exit.FAILED
-    assert "The schedule others does not run report" in refused.err
-    assert "in the cluster" not in refused.err
+    assert last_paragraph(refused) == [
+        "ERROR: The schedule others does not run report",
+        "It runs other:1 in prod.",
+    ]
 
 
 @pytest.mark.parametrize(("name", "code"), [("nightly", Exit.OK), ("schedule:nightly", Exit.AWS)])

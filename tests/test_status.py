@@ -647,6 +647,7 @@ def test_what_is_followed_ends_as_a_deployment_does(
     assert said in result.out + result.err
     assert "registered" not in result.err
     assert ("ERROR: " in result.err) == bool(code)
+    assert world is not steady or result.operations == status(*WEB).operations
     assert result.err.count("Likeliest cause") <= 1
 
 
