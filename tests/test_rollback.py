@@ -139,6 +139,20 @@ def test_what_failed_is_no_way_back(sim: Simulator, cli: Cli) -> None:
     assert sent(cli("rollback", *WEB)) == ["web:1"]
 
 
+def test_what_failed_is_no_way_back_either_where_nothing_else_is_left(sim: Simulator, cli: Cli) -> None:
+    deployed(sim, "app:1")
+    sim.image("app:2").crashes(after_s=1)
+    assert cli(*DEPLOY, "--enable-rollback", "--keep-failed-revision", "--fail-fast", "1").code == 20
+    sim.someone_deploys("prod", "web", "app:3")
+    sim.advance(60)
+    sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:1"})
+
+    result = cli("rollback", *WEB)
+
+    assert (result.code, result.changes) == (1, [])
+    assert "  The service web has nothing to go back to from web:3\n" in result.err
+
+
 def test_an_inactive_revision_is_named_and_skipped(sim: Simulator, cli: Cli) -> None:
     deployed(sim, "app:1", "app:2", "app:3")
     sim.handle("ecs", "DeregisterTaskDefinition", {"taskDefinition": "web:2"})
@@ -568,8 +582,12 @@ def test_services_that_are_not_there_are_all_named(sim: Simulator, cli: Cli) -> 
     result = cli("rollback", *WEB, "-n", "wbe", "-n", "nope")
 
     assert (result.code, result.changes) == (24, [])
-    assert "  The service wbe was not found in cluster prod\n  The service nope was not found" in result.err
-    assert "The services of the cluster: web" in result.err
+    assert result.err.splitlines() == [
+        "ERROR: Nothing was changed:",
+        "  The service wbe was not found in cluster prod",
+        "  The service nope was not found in cluster prod",
+        "The services of the cluster: web",
+    ]
 
 
 def test_a_service_of_another_controller_is_refused(sim: Simulator, cli: Cli) -> None:

@@ -209,7 +209,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     rolling_out_after_a_failure: (1, "rolling out, 0 of 1 running", ""),
     going_back: (1, "going back, 0 of 2 running", "  roll-out: new: 0 running, 0 pending of 0; old: none left;"),
     going_back_without_room: (1, "going back, 0 of 2 running", "rolling back; 0 of 2 running"),
-    failed: (1, "deployment failed, ", "ECS deployment circuit breaker: tasks failed to start"),
+    failed: (1, "deployment failed, 0 of 2 running", "ECS deployment circuit breaker: tasks failed to start"),
     crashing: (1, "short of tasks, 0 of 2 running", "| no database"),
     a_task_stopped: (1, "short of tasks, 1 of 2 running", "1 × EssentialContainerExited: Essential container in task"),
     without_room: (1, "short of tasks, 2 of 4 running", "Likeliest cause: there is no room for the new tasks."),
@@ -268,6 +268,7 @@ def test_what_is_said_is_the_state_that_it_is_in(
     assert part["state"] == (headline.partition(",")[0] or "not there")
     assert re.sub(r"ecs-svc/\d+", "ecs-svc/…", part["reason"]) == REASONS.get(world, "")
     assert not part["reason"] or table.lines[1].endswith(f"  {part['reason']}")
+    assert not headline or "  {}/{}  ".format(*re.findall(r"\d+", headline)) in table.lines[1]
     assert ("0 of 1" in table.lines[-1]) == (code == 1)
 
 
@@ -573,6 +574,15 @@ def test_a_table_says_where_ecs_went_back(sim: Simulator, status: Cli) -> None:
 
     assert result.code == 0
     assert "ECS went back: (service web) (deployment ecs-svc/" in result.lines[1]
+    assert result.operations == ["ListServices", "DescribeServices"]
+
+
+def test_of_what_is_being_deleted_nobody_asks_why_its_tasks_stop(sim: Simulator, status: Cli) -> None:
+    being_deleted(sim)
+
+    result = status(*ALL)
+
+    assert result.code == 1
     assert result.operations == ["ListServices", "DescribeServices"]
 
 
