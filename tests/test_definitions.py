@@ -162,6 +162,7 @@ def test_nulls_and_empty_tags_are_never_sent(sim: Simulator, cli: Cli, tmp_path:
 
     result = cli("-d", "job", "--task-definition-file", str(file))
 
+    assert result.lines[0] == "Current task definition: none"
     assert result.requests("RegisterTaskDefinition") == [
         {
             "family": "job",

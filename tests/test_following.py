@@ -419,6 +419,18 @@ def test_a_watch_that_is_cut_short_names_each_service_whose_outcome_is_unknown(s
     assert [(name, how) for _, name, how in left] == [("old", "is over"), ("api", "goes on"), ("web", "goes on")]
 
 
+def test_of_several_services_only_what_was_in_progress_has_an_unknown_outcome(sim: Simulator, cli: Cli) -> None:
+    done, flying = (sim.service("prod", name, image=f"{name}:1") for name in ("done", "flying"))
+    sim.image("flying:2").starts_after(500)
+    sim.world.on_call = lambda *_: AwsError("AccessDeniedException", "no") if sim.now_s > 30 else None
+
+    result = cli("-c", "prod", "-n", "done", "-n", "flying", "-to", "2")
+
+    assert result.code == 24
+    assert f"unknown: deployment {flying.primary.id} of service flying was in progress\n" in result.err
+    assert done.is_steady
+
+
 # --- Answers that are not what they seem
 
 

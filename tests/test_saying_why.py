@@ -325,6 +325,25 @@ def test_the_last_lines_of_what_stopped_are_shown(sim: Simulator, cli: Cli) -> N
     assert json.loads(result.out)["logs"][0]["lines"] == shown
 
 
+def test_of_many_reasons_the_five_most_frequent_have_their_logs(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", containers=[logged("web")])
+    sim.image("app:2").crashes(after_s=1, exit_code=1).logs(["no"])
+    stopped: list[str] = []
+
+    def another_code(_index: int, _operation: str, _params: Json) -> None:
+        stopped[:] = [task.arn for task in sim.tasks_of("prod") if task.stopped_s is not None]
+        sim.image("app:2").crashes(after_s=1, exit_code=1 + len(stopped))
+
+    sim.on_call = another_code
+
+    result = cli(*DEPLOY, "-t", "300", "--fail-fast", "6", "--output", "json")
+
+    document = json.loads(result.out)
+    assert result.code == 1
+    assert [task["count"] for task in document["failed_tasks"]] == [1] * 6
+    assert [log["title"] for log in document["logs"]] == [task["reason"] for task in document["failed_tasks"][:5]]
+
+
 def test_a_log_without_lines_is_not_shown(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", containers=[logged("web")], deploymentConfiguration=NO_WAY_BACK)
     sim.image("app:2").crashes(after_s=2)

@@ -370,12 +370,13 @@ def test_a_service_comes_first(world: Simulator, cli: Cli) -> None:
     assert done.lines[-1] == "Service deployment successful."
 
 
-def test_a_redeployment_moves_to_what_the_service_runs(world: Simulator, cli: Cli) -> None:
+@pytest.mark.parametrize("moved", [["--schedules"], ["--schedule", "rule:nightly"]], ids=["all", "one"])
+def test_a_redeployment_moves_to_what_the_service_runs(world: Simulator, cli: Cli, moved: list[str]) -> None:
     both_kinds(world)
     world.service("prod", "web", family="report")
 
     forced = ("-c", "prod", "-n", "web", "--force-new-deployment", "--skip-deployments-check")
-    result = cli(*forced, "--schedules")
+    result = cli(*forced, *moved)
 
     assert result.code == Exit.OK
     assert rule_runs(world, "nightly") == [arn("report", 18)]
