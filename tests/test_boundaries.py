@@ -131,13 +131,17 @@ def test_what_the_file_must_name_cannot_be_empty(cli: Cli, path: str, nothing: A
 # --- The options
 
 RUN = ("-c", "prod", "-d", "job", "-i", "app:2", "--run-task")
+APP = ("app", "-t", "2", "-f", "app.json")
 REPLACE = ("replace-instances", "-c", "prod", "--asg", "workers")
 LARGEST, TOO_LARGE = "999999999", "1000000000"
 
 
 @pytest.fixture
-def world(sim: Simulator) -> Simulator:
-    """A service, a definition to run, and a group of instances."""
+def world(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """A service, also as an application, a definition to run, and a group of instances."""
+    monkeypatch.chdir(tmp_path)
+    application = {"version": "v1", "cluster": "prod", "services": [{"name": "web", "containers": ["web"]}]}
+    Path("app.json").write_text(json.dumps(application))
     sim.instances.group("workers", "prod", desired=1)
     sim.service("prod", "web", image="app:1")
     sim.task_definition("job", "app:1")
@@ -155,6 +159,7 @@ def world(sim: Simulator) -> Simulator:
         (DEPLOY, "--max-definitions", ("1", LARGEST), ("-1", "0", TOO_LARGE), Exit.BAD_MAX_DEFINITIONS),
         (DEPLOY, "--desired-count", ("-2", "-1", "0", "1", "9" * 18), ("", "1.0", "x", f"1{'0' * 18}"), Exit.USAGE),
         (RUN, "--count", ("1", "10", "11", LARGEST), ("-1", "0", TOO_LARGE), Exit.USAGE),
+        (APP, "--fail-fast", ("0", "1", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (REPLACE, "--timeout", ("0", "1", LARGEST), ("-1", TOO_LARGE), Exit.USAGE),
         (REPLACE, "--batch", ("1", "1%", "100%", LARGEST), ("-1", "0", "0%", "101%", TOO_LARGE), Exit.USAGE),
     ],
