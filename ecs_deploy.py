@@ -6807,7 +6807,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises `UsageError`; a value that was attached to a flag may be secret and is not shown."""
-        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message)
         message = re.sub(r"(ambiguous option: [^=\s]*)=.* (?=could match)", r"\1 ", message, flags=re.DOTALL)
         raise UsageError(message, hint=f"See {self.prog} --help.")
 
@@ -6877,18 +6877,18 @@ def _unknown(word: str, argument: str) -> str:
 def _stray(word: str, argv: Sequence[str]) -> str:
     """Where the first argument stands that belongs to no option; it may be secret, unless it is a command's word."""
     known, before, place = flags_of(word), "", 0
-    while place < len(argv) and (not argv[place] or argv[place].startswith("-")):
+    while not argv[place] or argv[place].startswith("-"):
         before = argv[place] or before
         place += 2 if argv[place] in known and known[argv[place]].metavar else 1
     flag = before.partition("=")[0]
     after_flag = f" (after {flag if flag in known else _without_value(before)})" if before else ""
     said = f"argument {place + 1} belongs to no option{after_flag}"
-    if argv[place : place + 1] in [[each] for each in COMMANDS]:
+    if argv[place] in COMMANDS:
         return f"{said}; a command comes first: {_program(argv[place])} …"
     import difflib
 
     words = [*filter(None, COMMANDS)]
-    near = [match for text in argv[place : place + 1] for match in difflib.get_close_matches(text, words)]
+    near = difflib.get_close_matches(argv[place], words)
     meant = f" (did you mean {_program(near[0])}?)" if near else ""
     return said if before else f"{said}{meant}; the commands are {_listed(words)}"
 
@@ -7137,7 +7137,7 @@ def _evaluated(image: str, env: Mapping[str, str]) -> str:
     script = f'image="{image}" && printf %s "$image"'
     try:
         done = subprocess.run(
-            ["bash", "-c", script], env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            ["bash", "-c", script], env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
     except OSError as error:
         raise UsageError(f"--eval-image needs bash: {error.strerror}", Exit.REQUIREMENT) from error
