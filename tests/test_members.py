@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from botocore.model import Shape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecs_deploy import BadValue, MemberEdit, input_shape, member_edit, parse, secret_values, with_member
+from ecs_deploy import BadValue, MemberEdit, input_shape, member_edit, parse, secret_values, typed, with_member
 from tests.conftest import Cli
 from tests.simulator import Simulator
 
@@ -221,6 +222,17 @@ def test_what_the_command_decides_is_refused(shape: Any, path: str, said: str) -
         member_edit(shape, path, "1")
 
     assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "number"), [("integer", "7", 7), ("long", "7", 7), ("float", "0.5", 0.5), ("double", "7", 7.0)]
+)
+def test_a_number_is_read_whatever_kind_of_number_the_model_has(kind: str, text: str, number: float) -> None:
+    shape = Shape("Number", {"type": kind})
+
+    assert repr(typed(shape, text, "it")) == repr(number)
+    with pytest.raises(BadValue, match=r"^it must be a (whole )?number$"):
+        typed(shape, "much", "it")
 
 
 @pytest.mark.parametrize("text", ["1.2.3", "1e3", "ten", ".5", "1.", ""])

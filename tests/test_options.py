@@ -69,6 +69,9 @@ what most deployments need:
   -i, --image IMAGE     [domain][:port][/repo][/]image[:tag][@digest] for
                         every container of that repository
   -to, --tag-only TAG   put this tag on every image of the definition
+  -t, --timeout S       seconds for each of the two waits (default 90; 0: as
+                        long as ECS takes)
+  --enable-rollback     on failure go back, and wait for that too
 """,
     "app": """ecs-deploy app --image-tag TAG [--config FILE] [options]
 
@@ -371,6 +374,7 @@ def test_options_of_tasks_need_run_task(cli: Cli, option: str) -> None:
             ["--container-logopt", "web=splunk=a=1", "--container-logsecret", "web=splunk=a=1"],
             "Log option a of container web", id="a log option and a secret",
         ),
+        pytest.param(["--task-role", "a", "--set", "taskRoleArn=b"], "taskRoleArn", id="a role and a member"),
     ],
 )  # fmt: skip
 def test_two_edits_that_contradict_each_other_are_a_usage_error(cli: Cli, arguments: list[str], about: str) -> None:
@@ -576,11 +580,14 @@ def test_an_unknown_option_comes_with_what_may_have_been_meant(cli: Cli, argumen
     assert result.err == f"ERROR: unknown option: {said}\nSee ecs-deploy --help.\n"
 
 
-def test_of_an_unknown_option_of_one_letter_nothing_is_shown_that_may_be_its_value(cli: Cli) -> None:
-    result = cli(*SERVICE, "-zhunter2")
+@pytest.mark.parametrize(("argument", "shown"), [("-zhunter2", "-z…"), ("-z7", "-z…"), ("-z", "-z")])
+def test_of_an_unknown_option_of_one_letter_nothing_is_shown_that_may_be_its_value(
+    cli: Cli, argument: str, shown: str
+) -> None:
+    result = cli(*SERVICE, argument)
 
     assert result.code == 3
-    assert result.err == "ERROR: unknown option: -z…\nSee ecs-deploy --help.\n"
+    assert result.err == f"ERROR: unknown option: {shown}\nSee ecs-deploy --help.\n"
 
 
 def test_an_option_of_the_classic_command_is_none_of_app(cli: Cli) -> None:
