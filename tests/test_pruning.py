@@ -23,6 +23,7 @@ def test_the_oldest_revisions_beyond_the_newest_are_deregistered_after_success(s
     assert result.code == 0
     assert sim.active_revisions("web") == [11, 12, 13]
     assert "Warning" not in result.err
+    assert result.operations[-11:] == ["DescribeServices", *["DeregisterTaskDefinition"] * 10]
     assert result.lines[-10:] == [f"Deregistering outdated task revision: {PREFIX}/web:{n}" for n in range(1, 11)]
 
 
