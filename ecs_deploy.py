@@ -1804,7 +1804,7 @@ def secret_place(value_from: str) -> tuple[str, str, str]:
     if words[0] != "arn":  # what SSM would have to fetch elsewhere, it refuses as long as it may not decrypt it
         return "" if value_from.startswith("/aws/reference/") else "ssm", "", value_from
     service, region = words[2:4] if len(words) > 5 else ("", "")
-    return service, region, ":".join(words[:7]) if service == "secretsmanager" else value_from
+    return service, region, ":".join(words[:7])  # behind the name a secret's key, stage and version may be named
 
 
 def misfits(definition: JSON, service: JSON) -> list[str]:

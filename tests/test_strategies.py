@@ -83,6 +83,10 @@ def test_of_two_service_deployments_the_newer_is_ours(
              "linearConfiguration": {"stepPercent": 30.0, "stepBakeTimeInMinutes": 2}}, 420, id="linear",
         ),
         pytest.param(
+            {"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 50.0, "stepBakeTimeInMinutes": 2}}, 120,
+            id="linear, whose last step is a whole one",
+        ),
+        pytest.param(
             {"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}}, 600,
             id="canary",
         ),
