@@ -1728,7 +1728,10 @@ def test_a_tag_that_somebody_removes_is_written_again(sim: Simulator, replace: C
     old = outdated(sim, group)
     sim.world.at(sim.now_s + 36, lambda: group.tags.clear())
 
-    assert replace().code == Exit.OK
+    result = replace()
+
+    assert result.code == Exit.OK
+    assert times(result, "CreateOrUpdateTags")[:3] == [0, 30, 40]
     assert_replaced(sim, group, old)
 
 
