@@ -432,6 +432,25 @@ def test_what_the_events_tell_of_trouble_is_on_the_screen(sim: Simulator, status
     ]
 
 
+def test_each_reason_that_the_sentence_has_not_said_has_a_line(sim: Simulator, status: Cli) -> None:
+    service = sim.service("prod", "web", "app:1", desired_count=4)
+    sim.image("app:1").starts_after(60)
+    reasons = ("no room", "no room", "no key", "no disk")
+    for task, reason in zip(list(service.primary.tasks.values()), reasons, strict=True):
+        task.stop("TaskFailedToStart", reason)
+    sim.advance(2)
+
+    result = status(*WEB)
+
+    assert result.code == 1
+    assert last_paragraph(result)[:3] == [
+        "ERROR: The service web is not steady, but short of tasks: 0 of 4 running, 4 pending;"
+        " 2 × TaskFailedToStart: no room; container web: exit code 0.",
+        "1 × TaskFailedToStart: no key; container web: exit code 0",
+        "1 × TaskFailedToStart: no disk; container web: exit code 0",
+    ]
+
+
 def test_a_throttled_look_at_tasks_is_repeated(sim: Simulator, status: Cli) -> None:
     sim.service("prod", "web", "app:1")
     looks: list[int] = []
@@ -613,7 +632,32 @@ def test_several_services_are_told_one_after_the_other(sim: Simulator, status: C
     assert (both.code, "  roll-out: new: 0 running, 1 pending of 1; old: 1 running" in both.lines) == (1, True)
 
 
+def test_among_several_a_roll_out_needs_no_name_in_its_row(sim: Simulator, status: Cli) -> None:
+    rolling_out(sim)
+    sim.service("prod", "api", "app:1")
+
+    result = status(*WEB, "-n", "api")
+
+    assert result.code == 1
+    assert "  roll-out: new: 0 running, 1 pending of 1; old: 1 running" in result.lines
+
+
 # --- Following
+
+
+def test_what_is_followed_and_fails_ends_with_its_last_log_lines(sim: Simulator, status: Cli) -> None:
+    sim.service("prod", "web", containers=[APP], deploymentConfiguration=BREAKER)
+    sim.image("app:2").crashes(after_s=1).logs(["hello", "no database"])
+    sim.someone_deploys("prod", "web", "app:2")
+
+    result = status(*WEB, "--wait")
+
+    assert result.code == 1
+    assert last_paragraph(result)[-3:] == [
+        "  | hello",
+        "  | no database",
+        "Read the container's log; a missing variable, secret or migration is the usual reason.",
+    ]
 
 
 def test_what_is_in_progress_is_followed_to_a_good_end(sim: Simulator, cli: Cli, status: Cli) -> None:
@@ -656,6 +700,7 @@ def test_what_is_followed_ends_as_a_deployment_does(
     assert result.code == code
     assert said in result.out + result.err
     assert "registered" not in result.err
+    assert ("ERROR: " in result.err) == bool(code)
     assert ("ERROR: " in result.err) == bool(code)
     assert world is not steady or result.operations == status(*WEB).operations
     assert result.err.count("Likeliest cause") <= 1
