@@ -3570,8 +3570,8 @@ def watch_updates(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     try:
         watch(ctx, rollouts)
     except AwsError as error:
-        flying = ", ".join(rollout.what for rollout in rollouts if rollout.verdict is None)
-        said = f"{error.message}. The outcome is unknown: {flying} was in progress"
+        flying = _listed([rollout.what for rollout in rollouts if rollout.verdict is None])
+        said = f"{error.message}. The outcome of {flying} is unknown"
         raise AwsError(said, code=error.code, hint=error.hint) from error
 
 
@@ -5228,7 +5228,8 @@ def standing_rows(subject: Subject) -> Iterator[tuple[str, str]]:
         definition = short_name(str(other.get("taskDefinition")))
         yield "also", f"{definition} ({other.get('id')}), {number(other, 'runningCount')} running"
     if subject.standing in (Standing.ROLLING_OUT, Standing.GOING_BACK):
-        yield "roll-out", progress_of(replace(subject, label=""))
+        counts, back = counts_of(subject.last, facts["deployment_id"]), subject.standing is Standing.GOING_BACK
+        yield "roll-out", progress_of(replace(subject, label="", counts=counts, returning=back))
     if facts["went_back"]:
         yield "ECS went back to this", facts["went_back"]
     for text in troubles_of(subject.last)[:5] if subject.standing is not Standing.STEADY else []:

@@ -384,7 +384,7 @@ def test_without_a_time_out_five_minutes_without_an_answer_are_the_end(sim: Simu
 
     assert result.code == 24
     assert 300 < sim.now_s < 330
-    assert "The outcome is unknown: deployment ecs-svc/" in result.err
+    assert ". The outcome of deployment ecs-svc/" in result.err
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ExpiredTokenException", "ClusterNotFoundException"])
@@ -397,9 +397,9 @@ def test_a_look_that_can_never_succeed_ends_the_watch_with_the_outcome_unknown(
     result = cli(*DEPLOY, "-n", "api")
 
     web, api = (service.primary.id for service in services)
-    flying = f"deployment {web} of service web, deployment {api} of service api was in progress"
+    flying = f"deployment {web} of service web and deployment {api} of service api"
     assert result.code == 24
-    assert f". The outcome is unknown: {flying}\n" in result.err
+    assert f". The outcome of {flying} is unknown\n" in result.err
 
 
 def test_a_watch_that_is_cut_short_names_each_service_whose_outcome_is_unknown(sim: Simulator, cli: Cli) -> None:
@@ -412,8 +412,8 @@ def test_a_watch_that_is_cut_short_names_each_service_whose_outcome_is_unknown(s
     result = cli(*DEPLOY, "-n", "api", "-n", "old")
 
     assert result.code == 24
-    flying = ", ".join(f"deployment {sim.services['prod', n].primary.id} of service {n}" for n in ("web", "api"))
-    assert last_paragraph(result)[0].endswith(f". The outcome is unknown: {flying} was in progress")
+    flying = " and ".join(f"deployment {sim.services['prod', n].primary.id} of service {n}" for n in ("web", "api"))
+    assert last_paragraph(result)[0].endswith(f". The outcome of {flying} is unknown")
     assert last_paragraph(result)[1:] == ["Allow ecs:DescribeServices in the IAM policy of these credentials."]
     left = re.findall(r"^Deployment (\S+) of service (\w+) (goes on|is over)", result.err, re.MULTILINE)
     assert [(name, how) for _, name, how in left] == [("old", "is over"), ("api", "goes on"), ("web", "goes on")]
@@ -427,7 +427,7 @@ def test_of_several_services_only_what_was_in_progress_has_an_unknown_outcome(si
     result = cli("-c", "prod", "-n", "done", "-n", "flying", "-to", "2")
 
     assert result.code == 24
-    assert f"unknown: deployment {flying.primary.id} of service flying was in progress\n" in result.err
+    assert f". The outcome of deployment {flying.primary.id} of service flying is unknown\n" in result.err
     assert done.is_steady
 
 

@@ -190,7 +190,7 @@ def test_expired_credentials_say_that_nothing_was_rolled_back(sim: Simulator, cl
     deployment = sim.services["prod", "web"].primary.id
     goes_on = f"Deployment {deployment} of service web goes on, to {PREFIX}/web:2. That is as last seen, "
     assert [line.startswith(goes_on) for line in result.err.splitlines()].count(True) == 1
-    assert "was in progress" in result.err
+    assert f". The outcome of deployment {deployment} of service web is unknown\n" in result.err
 
 
 # --- What comes between

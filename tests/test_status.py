@@ -207,7 +207,7 @@ STATES: dict[Callable[[Simulator], None], tuple[int, str, str]] = {
     rolling_out: (1, "rolling out, 0 of 1 running, 1 pending", "roll-out: new: 0 running, 1 pending of 1; old: 1"),
     rolling_out_badly: (1, "rolling out, 0 of 2 running", "2 × EssentialContainerExited: Essential container in task"),
     rolling_out_after_a_failure: (1, "rolling out, 0 of 1 running", ""),
-    going_back: (1, "going back, 0 of 2 running", "  roll-out: new: 0 running, 0 pending of 0; old: none left;"),
+    going_back: (1, "going back, 0 of 2 running", "  roll-out: back: 0 running, 2 pending of 2; others: none left;"),
     going_back_without_room: (1, "going back, 0 of 2 running", "rolling back; 0 of 2 running"),
     failed: (1, "deployment failed, 0 of 2 running", "ECS deployment circuit breaker: tasks failed to start"),
     crashing: (1, "short of tasks, 0 of 2 running", "| no database"),
