@@ -152,6 +152,16 @@ def test_the_sdist_has_all_that_its_tests_need(dist: Path) -> None:
     assert not any("__pycache__" in name for name in packed)
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout: nobody tells what belongs to the repository")
+def test_beside_the_file_there_is_nothing_that_nobody_looks_for() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    top = {name.partition("/")[0] for name in listed.splitlines()}
+    dotted = {".ci", ".dockerignore", ".github", ".gitignore"}
+    plain = {"Dockerfile", "LICENSE", "README.md", "action.yml", "ecs_deploy.py", "pyproject.toml", "tests"}
+    assert top == dotted | plain
+
+
 # The shape of the file
 
 
