@@ -7471,7 +7471,7 @@ def main(
 ) -> int:
     """Run one command; the exit code, one of `Exit` (or a container's, with --propagate-exit-code)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    environment = os.environ if env is None else env
+    environment = dict(os.environ if env is None else env)  # os.environ refuses to look for a name that it can't encode
     wants_json = "--output=json" in arguments or "--output json" in " ".join(arguments)
     clock = clock or SystemClock()
     out, err = out or sys.stdout or io.StringIO(), err or sys.stderr or io.StringIO()  # closed ones are None

@@ -192,6 +192,9 @@ def test_boto3_is_not_imported_where_nothing_is_called(arguments: list[str], cod
         pytest.param(
             ["--fail-fast", "1e3"], "argument --fail-fast: '1e3' is not a whole number of 0 or more", id="an exponent"
         ),
+        pytest.param(
+            ["-e", "\ud800"], "-e \ud800: the environment variable is not set", id="what no variable is called"
+        ),
         pytest.param(["-D", "1.0"], "argument -D/--desired-count: invalid int value: '1.0'", id="a fraction of a task"),
         pytest.param(
             ["--output", "yaml"],
