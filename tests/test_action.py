@@ -545,6 +545,7 @@ def test_outputs_and_summary_of_a_rollback(shop: Simulator, step: Run) -> None:
     assert "exit code 3" in done.summary
     assert done.summary.startswith("### ❌ ecs-deploy: rolled back (20)\n")
     titles = re.findall(r"<details(?: open)?><summary>(.*)</summary>", done.summary)
+    assert re.findall(r"<details open><summary>(.*)</summary>", done.summary) == ["What failed"]
     assert titles[:3] == ["What failed", "Why tasks stopped", "Events"]
     assert titles[3].startswith("Last log lines: ")
     assert "\n<pre>\n&lt;starting&gt;\nno such table: users\n</pre>\n" in done.summary
@@ -581,6 +582,8 @@ def test_what_a_container_logs_cannot_command_the_runner(shop: Simulator, step: 
     assert done.annotations == []
     assert done.unknown_commands == []
     assert "| ::set-output name=status::success" in done.log
+    (row,) = re.findall(r"^\| <code>sync</code> .*$", done.summary, re.MULTILINE)
+    assert " | 6 s | " in row, "how long it took"
     bare = re.sub(r"::stop-commands::(\w+)\n.*?::\1::\n", "", done.result.out, flags=re.DOTALL)
     assert "| ##[error]d\n" in done.result.out
     assert "##[" not in bare
@@ -825,7 +828,8 @@ def test_status_has_a_row_for_each_service_and_its_definition_as_output(shop: Si
 
     assert (bad.code, bad.outputs["status"], good.outputs["status"]) == (1, "failure", "success")
     assert good.outputs["task-definition-arn"] == f"{PREFIX}/web:1"
-    assert good.summary.startswith("### ✅ ecs-deploy: steady\n\n| Service | Cluster |")
+    titles = "| Service | Cluster | Task definition | Tasks | Since | State | Why |"
+    assert good.summary.startswith(f"### ✅ ecs-deploy: steady\n\n{titles}\n")
     assert "| <code>web</code> | <code>prod</code> | <code>web:1</code> | <code>1 of 1</code> |" in bad.summary
     assert "<code>rolling out</code> | <code>0 of 1 running; " in bad.summary
     assert "Why tasks stopped of api" in bad.summary

@@ -357,3 +357,14 @@ def test_the_command_that_undoes_it_undoes_all_of_it(sim: Simulator, cli: Cli) -
     assert "--desired-count 1 " in undo
     assert "--deployment-configuration '{" in undo
     assert undo.rstrip().endswith("--region us-east-1")
+
+
+def test_what_was_switched_on_is_switched_off_again(sim: Simulator, cli: Cli) -> None:
+    sim.service("prod", "web", image="app:1", enableExecuteCommand=False, propagateTags="NONE")
+    sim.image("app:2").starts_after(500)
+
+    result = cli(*DEPLOY, "--service-set", "enableExecuteCommand=true", "-t", "10")
+
+    assert result.code == 22
+    undo = result.err.rpartition("To go back:\n")[2]
+    assert " --no-enable-execute-command " in undo
