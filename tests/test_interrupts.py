@@ -257,7 +257,6 @@ def test_a_signal_during_a_call_that_changes_something_waits_for_its_answer(
     assert ("goes on" in result.err) != registered
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # http.client's, which is half made
 def test_a_signal_ends_a_call_that_only_reads_before_its_answer_comes(sim: Simulator, cli: Cli) -> None:
     sim.service("prod", "web", image="app:1")
     main = threading.main_thread().ident or 0
