@@ -1625,6 +1625,11 @@ def others_of(service: JSON) -> list[JSON]:
     return [d for d in others if number(d, "runningCount") + number(d, "pendingCount")]
 
 
+def listed_text(names: Sequence[str]) -> str:
+    """One or more names in a sentence."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
 def tasks_text(count: int) -> str:
     """So many tasks, in words."""
     return f"{count} task{'' if count == 1 else 's'}"
@@ -3570,7 +3575,7 @@ def watch_updates(ctx: Context, rollouts: Sequence[Rollout]) -> None:
     try:
         watch(ctx, rollouts)
     except AwsError as error:
-        flying = _listed([rollout.what for rollout in rollouts if rollout.verdict is None])
+        flying = listed_text([rollout.what for rollout in rollouts if rollout.verdict is None])
         said = f"{error.message}. The outcome of {flying} is unknown"
         raise AwsError(said, code=error.code, hint=error.hint) from error
 
@@ -6891,7 +6896,7 @@ def _stray(word: str, argv: Sequence[str]) -> str:
     words = [*filter(None, COMMANDS)]
     near = difflib.get_close_matches(argv[place], words)
     meant = f" (did you mean {_program(near[0])}?)" if near else ""
-    return said if before else f"{said}{meant}; the commands are {_listed(words)}"
+    return said if before else f"{said}{meant}; the commands are {listed_text(words)}"
 
 
 def _without_value(argument: str) -> str:
@@ -6997,10 +7002,10 @@ def _wrong(word: str, given: Given) -> Iterator[UsageError]:
             if needed not in given:
                 alike = [other.name for other in options_of(word) if needed in other.needed]
                 message, hint = _MISSING[needed]
-                yield UsageError(message.format(option.name, _listed(alike)), option.code, hint)
+                yield UsageError(message.format(option.name, listed_text(alike)), option.code, hint)
         excluded = option.excludes.split()
         if any(flag in excluded for other in present for flag in other.flags):
-            several = f"{option.name} excludes {_listed(excluded)}"
+            several = f"{option.name} excludes {listed_text(excluded)}"
             yield UsageError(several if excluded[1:] else f"{option.name} and {excluded[0]} exclude each other")
 
 
@@ -7024,7 +7029,7 @@ def _rules(word: str, given: Given) -> tuple[tuple[object, str, Exit, str], ...]
          f"Other changes are {others}."),
         (not kept, "MAX_DEFINITIONS must be a whole number of 1 or more", Exit.BAD_MAX_DEFINITIONS,
          "Leave --max-definitions out to keep every revision."),
-        (len(given.keys() & set(_STARTS)) > 1, f"Only one of {_listed(_STARTS)}", Exit.USAGE, ""),
+        (len(given.keys() & set(_STARTS)) > 1, f"Only one of {listed_text(_STARTS)}", Exit.USAGE, ""),
         ("--tag-env-var" in given and not given.keys() & {"--image", "--tag-only"},
          "-e/--tag-env-var needs -i/--image", Exit.USAGE, ""),
     )  # fmt: skip
@@ -7037,10 +7042,6 @@ def _asks(option: Option, given: Given) -> bool:
         return False
     asks = ("edits.", "source.", "change.") if "--service-name" in given else ("edits.", "source.")
     return option.name in ("--image", "--run-task") or option.into.startswith(asks)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _unused(word: str, given: Given) -> Iterator[str]:
@@ -7137,9 +7138,7 @@ def _evaluated(image: str, env: Mapping[str, str]) -> str:
 
     script = f'image="{image}" && printf %s "$image"'
     try:
-        done = subprocess.run(
-            ["bash", "-c", script], env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        done = subprocess.run(["bash", "-c", script], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except OSError as error:
         raise UsageError(f"--eval-image needs bash: {error.strerror}", Exit.REQUIREMENT) from error
     if done.returncode:

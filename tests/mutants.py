@@ -358,8 +358,9 @@ def main(argv: Sequence[str]) -> int:
     tests, begun_s = measured(program, options.measure), time.monotonic()
     if options.few and tests.text != program.text:
         parser.error("--few needs to know which test runs which line of the program as it is now: --measure")
-    few = lambda change: not options.few or tests.take_s(change.line) <= options.few  # noqa: E731
-    changes = drawn(program, options.sample, options.seed, tuple(options.section or [""]), few)
+    most_s = options.few or float("inf")
+    sections = tuple(options.section or [""])
+    changes = drawn(program, options.sample, options.seed, sections, lambda each: tests.take_s(each.line) <= most_s)
     tried: dict[str, list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         copies = Copies(Path(folder), tests, program, options.seconds)
